@@ -1,0 +1,43 @@
+import { builtinModules } from "node:module";
+import tseslint from "typescript-eslint";
+
+const noIo = ["vscode", "node:*", ...builtinModules];
+
+/** Imports point down the floors of DESIGN.md, never back up. */
+const forbid = (patterns, message) => ({
+  "no-restricted-imports": ["error", { patterns: [{ group: patterns, message }] }],
+});
+
+export default tseslint.config(
+  { ignores: ["dist/", "node_modules/", ".venv/", "coverage/", "python/", "examples/", "**/.monet/"] },
+  {
+    files: ["**/*.ts"],
+    extends: [tseslint.configs.strictTypeChecked, tseslint.configs.stylisticTypeChecked],
+    languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
+    linterOptions: { reportUnusedDisableDirectives: "error" },
+    rules: {
+      "no-console": "error",
+      "@typescript-eslint/no-explicit-any": "error",
+      "@typescript-eslint/no-non-null-assertion": "error",
+      "@typescript-eslint/switch-exhaustiveness-check": ["error", { considerDefaultExhaustiveForUnions: true }],
+      "@typescript-eslint/restrict-template-expressions": ["error", { allowNumber: true }],
+      "@typescript-eslint/consistent-type-definitions": ["error", "interface"],
+      "@typescript-eslint/explicit-module-boundary-types": "error",
+      "eqeqeq": "error",
+    },
+  },
+  { files: ["src/cli/**/*.ts", "bench/**/*.ts"], rules: { "no-console": "off" } },
+  {
+    files: ["src/core/**/*.ts"],
+    rules: forbid(
+      [...noIo, "**/solver/**", "**/helper/**", "**/cli/**", "**/editor/**", "**/views/**"],
+      "core is pure: no editor, no Node, no I/O; take what you need as an argument.",
+    ),
+  },
+  {
+    files: ["src/solver/**/*.ts", "src/helper/**/*.ts"],
+    rules: forbid(["vscode", "**/cli/**", "**/editor/**", "**/views/**"], "Imports point down the floors, never back up."),
+  },
+  { files: ["src/cli/**/*.ts"], rules: forbid(["vscode", "**/editor/**", "**/views/**"], "The command line runs without an editor.") },
+  { files: ["test/**/*.ts"], rules: { "@typescript-eslint/no-non-null-assertion": "off" } },
+);
