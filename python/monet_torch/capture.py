@@ -1,0 +1,593 @@
+"""The model's forward as a flat list of ATen operators on numbered values.
+
+`torch.export` (training mode, non-strict, before decomposition) gives one node per operator the user wrote,
+with file:line and module path. What it leaves to us: `no_grad` and autocast regions come as submodules and are
+inlined here, each operator carrying its state; in-place operators are made functional where nothing else can see
+the difference; an outer autocast is not recorded, so its casts are made operators of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import re
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from .errors import CaptureError
+
+_TORCH_ROOT = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
+_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_state = threading.local()
+
+Autocast = tuple[str, torch.dtype] | None
+
+
+@dataclass(frozen=True)
+class Ref:
+    """Stands for a value in the arguments of an operator."""
+
+    id: int
+
+
+@dataclass(frozen=True)
+class Value:
+    id: int
+    name: str
+    kind: str  # input | parameter | buffer | constant | activation
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    offset: int
+    dtype: torch.dtype
+    device: torch.device
+    storage: int
+    storage_bytes: int  # of the whole storage that it lives in
+    producer: int | None
+    requires_grad: bool
+    target: str = ""  # name of a parameter or buffer in the module tree; "" for others
+
+    @property
+    def is_constant(self) -> bool:
+        return self.kind != "activation"
+
+
+@dataclass(frozen=True)
+class Source:
+    file: str
+    line: int
+    column: int | None = None
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator; `args`/`kwargs` hold `Ref`s, `layout` places outputs (a value id, None, or a tuple of these)."""
+
+    id: int
+    target: torch._ops.OpOverload
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    layout: Any
+    module: str
+    module_type: str
+    part: str
+    source: Source | None
+    in_place: torch._ops.OpOverload | None  # the in-place form that the user wrote
+    random: bool
+    pinned: bool
+    grad: bool
+    autocast: Autocast
+
+    @property
+    def name(self) -> str:
+        return str(self.target)
+
+
+@dataclass
+class Captured:
+    """`inputs` are the value ids of the tensor leaves of (args, kwargs), None where a leaf is no tensor."""
+
+    values: list[Value]
+    operators: list[Operator]
+    inputs: list[int | None]
+    outputs: list[Any]  # flat: Ref or a plain value
+    in_spec: pytree.TreeSpec
+    out_spec: pytree.TreeSpec
+    constants: dict[int, torch.Tensor] = field(default_factory=dict)  # tensors made while tracing
+
+    @property
+    def model_outputs(self) -> list[int]:
+        return sorted({o.id for o in self.outputs if isinstance(o, Ref)})
+
+    def structure(self) -> str:
+        """Hash of operators and wiring of the model part, without sizes: equal for any batch size."""
+        operators = [
+            [o.name, o.module, list(o.inputs), list(o.outputs), [self.values[v].storage for v in o.outputs],
+             o.in_place is not None, o.random, o.pinned]
+            for o in self.operators if o.part == "model"
+        ]  # fmt: skip
+        text = json.dumps(operators, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def fingerprint(self) -> str:
+        """Hash of everything that a run of this graph depends on, arguments and sizes included."""
+        rows = [[o.name, repr(o.args), repr(o.kwargs), o.grad, repr(o.autocast)] for o in self.operators]
+        rows.append([repr(v.shape) + str(v.dtype) for v in self.values])
+        return hashlib.sha256(json.dumps([self.structure(), rows]).encode()).hexdigest()
+
+
+def is_capturing() -> bool:
+    """True on a thread that is tracing: a planned module then runs its own forward."""
+    return getattr(_state, "capturing", False)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """torch.export warns and logs about matters that are ours to deal with."""
+    loggers = [logging.getLogger(n) for n in ("torch", "torch.export", "torch.fx", "torch._dynamo")]
+    levels = [logger.level for logger in loggers]
+    _state.capturing = True
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        _state.capturing = False
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _export(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    # From 2.7 `export` itself stays before decomposition; in 2.6 that was a function of its own.
+    version = tuple(int(p) for p in torch.__version__.split("+")[0].split(".")[:2])
+    export: Callable[..., Any] = torch.export.export
+    if version < (2, 7):
+        export = torch.export.export_for_training
+    devices = {t.device.type for t in module.parameters()} | {"cpu"}
+    with _quiet(), contextlib.ExitStack() as stack:
+        for device in devices:
+            stack.enter_context(torch.autocast(device, enabled=False))
+        return export(module, args, kwargs, strict=False)
+
+
+def capture(
+    module: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any] | None = None,
+    *,
+    autocast: Autocast = None,
+    loss_prefix: str | None = None,
+) -> Captured:
+    """Capture `module(*args, **kwargs)` as it trains.
+
+    `autocast` is the state in which the user calls the module. With `loss_prefix`, the module is a wrapper whose
+    child of that name is the user's model; what runs outside that child is the loss part.
+    Raises CaptureError with the user's file and line where PyTorch cannot trace the forward.
+    """
+    kwargs = kwargs or {}
+    try:
+        exported = _export(module, args, kwargs)
+    except Exception as error:
+        raise CaptureError(_explain(error)) from error
+    return _Flattener(module, exported, autocast, loss_prefix).run()
+
+
+def _explain(error: BaseException) -> str:
+    """PyTorch's message with the innermost line of the user's code."""
+    where = user_frame(error)
+    text = str(error).strip().split("\n")[0] or type(error).__name__
+    return f"{where + ': ' if where else ''}{type(error).__name__}: {text}"
+
+
+def user_frame(error: BaseException) -> str:
+    """`file:line` of the innermost frame of `error` outside torch, this package and the standard library."""
+    import traceback
+
+    standard = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if os.path.isabs(frame.filename) and not frame.filename.startswith((_TORCH_ROOT, _HERE, standard)):
+            return f"{frame.filename}:{frame.lineno}"
+    return ""
+
+
+_FRAME = re.compile(r'File "([^"]+)", line (\d+)')
+
+
+def _source(stack_trace: str) -> Source | None:
+    for file, line in reversed(_FRAME.findall(stack_trace)):
+        if os.path.isabs(file) and not file.startswith((_TORCH_ROOT, _HERE)):
+            return Source(file, int(line))
+    return None
+
+
+class _CastSpy(TorchDispatchMode):
+    """Which of an operator's inputs autocast casts, and to what: observed, since the lists live in C++."""
+
+    def __init__(self, inputs: Sequence[torch.Tensor]) -> None:
+        super().__init__()
+        self.by_storage = {(t.untyped_storage()._cdata, t.dtype, tuple(t.shape)): i for i, t in enumerate(inputs)}
+        self.casts: dict[int, torch.dtype] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.ops.aten._to_copy.default and "dtype" in kwargs:
+            source = args[0]
+            index = self.by_storage.get((source.untyped_storage()._cdata, source.dtype, tuple(source.shape)))
+            if index is not None:
+                self.casts[index] = kwargs["dtype"]
+        return func(*args, **kwargs)
+
+
+def _functional(target: torch._ops.OpOverload) -> torch._ops.OpOverload | None:
+    """The functional form of `relu_`, `add_.Tensor`, …"""
+    namespace, _, name = target._schema.name.partition("::")
+    if not name.endswith("_") or name.endswith("__"):
+        return None
+    packet = getattr(getattr(torch.ops, namespace), name[:-1], None)
+    overload = target._schema.overload_name or "default"
+    return getattr(packet, overload, None) if packet is not None else None
+
+
+_IGNORED = {"aten._assert_tensor_metadata.default", "aten._assert_async.msg", "aten._assert_scalar.default"}
+# Composite operators whose schema hides that they write the running statistics: (position of the mutable
+# statistics, position of the flag that says they are written).
+HIDDEN_STATE = {"aten.batch_norm.default": ((3, 4), 5), "aten.instance_norm.default": ((3, 4), 5)}
+
+
+def _is_random(target: torch._ops.OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    if torch.Tag.nondeterministic_seeded not in target.tags:
+        return False
+    name = str(target)
+    if name.startswith(("aten.dropout", "aten.feature_dropout", "aten.alpha_dropout", "aten.feature_alpha_dropout")):
+        return bool(args[1]) and bool(args[2])
+    if name == "aten.scaled_dot_product_attention.default":
+        return bool(kwargs.get("dropout_p", args[4] if len(args) > 4 else 0.0))
+    return True
+
+
+class _Flattener:
+    def __init__(self, module: nn.Module, exported: Any, autocast: Autocast, loss_prefix: str | None) -> None:
+        self.module, self.exported = module, exported
+        self.ambient, self.loss_prefix = autocast, loss_prefix
+        self.values: list[Value] = []
+        self.operators: list[Operator] = []
+        self.fakes: list[torch.Tensor] = []  # keeps storages alive, so that their addresses stay distinct
+        self.roots: dict[int, int] = {}  # storage address -> value id
+        self.casts: dict[tuple[int, torch.dtype], int] = {}
+        self.constants: dict[int, torch.Tensor] = {}
+        self.touched: dict[int, set[int]] = {}  # storage -> operators that read or write it
+        self.mutated: set[int] = set()
+        self.mode = FakeTensorMode(allow_non_fake_inputs=True)
+
+    def run(self) -> Captured:
+        signature = self.exported.graph_signature
+        env: dict[torch.fx.Node, Any] = {}
+        placeholders = [n for n in self.exported.graph.nodes if n.op == "placeholder"]
+        specs = {s.arg.name: s for s in signature.input_specs}
+        by_tensor: dict[int, int] = {}
+        inputs: list[int | None] = []
+        with self.mode:
+            for node in placeholders:
+                spec = specs[node.name]
+                kind = spec.kind.name.lower()
+                if kind == "user_input":
+                    if isinstance(node.meta.get("val"), torch.Tensor):
+                        env[node] = self._constant(node.name, "input", node.meta["val"], "")
+                        inputs.append(env[node].id)
+                    else:
+                        env[node] = getattr(spec.arg, "value", None)
+                        inputs.append(None)
+                    continue
+                if kind in ("parameter", "buffer"):
+                    tensor = _lookup(self.module, spec.target)
+                elif kind == "constant_tensor":
+                    tensor = self.exported.constants[spec.target]
+                else:
+                    raise CaptureError(f"the forward uses a {kind} ({spec.target}), which a plan can't hold")
+                known = by_tensor.get(id(tensor))
+                if known is None:
+                    kind = {"constant_tensor": "constant"}.get(kind, kind)
+                    ref = self._constant(node.name, kind, tensor, spec.target)
+                    if kind == "constant":
+                        self.constants[ref.id] = tensor
+                    by_tensor[id(tensor)] = known = ref.id
+                env[node] = Ref(known)
+            outputs = self._inline(self.exported.graph_module, self.exported.graph, env, True, self.ambient)
+        tree = self.exported.call_spec
+        self._pin()
+        return Captured(
+            self.values, self.operators, inputs, self._user_outputs(outputs), tree.in_spec, tree.out_spec,
+            self.constants,
+        )  # fmt: skip
+
+    def _user_outputs(self, outputs: Any) -> list[Any]:
+        kinds = [s.kind.name for s in self.exported.graph_signature.output_specs]
+        return [o for o, k in zip(outputs, kinds, strict=True) if k == "USER_OUTPUT"]
+
+    def _constant(self, name: str, kind: str, tensor: torch.Tensor, target: str) -> Ref:
+        trains = kind == "parameter" and tensor.requires_grad
+        # Only the geometry counts; empty_strided keeps a real tensor's memory out of the fake one.
+        size = tensor.untyped_storage().nbytes() // max(1, tensor.element_size())
+        if size:
+            base = torch.empty(size, dtype=tensor.dtype, device=tensor.device)
+            fake = torch.as_strided(base, tensor.shape, tensor.stride(), tensor.storage_offset()).detach()
+        else:
+            fake = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device)
+        fake.requires_grad_(trains)
+        return self._add_value(name, kind, fake, None, target)
+
+    def _add_value(self, name: str, kind: str, fake: torch.Tensor, producer: int | None, target: str = "") -> Ref:
+        address = fake.untyped_storage()._cdata
+        id_ = len(self.values)
+        root = self.roots.setdefault(address, id_)
+        self.fakes.append(fake)
+        self.values.append(
+            Value(
+                id_, name, kind, tuple(fake.shape), tuple(fake.stride()), int(fake.storage_offset()), fake.dtype,
+                fake.device, root, fake.untyped_storage().nbytes(), producer, fake.requires_grad, target,
+            )
+        )  # fmt: skip
+        return Ref(id_)
+
+    def _inline(
+        self, owner: torch.nn.Module, graph: torch.fx.Graph, env: dict[torch.fx.Node, Any], grad: bool, cast: Autocast
+    ) -> Any:
+        """Walk `graph` with `env` filled for its placeholders; returns its outputs as Refs."""
+        for node in graph.nodes:
+            if node.op == "placeholder":
+                continue
+            if node.op == "get_attr":
+                found: Any = owner
+                for part in str(node.target).split("."):
+                    found = getattr(found, part)
+                if isinstance(found, torch.Tensor):
+                    ref = self._constant(node.name, "constant", found, "")
+                    self.constants[ref.id] = found
+                    env[node] = ref
+                else:
+                    env[node] = found
+                continue
+            args = pytree.tree_map_only(torch.fx.Node, lambda n: env[n], node.args)
+            kwargs = pytree.tree_map_only(torch.fx.Node, lambda n: env[n], node.kwargs)
+            if node.op == "output":
+                return args[0]
+            if node.op != "call_function":
+                raise CaptureError(f"the captured forward has a {node.op} node, which is not supported")
+            name = str(node.target)
+            if callable(node.target) and getattr(node.target, "__name__", "") == "getitem":
+                env[node] = args[0][args[1]]
+            elif name == "wrap_with_set_grad_enabled":
+                env[node] = self._call(args[1], args[2:], args[0], cast)
+            elif name == "wrap_with_autocast":
+                device, dtype, enabled = args[0], args[1], args[2]
+                inner = (device, dtype or torch.get_autocast_dtype(device)) if enabled else None
+                env[node] = self._call(args[4], args[5:], grad, inner)
+            elif name in _IGNORED:
+                env[node] = None
+            elif isinstance(node.target, torch._ops.OpOverload):
+                env[node] = self._operator(node, args, kwargs, env, grad, cast)
+            else:
+                where = _source(node.meta.get("stack_trace", "") or "")
+                place = f" at {where.file}:{where.line}" if where else ""
+                raise CaptureError(f"the forward uses {name}{place}, which can't be captured as one operator")
+        raise CaptureError("the captured forward has no output")
+
+    def _call(self, submodule: Any, args: Sequence[Any], grad: bool, cast: Autocast) -> Any:
+        inner = dict(zip((n for n in submodule.graph.nodes if n.op == "placeholder"), args, strict=True))
+        return self._inline(submodule, submodule.graph, inner, grad, cast)
+
+    def _place(self, node: torch.fx.Node) -> tuple[str, str, str, Source | None]:
+        stack = list((node.meta.get("nn_module_stack") or {}).values())
+        path, type_name = (str(stack[-1][0]), str(stack[-1][1])) if stack else ("", "")
+        part = "model"
+        if self.loss_prefix is not None:
+            inside = [p for p, _ in stack if p == self.loss_prefix or str(p).startswith(self.loss_prefix + ".")]
+            part = "model" if inside else "loss"
+            path = path.removeprefix(self.loss_prefix).removeprefix(".") if inside else "loss"
+        return path, type_name, part, _source(node.meta.get("stack_trace", "") or "")
+
+    def _operator(
+        self, node: torch.fx.Node, args: Any, kwargs: Any, env: dict[torch.fx.Node, Any], grad: bool, cast: Autocast
+    ) -> Any:
+        target: Any = node.target
+        place = self._place(node)
+        in_place = None
+        if target._schema.is_mutable:
+            written = args[0] if args else None
+            functional = _functional(target)
+            later = self._later_aliases(node, written, env)
+            if (
+                functional is not None and isinstance(written, Ref) and not later
+                and not self.values[written.id].is_constant and self.values[written.id].storage == written.id
+                and not _is_random(functional, args, kwargs) and self._same_result(functional, args, kwargs, written)
+            ):  # fmt: skip
+                in_place, target = target, functional
+            else:
+                for leaf in pytree.tree_leaves((args, kwargs)):
+                    if isinstance(leaf, Ref):
+                        self.mutated.add(self.values[leaf.id].storage)
+        if cast is not None:
+            args, kwargs, cast = self._lower_autocast(target, args, kwargs, grad, cast, place)
+        result = self._append(target, args, kwargs, node.name, grad, cast, place, in_place)
+        if node.target._schema.is_mutable and in_place is not None:
+            # Both names of the tensor now mean the new value.
+            for other, value in list(env.items()):
+                if value == args[0] and other is not node:
+                    env[other] = result
+        return result
+
+    def _same_result(self, functional: Any, args: Any, kwargs: Any, written: Ref) -> bool:
+        """The functional form must give a tensor of the same geometry (an in-place add may not promote)."""
+        try:
+            fake_args, fake_kwargs = self._fakes_of(args, kwargs)
+            result = functional(*fake_args, **fake_kwargs)
+        except Exception:
+            return False
+        value = self.values[written.id]
+        return (
+            isinstance(result, torch.Tensor) and tuple(result.shape) == value.shape and result.dtype == value.dtype
+            and tuple(result.stride()) == value.stride
+        )  # fmt: skip
+
+    def _later_aliases(self, node: torch.fx.Node, written: Any, env: dict[torch.fx.Node, Any]) -> bool:
+        """Does a view of what is written live on? Then the write can be seen through it."""
+        if not isinstance(written, Ref):
+            return True
+        root = self.values[written.id].storage
+        position = {n: i for i, n in enumerate(node.graph.nodes)}
+        for other, value in env.items():
+            for leaf in pytree.tree_leaves(value):
+                if (
+                    isinstance(leaf, Ref) and leaf != written and self.values[leaf.id].storage == root
+                    and any(position.get(user, 1 << 60) > position[node] for user in other.users)
+                ):  # fmt: skip
+                    return True
+        return False
+
+    def _fakes_of(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        return pytree.tree_map_only(Ref, lambda r: self.fakes[r.id], (args, kwargs))
+
+    def _append(
+        self, target: Any, args: Any, kwargs: Any, name: str, grad: bool, cast: Autocast,
+        place: tuple[str, str, str, Source | None], in_place: Any,
+    ) -> Any:  # fmt: skip
+        fake_args, fake_kwargs = self._fakes_of(args, kwargs)
+        with torch.set_grad_enabled(grad), _autocast(cast):
+            if target._schema.is_mutable:
+                # A leaf may be written under no_grad only (running counters are no leaves that train).
+                with torch.no_grad():
+                    result = target(*fake_args, **fake_kwargs)
+            else:
+                result = target(*fake_args, **fake_kwargs)
+        id_ = len(self.operators)
+        outputs: list[int] = []
+
+        def number(t: Any) -> Any:
+            if not isinstance(t, torch.Tensor):
+                return t
+            ref = self._add_value(name if not outputs else f"{name}_{len(outputs)}", "activation", t, id_)
+            outputs.append(ref.id)
+            return ref
+
+        layout = pytree.tree_map(number, result)
+        inputs = tuple(leaf.id for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Ref))
+        path, type_name, part, source = place
+        self.operators.append(
+            Operator(
+                id_, target, tuple(args), dict(kwargs), inputs, tuple(outputs), layout, path, type_name, part,
+                source, in_place, _is_random(target, args, kwargs), False, grad, cast,
+            )
+        )  # fmt: skip
+        for v in (*inputs, *outputs):
+            self.touched.setdefault(self.values[v].storage, set()).add(id_)
+        return layout
+
+    def _lower_autocast(
+        self, target: Any, args: Any, kwargs: Any, grad: bool, cast: Autocast,
+        place: tuple[str, str, str, Source | None],
+    ) -> tuple[Any, Any, Autocast]:  # fmt: skip
+        """Make the casts that autocast does inside an operator operators of their own.
+
+        So a cast copy can be dropped and made again from its source, and weights are cast once as autocast's cache
+        does. Where the operator with cast inputs is not what autocast runs, it stays under autocast.
+        """
+        leaves, spec = pytree.tree_flatten((args, kwargs))
+        refs = [leaf for leaf in leaves if isinstance(leaf, Ref)]
+        fake_args, fake_kwargs = self._fakes_of(args, kwargs)
+        spy = _CastSpy([self.fakes[r.id] for r in refs])
+        with torch.set_grad_enabled(grad), _autocast(cast), spy:
+            wanted = target(*fake_args, **fake_kwargs)
+        torch.clear_autocast_cache()
+        if not spy.casts:
+            with torch.set_grad_enabled(grad), _autocast(None):
+                try:
+                    plain = target(*fake_args, **fake_kwargs)
+                except Exception:
+                    return args, kwargs, cast
+            same = _dtypes(plain) == _dtypes(wanted)
+            return args, kwargs, None if same else cast
+
+        # A value that is an argument twice is cast alike in both places.
+        dtypes = {refs[position].id: dtype for position, dtype in spy.casts.items()}
+        trial_args, trial_kwargs = pytree.tree_map_only(
+            Ref, lambda r: self.fakes[r.id].to(dtypes[r.id]) if r.id in dtypes else self.fakes[r.id], (args, kwargs)
+        )
+        with torch.set_grad_enabled(grad), _autocast(None):
+            try:
+                got = target(*trial_args, **trial_kwargs)
+            except Exception:
+                return args, kwargs, cast
+        if _dtypes(got) != _dtypes(wanted):
+            return args, kwargs, cast
+
+        made: dict[int, Ref] = {}
+
+        def cast_of(ref: Ref) -> Ref:
+            if ref.id not in dtypes:
+                return ref
+            if ref.id not in made:
+                value, key = self.values[ref.id], (ref.id, dtypes[ref.id])
+                if key not in self.casts:
+                    name = f"{value.name}_cast"
+                    call = (torch.ops.aten.to.dtype, (ref, key[1]), {}, name, grad, None, place, None)
+                    result: Ref = self._append(*call)
+                    if not value.is_constant:
+                        made[ref.id] = result
+                        return result
+                    self.casts[key] = result.id  # as autocast's cache of weights does
+                made[ref.id] = Ref(self.casts[key])
+            return made[ref.id]
+
+        new_args, new_kwargs = pytree.tree_unflatten(
+            [cast_of(leaf) if isinstance(leaf, Ref) else leaf for leaf in leaves], spec
+        )
+        return new_args, new_kwargs, None
+
+    def _pin(self) -> None:
+        """Whatever touches memory that is written through an alias must run once, as eager runs it."""
+        pinned: set[int] = set()
+        for storage in self.mutated:
+            pinned |= self.touched.get(storage, set())
+        self.operators = [replace(o, pinned=True) if o.id in pinned else o for o in self.operators]
+
+
+def _dtypes(result: Any) -> list[torch.dtype]:
+    return [t.dtype for t in pytree.tree_leaves(result) if isinstance(t, torch.Tensor)]
+
+
+@contextlib.contextmanager
+def _autocast(state: Autocast) -> Iterator[None]:
+    if state is None:
+        yield
+        return
+    with torch.autocast(state[0], dtype=state[1]):
+        yield
+
+
+def ambient_autocast(device_type: str) -> Autocast:
+    """The autocast state that the caller is in."""
+    if not torch.is_autocast_enabled(device_type):
+        return None
+    return (device_type, torch.get_autocast_dtype(device_type))
+
+
+def _lookup(module: nn.Module, target: str) -> torch.Tensor:
+    owner, _, name = target.rpartition(".")
+    tensor = getattr(module.get_submodule(owner), name)
+    assert isinstance(tensor, torch.Tensor)
+    return tensor

@@ -1,0 +1,23 @@
+"""Errors that a person can act on: one sentence saying what is wrong, where, and what to do next."""
+
+from __future__ import annotations
+
+
+class MonetError(Exception):
+    """A clear sentence for the person; `exit_code` is what the command line ends with."""
+
+    exit_code = 2
+
+
+class EnvironmentProblem(MonetError):
+    """Something is missing or too old on this machine."""
+
+    exit_code = 4
+
+
+class CaptureError(MonetError):
+    """The model's forward could not be captured as a graph."""
+
+
+class PlanMismatch(MonetError):
+    """A plan was made for another model, or for another version of this one."""
