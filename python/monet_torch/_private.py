@@ -1,0 +1,88 @@
+"""Everything here leans on parts of PyTorch that carry no promise, so that a new release is one file's work.
+
+Seen to work on 2.13.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+
+class Allocation(NamedTuple):
+    """One call of the CPU allocator: `bytes` is negative when it gives memory back."""
+
+    time_ns: int
+    address: int
+    bytes: int
+
+
+def cpu_allocations(step: Callable[[], object]) -> list[Allocation]:
+    """Run `step` once and return what it asked of the CPU allocator, in order of time.
+
+    The documented side of the profiler sums memory per operator and loses the order. Its raw event
+    tree (`kineto_results.experimental_event_tree`) keeps every call, on every thread, with the address.
+    Memory from before is reported when it is freed only if an earlier profile happened to see its
+    allocation, so match addresses before believing a free.
+    """
+    with (
+        _without_profiler_noise(),
+        profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as session,
+    ):
+        step()
+    profiler = session.profiler
+    if profiler is None or profiler.kineto_results is None:
+        raise RuntimeError("torch.profiler kept no results: this build of PyTorch has no Kineto")
+    allocations = [
+        Allocation(node.start_time_ns, node.extra_fields.ptr, node.extra_fields.alloc_size)
+        for node in _walk(profiler.kineto_results.experimental_event_tree())
+        if node.tag == torch._C._profiler._EventType.Allocation and node.extra_fields.device.type == "cpu"
+    ]
+    allocations.sort(key=lambda allocation: allocation.time_ns)
+    return allocations
+
+
+def _walk(roots: list[Any]) -> Iterator[Any]:
+    pending = list(roots)
+    while pending:
+        node = pending.pop()
+        yield node
+        pending.extend(node.children)
+
+
+_NOISE = re.compile(rb"USDT:.*SyncActivityProfilerHandler|CPUAllocator\.cpp.*Memory block of unknown size")
+
+
+@contextmanager
+def _without_profiler_noise() -> Iterator[None]:
+    """Keep the C++ side of the profiler from writing to the user's stderr.
+
+    `KINETO_LOG_LEVEL` and `TORCH_CPP_LOG_LEVEL` would do it, but are read once, when torch is imported.
+    So file descriptor 2 goes to a file meanwhile, and all other lines are written out afterwards.
+    """
+    try:
+        sys.stderr.flush()
+        stderr = os.dup(2)
+    except (AttributeError, OSError, ValueError):
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            held.seek(0)
+            kept = b"".join(line for line in held if not _NOISE.search(line))
+            while kept:
+                kept = kept[os.write(2, kept) :]
