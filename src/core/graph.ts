@@ -1,0 +1,205 @@
+import schema from "./graph.schema.json";
+import { DocumentError, readDocument } from "./graph_document";
+
+/** The training graph: docs/format.md says what every field means. Field names are those of the document. */
+export interface Graph {
+  readonly format: "monet-graph";
+  readonly version: 1;
+  readonly hash: string;
+  readonly structure: string;
+  readonly made_from: {
+    readonly model: string;
+    readonly sources?: Readonly<Record<string, string>>;
+    readonly inputs?: readonly string[];
+    readonly [more: string]: unknown;
+  };
+  readonly device: {
+    readonly type: string;
+    readonly name: string;
+    readonly total_bytes: number;
+    readonly estimated: boolean;
+    readonly [more: string]: unknown;
+  };
+  readonly fixed: Readonly<Record<string, number>>;
+  readonly gradients: "fresh" | "accumulate";
+  readonly rng_state_bytes: number;
+  readonly values: readonly Value[];
+  readonly operators: readonly Operator[];
+  readonly outputs: readonly number[];
+}
+
+export interface Value {
+  readonly id: number;
+  readonly name: string;
+  readonly kind: "input" | "parameter" | "buffer" | "constant" | "activation";
+  readonly shape: readonly number[];
+  readonly dtype: string;
+  readonly bytes: number;
+  readonly storage: number;
+  readonly producer: number | null;
+  readonly requires_grad: boolean;
+}
+
+export interface Operator {
+  readonly id: number;
+  readonly op: string;
+  readonly module: string;
+  readonly module_type: string;
+  readonly part: "model" | "loss";
+  readonly source: { readonly file: string; readonly line: number; readonly column: number } | null;
+  readonly inputs: readonly number[];
+  readonly outputs: readonly number[];
+  readonly in_place: boolean;
+  readonly random: boolean;
+  readonly pinned: boolean;
+  readonly implementations: readonly Implementation[];
+}
+
+export interface Implementation {
+  readonly name: string;
+  readonly exactness: "bitwise" | "same-kernel" | "approximate";
+  readonly saves: readonly number[];
+  readonly internal_bytes: number;
+  readonly forward: Cost;
+  readonly recompute: Cost;
+  readonly backward: (Cost & { readonly gradients: readonly Gradient[] }) | null;
+}
+
+export interface Cost {
+  readonly time: number;
+  readonly peak: number;
+}
+
+export interface Gradient {
+  readonly input: number;
+  readonly bytes: number;
+  readonly alias: number | null;
+  readonly dense: boolean;
+}
+
+/** Reads and checks a graph; throws a DocumentError whose sentence names the place in the document. */
+export function parseGraph(text: string): Graph {
+  return checkGraph(parseJson(text, "graph"));
+}
+
+export function checkGraph(document: unknown): Graph {
+  const graph = readDocument<Graph>(document, schema, "training graph");
+  checkValues(graph);
+  checkOperators(graph);
+  graph.outputs.forEach((id, k) => {
+    if (id >= graph.values.length) throw new DocumentError(`outputs[${k}]`, `value ${id} does not exist`);
+  });
+  return graph;
+}
+
+/** JSON text to an unknown document; a truncated file is told in one sentence. */
+export function parseJson(text: string, what: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch (error) {
+    const detail = error instanceof Error ? error.message : String(error);
+    throw new DocumentError("", `the ${what} is not complete JSON (${detail})`);
+  }
+}
+
+const itemSizes: ReadonlyMap<string, number> = new Map([
+  ["bool", 1], ["uint8", 1], ["int8", 1], ["float8_e4m3fn", 1], ["float8_e5m2", 1], ["float8_e4m3fnuz", 1], ["float8_e5m2fnuz", 1],
+  ["float16", 2], ["bfloat16", 2], ["int16", 2], ["uint16", 2],
+  ["float32", 4], ["int32", 4], ["uint32", 4], ["complex32", 4],
+  ["float64", 8], ["int64", 8], ["uint64", 8], ["complex64", 8],
+  ["complex128", 16],
+]);
+
+/** Shape × dtype: the size of a dense tensor like this value, which a gradient of it has. */
+export function denseBytes(value: Value): number {
+  return value.shape.reduce((product, extent) => product * extent, itemSizes.get(value.dtype) ?? 0);
+}
+
+export const fixedBytes = (graph: Graph): number => Object.values(graph.fixed).reduce((sum, bytes) => sum + bytes, 0);
+
+function checkValues({ values, operators }: Graph): void {
+  values.forEach((value, k) => {
+    const at = `values[${k}]`;
+    if (value.id !== k) throw new DocumentError(`${at}.id`, `is ${value.id}, expected ${k}`);
+    if (!itemSizes.has(value.dtype)) throw new DocumentError(`${at}.dtype`, `'${value.dtype}' is not a known element type`);
+    const storage = values[value.storage];
+    if (storage === undefined) throw new DocumentError(`${at}.storage`, `value ${value.storage} does not exist`);
+    if (value.storage > k) throw new DocumentError(`${at}.storage`, `value ${value.storage} comes later`);
+    if (storage.storage !== storage.id) throw new DocumentError(`${at}.storage`, `value ${storage.id} is a view itself`);
+    if (value.storage !== k && value.bytes !== 0) throw new DocumentError(`${at}.bytes`, `a view has 0 bytes of its own, not ${value.bytes}`);
+    if (value.kind !== "activation") {
+      if (value.producer !== null) throw new DocumentError(`${at}.producer`, `a ${value.kind} has no producer`);
+      if (storage.kind === "activation") throw new DocumentError(`${at}.storage`, `a ${value.kind} can't live in an activation`);
+      return;
+    }
+    if (value.producer === null) throw new DocumentError(`${at}.producer`, "an activation needs a producer");
+    const producer = operators[value.producer];
+    if (producer === undefined) throw new DocumentError(`${at}.producer`, `operator ${value.producer} does not exist`);
+    if (!producer.outputs.includes(k)) throw new DocumentError(`${at}.producer`, `operator ${value.producer} does not list it in its outputs`);
+    if (storage.producer !== null && storage.producer > value.producer) {
+      throw new DocumentError(`${at}.storage`, `operator ${storage.producer} makes value ${storage.id} after operator ${value.producer}`);
+    }
+  });
+}
+
+function checkOperators({ values, operators }: Graph): void {
+  operators.forEach((operator, k) => {
+    const at = `operators[${k}]`;
+    if (operator.id !== k) throw new DocumentError(`${at}.id`, `is ${operator.id}, expected ${k}`);
+    operator.inputs.forEach((id, slot) => {
+      const value = values[id];
+      if (value === undefined) throw new DocumentError(`${at}.inputs[${slot}]`, `value ${id} does not exist`);
+      if (value.producer !== null && value.producer >= k) {
+        throw new DocumentError(`${at}.inputs[${slot}]`, `value ${id} is made by operator ${value.producer}, not before operator ${k}`);
+      }
+    });
+    const seen = new Set<number>();
+    operator.outputs.forEach((id, slot) => {
+      const value = values[id];
+      if (value === undefined) throw new DocumentError(`${at}.outputs[${slot}]`, `value ${id} does not exist`);
+      if (value.producer !== k) throw new DocumentError(`${at}.outputs[${slot}]`, `value ${id} has another producer (${value.producer ?? "none"})`);
+      if (seen.has(id)) throw new DocumentError(`${at}.outputs[${slot}]`, `value ${id} is listed twice`);
+      seen.add(id);
+    });
+    if (operator.in_place) {
+      const [output] = operator.outputs;
+      if (operator.inputs.length === 0) throw new DocumentError(`${at}.in_place`, "an operator without inputs can't run in place");
+      if (output === undefined || values[output]?.storage !== output) {
+        throw new DocumentError(`${at}.in_place`, "its first output must have a storage of its own");
+      }
+    }
+    checkImplementations(operator, values, at);
+  });
+}
+
+function checkImplementations(operator: Operator, values: readonly Value[], path: string): void {
+  const names = new Set<string>();
+  operator.implementations.forEach((implementation, k) => {
+    const at = `${path}.implementations[${k}]`;
+    if (names.has(implementation.name)) throw new DocumentError(`${at}.name`, `'${implementation.name}' is used twice`);
+    names.add(implementation.name);
+    let last = -1;
+    implementation.saves.forEach((id, slot) => {
+      const here = `${at}.saves[${slot}]`;
+      const value = values[id];
+      if (value === undefined) throw new DocumentError(here, `value ${id} does not exist`);
+      if (value.storage !== id) throw new DocumentError(here, `value ${id} is a view; name its storage ${value.storage}`);
+      if (value.kind !== "activation") throw new DocumentError(here, `value ${id} is a ${value.kind}; only activations are listed`);
+      if (id <= last) throw new DocumentError(here, "saves must be ascending, without duplicates");
+      if (value.producer !== null && value.producer > operator.id) {
+        throw new DocumentError(here, `value ${id} is made by operator ${value.producer}, after operator ${operator.id}`);
+      }
+      last = id;
+    });
+    implementation.backward?.gradients.forEach((gradient, slot) => {
+      const here = `${at}.backward.gradients[${slot}]`;
+      const input = operator.inputs[gradient.input];
+      if (input === undefined) throw new DocumentError(`${here}.input`, `operator ${operator.id} has no input ${gradient.input}`);
+      const value = values[input];
+      if (value?.requires_grad === false) throw new DocumentError(`${here}.input`, `value ${input} does not require a gradient`);
+      if (gradient.alias !== null && operator.outputs[gradient.alias] === undefined) {
+        throw new DocumentError(`${here}.alias`, `operator ${operator.id} has no output ${gradient.alias}`);
+      }
+    });
+  });
+}

@@ -1,0 +1,183 @@
+import { denseBytes, type Gradient, type Graph, type Implementation, type Operator } from "../graph";
+import { item, num } from "./arrays";
+
+export interface TensorRef {
+  readonly kind: "value" | "internals" | "gradient";
+  /** A value's id, an operator's id, or the id of the value whose gradient it is. */
+  readonly id: number;
+  readonly bytes: number;
+}
+
+/** Something that happens to gradients after a backward operator: live bytes are those of gradients alone. */
+export interface GradientEvent {
+  readonly kind: "sum" | "accumulate";
+  readonly before: number;
+  readonly moment: number;
+  readonly after: number;
+  readonly allocated: readonly TensorRef[];
+  readonly freed: readonly TensorRef[];
+}
+
+/**
+ * Gradient memory of a step. It depends on the chosen implementations only, never on what is kept
+ * or recomputed, so it is walked once and added to whatever the activations do.
+ */
+export interface GradientProfile {
+  /** Per backward step k: live when it starts, fresh in it, freed by it (step 3), and the most live while handing on (−∞: nothing summed or copied). */
+  readonly before: Float64Array;
+  readonly handing: Float64Array;
+  readonly steps: readonly GradientStep[];
+}
+
+export interface GradientStep {
+  readonly allocated: readonly TensorRef[];
+  readonly freed: readonly TensorRef[];
+  readonly after: number;
+  readonly events: readonly GradientEvent[];
+}
+
+interface Storage {
+  readonly bytes: number;
+  readonly value: number;
+  references: number;
+}
+
+interface Reference {
+  readonly storage: Storage;
+  readonly dense: boolean;
+}
+
+/** Under a tracker of live tensors (structure) PyTorch sums out of place, otherwise in place where it may. */
+export function gradientProfile(graph: Graph, implementationOf: (operator: number) => Implementation, structure: boolean): GradientProfile {
+  const n = graph.operators.length;
+  const walk = new GradientWalk(graph, implementationOf, structure);
+  const before = new Float64Array(n);
+  const handing = new Float64Array(n).fill(-Infinity);
+  const steps: GradientStep[] = [];
+  for (let k = 0; k < n; k++) {
+    before[k] = walk.live;
+    const operator = item(graph.operators, n - 1 - k);
+    const step = walk.step(operator, implementationOf(operator.id));
+    for (const event of step.events) handing[k] = Math.max(num(handing, k), event.moment);
+    steps.push(step);
+  }
+  return { before, handing, steps };
+}
+
+class GradientWalk {
+  live = 0;
+  private readonly buffers = new Map<number, Reference>();
+  private readonly awaited = new Map<number, number>();
+  private freed: TensorRef[] = [];
+  private readonly graph: Graph;
+  private readonly structure: boolean;
+
+  constructor(graph: Graph, implementationOf: (operator: number) => Implementation, structure: boolean) {
+    this.graph = graph;
+    this.structure = structure;
+    for (const operator of graph.operators) {
+      for (const { input } of implementationOf(operator.id).backward?.gradients ?? []) {
+        const value = item(graph.values, item(operator.inputs, input));
+        if (value.kind === "parameter") this.awaited.set(value.id, (this.awaited.get(value.id) ?? 0) + 1);
+      }
+    }
+  }
+
+  step(operator: Operator, { backward }: Implementation): GradientStep {
+    if (backward === null) return { allocated: [], freed: [], after: this.live, events: [] };
+    this.freed = [];
+    const allocated: TensorRef[] = [];
+    const arriving = backward.gradients.map((gradient) => {
+      const reference = this.arrive(operator, gradient);
+      const { storage } = reference;
+      if (storage.references === 1) allocated.push({ kind: "gradient", id: storage.value, bytes: storage.bytes });
+      return { value: item(operator.inputs, gradient.input), reference };
+    });
+    for (const output of operator.outputs) {
+      const reference = this.buffers.get(output);
+      if (reference !== undefined) this.release(reference.storage);
+      this.buffers.delete(output);
+    }
+    const step = { allocated, freed: this.freed, after: this.live };
+    const events: GradientEvent[] = [];
+    const complete: number[] = [];
+    for (const { value, reference } of arriving) {
+      this.freed = [];
+      const event = this.handOn(value, reference);
+      if (event !== null) events.push(event);
+      const awaited = this.awaited.get(value);
+      if (awaited === undefined) continue;
+      this.awaited.set(value, awaited - 1);
+      if (awaited === 1) complete.push(value);
+    }
+    for (const parameter of complete) {
+      this.freed = [];
+      events.push(this.accumulate(parameter));
+    }
+    return { ...step, events };
+  }
+
+  /** A gradient as the backward operator returns it: a storage of its own, or one more reference to its output's. */
+  private arrive(operator: Operator, gradient: Gradient): Reference {
+    const aliased = gradient.alias === null ? undefined : this.buffers.get(item(operator.outputs, gradient.alias));
+    if (aliased !== undefined) {
+      aliased.storage.references++;
+      return { storage: aliased.storage, dense: gradient.dense };
+    }
+    return { storage: this.allocate(item(operator.inputs, gradient.input), gradient.bytes), dense: gradient.dense };
+  }
+
+  private handOn(id: number, incoming: Reference): GradientEvent | null {
+    const value = item(this.graph.values, id);
+    const before = this.live;
+    if (value.kind !== "activation" && value.kind !== "parameter") {
+      this.release(incoming.storage);
+      return null;
+    }
+    const buffer = this.buffers.get(id);
+    if (buffer === undefined) {
+      this.buffers.set(id, incoming);
+      return null;
+    }
+    if (!this.structure && buffer.dense && buffer.storage.references === 1) {
+      this.release(incoming.storage);
+      return { kind: "sum", before, moment: before, after: this.live, allocated: [], freed: this.freed };
+    }
+    const sum = this.allocate(id, denseBytes(value));
+    const moment = this.live;
+    this.release(buffer.storage);
+    this.release(incoming.storage);
+    this.buffers.set(id, { storage: sum, dense: true });
+    return { kind: "sum", before, moment, after: this.live, allocated: [{ kind: "gradient", id, bytes: sum.bytes }], freed: this.freed };
+  }
+
+  /** A parameter's last gradient has arrived. */
+  private accumulate(id: number): GradientEvent {
+    const before = this.live;
+    const buffer = this.buffers.get(id);
+    this.buffers.delete(id);
+    const event = { kind: "accumulate", before, moment: before, allocated: [], freed: this.freed } as const;
+    if (buffer === undefined) return { ...event, after: before };
+    if (this.graph.gradients === "accumulate") {
+      this.release(buffer.storage);
+      return { ...event, after: this.live };
+    }
+    if (buffer.dense && buffer.storage.references === 1) return { ...event, after: before };
+    const copy = this.allocate(id, denseBytes(item(this.graph.values, id)));
+    const moment = this.live;
+    this.release(buffer.storage);
+    return { ...event, moment, after: this.live, allocated: [{ kind: "gradient", id, bytes: copy.bytes }] };
+  }
+
+  private allocate(value: number, bytes: number): Storage {
+    this.live += bytes;
+    return { bytes, value, references: 1 };
+  }
+
+  private release(storage: Storage): void {
+    storage.references--;
+    if (storage.references > 0) return;
+    this.live -= storage.bytes;
+    this.freed.push({ kind: "gradient", id: storage.value, bytes: storage.bytes });
+  }
+}

@@ -1,0 +1,137 @@
+import { fixedBytes, type Graph } from "../graph";
+import { rows, type Rows } from "./arrays";
+
+/**
+ * A graph as typed arrays, for the inner loops of simulator and solver.
+ *
+ * A *tensor* is what a plan keeps, drops and recomputes: tensor t < storages is an activation's storage,
+ * tensor storages + i the internals of operator i. An implementation has an id of its own, counted through
+ * all operators; a *choice* is an Int32Array with one of them per operator.
+ */
+export interface Problem {
+  readonly graph: Graph;
+  readonly operators: number;
+  readonly storages: number;
+  readonly tensors: number;
+  readonly fixed: number;
+  readonly rng: number;
+
+  /** Per storage. */
+  readonly valueOf: Int32Array;
+  readonly bytes: Float64Array;
+  readonly producer: Int32Array;
+  readonly lastUse: Int32Array;
+  readonly isOutput: Uint8Array;
+  /** Per value: its storage's tensor, or −1 where it is a constant. */
+  readonly storageOf: Int32Array;
+
+  /** Per operator. Reads and makes are storages; dies are the storages whose last forward use it is. */
+  readonly reads: Rows;
+  readonly makes: Rows;
+  readonly dies: Rows;
+  readonly madeBytes: Float64Array;
+  /** The storage that its first output may take over when recomputed (−1: none), and the same in forward. */
+  readonly takes: Int32Array;
+  readonly takesForward: Int32Array;
+  /** Bytes of the output that takes over. */
+  readonly takenBytes: Float64Array;
+  readonly random: Uint8Array;
+  readonly pinned: Uint8Array;
+
+  /** Implementations of operator i are implementations[i] … implementations[i+1]. The rest is per implementation. */
+  readonly implementations: Int32Array;
+  readonly saves: Rows;
+  readonly savesTaken: Uint8Array;
+  readonly internal: Float64Array;
+  readonly forwardTime: Float64Array;
+  readonly forwardPeak: Float64Array;
+  readonly recomputeTime: Float64Array;
+  readonly recomputePeak: Float64Array;
+  readonly backwardTime: Float64Array;
+  readonly backwardPeak: Float64Array;
+  readonly hasBackward: Uint8Array;
+  /** Gradients that are a storage of their own. */
+  readonly gradientBytes: Float64Array;
+  /** Equal for implementations of one operator whose gradients are alike: gradient memory depends on nothing else. */
+  readonly gradientClass: Int32Array;
+  /** Some implementation without backward saves something, which is then held to the end. */
+  readonly strands: boolean;
+}
+
+export function indexGraph(graph: Graph): Problem {
+  const { values, operators } = graph;
+  const owned = values.filter((value) => value.kind === "activation" && value.storage === value.id);
+  const tensorOf = new Map(owned.map((value, s) => [value.id, s]));
+  const storageOf = Int32Array.from(values, (value) => tensorOf.get(value.storage) ?? -1);
+  const storagesOf = (ids: readonly number[]): number[] => {
+    const found = ids.map((id) => storageOf[id] ?? -1).filter((s) => s >= 0);
+    return [...new Set(found)].sort((a, b) => a - b);
+  };
+
+  const reads = operators.map((operator) => storagesOf(operator.inputs));
+  const makes = operators.map((operator) => operator.outputs.map((id) => tensorOf.get(id) ?? -1).filter((s) => s >= 0));
+  const producer = Int32Array.from(owned, (value) => value.producer ?? 0);
+  const lastUse = Int32Array.from(producer);
+  reads.forEach((storages, i) => {
+    for (const s of storages) lastUse[s] = i;
+  });
+  const dies: number[][] = operators.map(() => []);
+  lastUse.forEach((i, s) => dies[i]?.push(s));
+  const isOutput = new Uint8Array(owned.length);
+  for (const s of storagesOf(graph.outputs)) isOutput[s] = 1;
+
+  const takes = Int32Array.from(operators, (operator) => {
+    const [input] = operator.inputs;
+    return operator.in_place && input !== undefined ? (tensorOf.get(input) ?? -1) : -1;
+  });
+  const takesForward = takes.map((s, i) => (s >= 0 && lastUse[s] === i && isOutput[s] === 0 ? s : -1));
+  const bytes = Float64Array.from(owned, (value) => value.bytes);
+
+  const flat = operators.flatMap((operator) => operator.implementations.map((implementation) => ({ operator, implementation })));
+  const implementations = new Int32Array(operators.length + 1);
+  operators.forEach((operator, i) => {
+    implementations[i + 1] = (implementations[i] ?? 0) + operator.implementations.length;
+  });
+  const saves = flat.map(({ implementation }) => storagesOf(implementation.saves));
+  const per = (measure: (implementation: Graph["operators"][number]["implementations"][number]) => number): Float64Array =>
+    Float64Array.from(flat, ({ implementation }) => measure(implementation));
+  const gradientClass = Int32Array.from(flat, ({ operator, implementation }) => {
+    const own = JSON.stringify(implementation.backward?.gradients ?? null);
+    return operator.implementations.findIndex((other) => JSON.stringify(other.backward?.gradients ?? null) === own);
+  });
+
+  return {
+    graph,
+    operators: operators.length,
+    storages: owned.length,
+    tensors: owned.length + operators.length,
+    fixed: fixedBytes(graph),
+    rng: graph.rng_state_bytes,
+    valueOf: Int32Array.from(owned, (value) => value.id),
+    bytes, producer, lastUse, isOutput, storageOf,
+    reads: rows(reads), makes: rows(makes), dies: rows(dies),
+    madeBytes: Float64Array.from(makes, (storages) => storages.reduce((sum, s) => sum + (bytes[s] ?? 0), 0)),
+    takes, takesForward,
+    takenBytes: Float64Array.from(operators, (operator, i) => ((takes[i] ?? -1) < 0 ? 0 : (values[operator.outputs[0] ?? 0]?.bytes ?? 0))),
+    random: Uint8Array.from(operators, (operator) => Number(operator.random)),
+    pinned: Uint8Array.from(operators, (operator) => Number(operator.pinned)),
+    implementations,
+    saves: rows(saves),
+    savesTaken: Uint8Array.from(flat, ({ operator }, q) => Number(saves[q]?.includes(takes[operator.id] ?? -1) ?? false)),
+    internal: per((x) => x.internal_bytes),
+    forwardTime: per((x) => x.forward.time),
+    forwardPeak: per((x) => x.forward.peak),
+    recomputeTime: per((x) => x.recompute.time),
+    recomputePeak: per((x) => x.recompute.peak),
+    backwardTime: per((x) => x.backward?.time ?? 0),
+    backwardPeak: per((x) => x.backward?.peak ?? 0),
+    hasBackward: Uint8Array.from(flat, ({ implementation }) => Number(implementation.backward !== null)),
+    gradientBytes: per((x) => x.backward?.gradients.reduce((sum, g) => sum + (g.alias === null ? g.bytes : 0), 0) ?? 0),
+    gradientClass,
+    strands: flat.some(({ implementation: x }) => x.backward === null && (x.saves.length > 0 || x.internal_bytes > 0)),
+  };
+}
+
+/** The first implementation everywhere: what eager PyTorch does. */
+export const eagerChoice = (problem: Problem): Int32Array => problem.implementations.slice(0, problem.operators);
+

@@ -1,0 +1,257 @@
+import { bit, int, num } from "./arrays";
+import type { Problem } from "./problem";
+
+/** What a genome says of a tensor. A kept or retained tensor is held until its last need, never longer. */
+export const drop = 0;
+export const keep = 1;
+/** Dropped after forward, held from its first recompute on. */
+export const retain = 2;
+
+/** Retention intervals: those of tensor t are number first[t] … first[t+1], each [from, to]. */
+export interface Intervals {
+  readonly first: Int32Array;
+  readonly from: Int32Array;
+  readonly to: Int32Array;
+}
+
+/**
+ * Who is held when, and what each backward step recomputes.
+ *
+ * With H_c the tensors held at clock c, the closure of step c is the least set C with
+ *   producers of (needs(c) \ H_c) ⊆ C   and   producers of (reads(j) \ H_c) ⊆ C for every j in C.
+ * Operators read only what came before them, so ascending ids are an order of execution.
+ *
+ * The buffers are reused from one call to the next: a schedule describes the last plan or genome given.
+ */
+export class Schedule implements Intervals {
+  /** Step k (clock n + k) recomputes closureOperators[closureStart[k]] … in ascending id. */
+  readonly closureStart: Int32Array;
+  closureOperators: Int32Array;
+  /** Held to the end whatever the plan says: model outputs, and what an operator without backward saved. */
+  readonly always: Uint8Array;
+  first: Int32Array;
+  from: Int32Array;
+  to: Int32Array;
+  /** An operator that must not run twice and would have to: the plan or genome is impossible. −1: none. */
+  conflict = -1;
+
+  private readonly problem: Problem;
+  private readonly until: Int32Array;
+  private readonly last: Int32Array;
+  private readonly mark: Int32Array;
+  private stamp = 0;
+  private readonly own: Intervals;
+
+  constructor(problem: Problem) {
+    const { operators, tensors } = problem;
+    this.problem = problem;
+    this.closureStart = new Int32Array(operators + 1);
+    this.closureOperators = new Int32Array(4 * operators + 16);
+    this.always = new Uint8Array(tensors);
+    this.own = {
+      first: Int32Array.from({ length: tensors + 1 }, (_, t) => t),
+      from: new Int32Array(tensors),
+      to: new Int32Array(tensors),
+    };
+    this.first = this.own.first;
+    this.from = this.own.from;
+    this.to = this.own.to;
+    this.until = new Int32Array(tensors);
+    this.last = new Int32Array(tensors);
+    this.mark = new Int32Array(operators);
+  }
+
+  /** Intervals that follow from a genome: needs are pushed through the backward steps, then trimmed to the last. */
+  fromGenes(choice: Int32Array, genes: Uint8Array): void {
+    const { problem, until, last } = this;
+    const { operators: n, storages, tensors, producer, pinned } = problem;
+    const { from, to } = this.own;
+    this.first = this.own.first;
+    this.from = from;
+    this.to = to;
+    this.begin(choice);
+    const forever = 2 * n;
+    for (let t = 0; t < tensors; t++) {
+      const maker = t < storages ? int(producer, t) : t - storages;
+      const kept = bit(genes, t) === keep || bit(pinned, maker) === 1;
+      until[t] = kept || bit(this.always, t) === 1 ? forever : -1;
+      from[t] = kept ? maker : -1;
+      last[t] = -1;
+    }
+    for (let k = 0; k < n; k++) {
+      if (!this.gather(k, choice)) continue;
+      const clock = n + k;
+      for (let at = int(this.closureStart, k); at < int(this.closureStart, k + 1); at++) {
+        const j = int(this.closureOperators, at);
+        const internals = storages + j;
+        if (j !== n - 1 - k && bit(genes, internals) === retain && int(until, internals) < clock) this.retainFrom(internals, clock);
+        for (let slot = int(problem.makes.start, j); slot < int(problem.makes.start, j + 1); slot++) {
+          const s = int(problem.makes.data, slot);
+          if (bit(genes, s) === retain && int(until, s) < clock) this.retainFrom(s, clock);
+        }
+      }
+    }
+    for (let t = 0; t < tensors; t++) {
+      const end = int(last, t);
+      if (int(from, t) < 0 || end <= int(from, t) || bit(this.always, t) === 1) from[t] = -1;
+      else to[t] = end;
+    }
+  }
+
+  /** Intervals as a plan gives them. Returns the numbers of those that don't start or end where a step computes or uses the tensor. */
+  fromIntervals(choice: Int32Array, intervals: Intervals): number[] {
+    const { problem, until, last } = this;
+    const { operators: n, storages, tensors } = problem;
+    const { first, from, to } = intervals;
+    this.first = first;
+    this.from = from;
+    this.to = to;
+    this.begin(choice);
+    const cursor = first.slice(0, tensors);
+    const started = new Uint8Array(from.length);
+    const ended = new Uint8Array(from.length);
+    for (let t = 0; t < tensors; t++) {
+      const maker = t < storages ? int(problem.producer, t) : t - storages;
+      const k = int(first, t);
+      const kept = k < int(first, t + 1) && int(from, k) === maker;
+      if (kept) started[k] = 1;
+      until[t] = bit(this.always, t) === 1 ? 2 * n : kept ? int(to, k) : -1;
+      last[t] = -1;
+    }
+    const settle = (t: number, clock: number): void => {
+      let k = int(cursor, t);
+      while (k < int(first, t + 1) && int(to, k) < clock) k++;
+      cursor[t] = k;
+      if (k < int(first, t + 1) && int(from, k) === clock) {
+        started[k] = 1;
+        if (bit(this.always, t) === 0) until[t] = int(to, k);
+      }
+    };
+    const use = (t: number, clock: number): void => {
+      for (let k = int(first, t); k < int(first, t + 1); k++) if (int(to, k) === clock) ended[k] = 1;
+    };
+    for (let k = 0; k < n; k++) {
+      if (!this.gather(k, choice)) continue;
+      const clock = n + k;
+      const operator = n - 1 - k;
+      const q = int(choice, operator);
+      for (let slot = int(problem.saves.start, q); slot < int(problem.saves.start, q + 1); slot++) use(int(problem.saves.data, slot), clock);
+      if (num(problem.internal, q) > 0) use(storages + operator, clock);
+      for (let at = int(this.closureStart, k); at < int(this.closureStart, k + 1); at++) {
+        const j = int(this.closureOperators, at);
+        for (let slot = int(problem.reads.start, j); slot < int(problem.reads.start, j + 1); slot++) use(int(problem.reads.data, slot), clock);
+        for (let slot = int(problem.makes.start, j); slot < int(problem.makes.start, j + 1); slot++) settle(int(problem.makes.data, slot), clock);
+        settle(storages + j, clock);
+      }
+    }
+    const wrong: number[] = [];
+    started.forEach((ok, k) => {
+      if (ok === 0 || ended[k] === 0) wrong.push(k);
+    });
+    return wrong;
+  }
+
+  private begin(choice: Int32Array): void {
+    const { problem, always } = this;
+    this.conflict = -1;
+    this.closureStart[0] = 0;
+    always.set(problem.isOutput);
+    if (!problem.strands) return;
+    always.fill(0, problem.storages);
+    for (let i = 0; i < problem.operators; i++) {
+      const q = int(choice, i);
+      if (bit(problem.hasBackward, q) === 1) continue;
+      if (num(problem.internal, q) > 0) always[problem.storages + i] = 1;
+      for (let slot = int(problem.saves.start, q); slot < int(problem.saves.start, q + 1); slot++) always[int(problem.saves.data, slot)] = 1;
+    }
+  }
+
+  private retainFrom(t: number, clock: number): void {
+    this.until[t] = 2 * this.problem.operators;
+    this.from[t] = clock;
+    this.last[t] = clock;
+  }
+
+  /** Collects the closure of step k; false where the operator has no backward. */
+  private gather(k: number, choice: Int32Array): boolean {
+    const { problem, until, last, mark } = this;
+    const { operators: n, storages, producer, reads, saves } = problem;
+    const begin = int(this.closureStart, k);
+    const clock = n + k;
+    const operator = n - 1 - k;
+    const q = int(choice, operator);
+    let end = begin;
+    if (bit(problem.hasBackward, q) === 1) {
+      if (begin + n > this.closureOperators.length) this.grow();
+      const list = this.closureOperators;
+      const stamp = ++this.stamp;
+      for (let slot = int(saves.start, q); slot < int(saves.start, q + 1); slot++) {
+        const s = int(saves.data, slot);
+        if (int(until, s) >= clock) {
+          last[s] = clock;
+          continue;
+        }
+        const j = int(producer, s);
+        if (int(mark, j) !== stamp) {
+          mark[j] = stamp;
+          list[end++] = j;
+        }
+      }
+      if (num(problem.internal, q) > 0) {
+        if (int(until, storages + operator) >= clock) last[storages + operator] = clock;
+        else if (int(mark, operator) !== stamp) {
+          mark[operator] = stamp;
+          list[end++] = operator;
+        }
+      }
+      for (let at = begin; at < end; at++) {
+        const j = int(list, at);
+        if (bit(problem.pinned, j) === 1) this.conflict = j;
+        for (let slot = int(reads.start, j); slot < int(reads.start, j + 1); slot++) {
+          const s = int(reads.data, slot);
+          if (int(until, s) >= clock) {
+            last[s] = clock;
+            continue;
+          }
+          const before = int(producer, s);
+          if (int(mark, before) !== stamp) {
+            mark[before] = stamp;
+            list[end++] = before;
+          }
+        }
+      }
+      sortRange(list, begin, end);
+    }
+    this.closureStart[k + 1] = end;
+    return bit(problem.hasBackward, q) === 1;
+  }
+
+  private grow(): void {
+    const larger = new Int32Array(2 * this.closureOperators.length + this.problem.operators);
+    larger.set(this.closureOperators);
+    this.closureOperators = larger;
+  }
+}
+
+/** Closures are short and nearly descending: reverse, then insert; long ones go to the library. */
+function sortRange(list: Int32Array, begin: number, end: number): void {
+  if (end - begin < 2) return;
+  if (end - begin > 48) {
+    list.subarray(begin, end).sort();
+    return;
+  }
+  for (let low = begin, high = end - 1; low < high; low++, high--) {
+    const swap = int(list, low);
+    list[low] = int(list, high);
+    list[high] = swap;
+  }
+  for (let at = begin + 1; at < end; at++) {
+    const j = int(list, at);
+    let hole = at;
+    while (hole > begin && int(list, hole - 1) > j) {
+      list[hole] = int(list, hole - 1);
+      hole--;
+    }
+    list[hole] = j;
+  }
+}

@@ -1,0 +1,51 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { checkGraph } from "../src/core/graph";
+import { checkPlan } from "../src/core/plan";
+import { liveRanges, simulate, simulateEager } from "../src/core/simulate";
+import { naive } from "./support/naive";
+import { randomGraph, randomPlan } from "./support/random_graph";
+
+const cases = fc.record({ seed: fc.integer({ min: 0, max: 1 << 30 }), operators: fc.integer({ min: 1, max: 24 }), exotic: fc.boolean() });
+
+describe("the simulator", () => {
+  it("agrees with a reading of docs/format.md that shares no code with it", () => {
+    fc.assert(
+      fc.property(cases, fc.integer(), (shape, planSeed) => {
+        const graph = checkGraph(randomGraph(shape.seed, shape));
+        const plan = checkPlan(randomPlan(graph, planSeed), graph);
+        const { peak, structurePeak, time } = simulate(graph, plan);
+        expect({ peak, structure_peak: structurePeak, time }).toEqual(naive(graph, plan));
+      }),
+      { seed: 1, numRuns: 3000 },
+    );
+  });
+
+  it("tells events that add up: each starts where the last ended, and the largest moment is the peak", () => {
+    fc.assert(
+      fc.property(cases, fc.integer(), (shape, planSeed) => {
+        const graph = checkGraph(randomGraph(shape.seed, shape));
+        const { events, peak } = simulate(graph, checkPlan(randomPlan(graph, planSeed), graph));
+        events.forEach((event, k) => {
+          if (k > 0) expect(event.before).toBe(events[k - 1]!.after);
+          const change = (list: typeof event.allocated): number => list.reduce((sum, tensor) => sum + tensor.bytes, 0);
+          expect(event.before + change(event.allocated) - change(event.freed)).toBe(event.after);
+        });
+        expect(Math.max(...events.map((event) => event.moment))).toBe(peak);
+      }),
+      { seed: 2, numRuns: 300 },
+    );
+  });
+
+  it("frees nothing twice and everything that it ever allocated, but what stays to the end", () => {
+    fc.assert(
+      fc.property(cases, (shape) => {
+        const graph = checkGraph(randomGraph(shape.seed, shape));
+        const timeline = simulateEager(graph);
+        const freed = timeline.events.flatMap((event) => event.freed).length;
+        expect(liveRanges(timeline).filter((range) => range.to !== null)).toHaveLength(freed);
+      }),
+      { seed: 3, numRuns: 200 },
+    );
+  });
+});

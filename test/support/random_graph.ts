@@ -1,0 +1,184 @@
+import type { Gradient, Graph, Implementation, Operator, Value } from "../../src/core/graph";
+import type { Plan, Retention } from "../../src/core/plan";
+
+/** A small deterministic generator (mulberry32): the same seed makes the same graph on every machine. */
+export class Dice {
+  private state: number;
+  constructor(seed: number) {
+    this.state = seed >>> 0;
+  }
+  next(): number {
+    this.state = (this.state + 0x6d2b79f5) >>> 0;
+    let t = this.state;
+    t = Math.imul(t ^ (t >>> 15), t | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  }
+  below(n: number): number {
+    return Math.floor(this.next() * n);
+  }
+  chance(p: number): boolean {
+    return this.next() < p;
+  }
+  pick<T>(list: readonly T[]): T {
+    return list[this.below(list.length)]!;
+  }
+}
+
+export interface Shape {
+  readonly operators: number;
+  /** Several implementations, random and pinned operators, views, and operators without backward. */
+  readonly exotic: boolean;
+}
+
+/** A random graph of the format: branches, skips, views, in place, internals, tied parameters, aliased and expanded gradients. */
+export function randomGraph(seed: number, { operators: n, exotic }: Shape): Graph {
+  const dice = new Dice(seed);
+  const values: Value[] = [];
+  const operators: Operator[] = [];
+  const make = (kind: Value["kind"], producer: number | null, elements: number, requiresGrad: boolean, storage?: number): number => {
+    const id = values.length;
+    values.push({
+      id, name: `v${id}`, kind, shape: [elements], dtype: "float32", bytes: storage === undefined ? 4 * elements : 0,
+      storage: storage ?? id, producer, requires_grad: requiresGrad,
+    });
+    return id;
+  };
+  const size = (): number => 1 + dice.below(8);
+  make("input", null, size(), false);
+  const parameters = [make("parameter", null, size(), true), make("parameter", null, size(), true)];
+  for (let i = 0; i < n; i++) {
+    const recent = values.filter((value) => value.kind === "activation").map((value) => value.id);
+    const activation = (): number => (recent.length === 0 ? 0 : dice.chance(0.7) ? recent.at(-1 - dice.below(Math.min(2, recent.length)))! : dice.pick(recent));
+    const view = exotic && recent.length > 0 && dice.chance(0.12);
+    const inputs = i === 0 ? [0] : [activation()];
+    if (!view && i > 0 && dice.chance(0.35)) inputs.push(activation());
+    const owner = values[inputs[0]!]!;
+    const inPlace = !view && owner.kind === "activation" && owner.storage === owner.id && dice.chance(0.35);
+    if (!view && !inPlace && dice.chance(0.5)) inputs.push(dice.pick(parameters));
+    const elements = inPlace || view ? owner.shape[0]! : size();
+    const outputs = [make("activation", i, elements, true, view ? owner.storage : undefined)];
+    if (!view && exotic && dice.chance(0.12)) outputs.push(make("activation", i, size(), dice.chance(0.8)));
+    if (!view && exotic && dice.chance(0.08)) outputs.push(make("activation", i, elements, true, outputs[0]!));
+    const savable = [...new Set([...inputs, ...outputs].map((id) => values[id]!.storage))].filter((id) => values[id]!.kind === "activation");
+    const variants = exotic && !view && dice.chance(0.25) ? 2 : 1;
+    const strands = exotic && dice.chance(0.06);
+    const fresh = outputs.filter((id) => values[id]!.storage === id).reduce((sum, id) => sum + values[id]!.bytes, 0);
+    const implementations = Array.from({ length: variants }, (_, k): Implementation => {
+      const internal = view || dice.chance(0.6) ? 0 : 4 * size();
+      const cost = (): { time: number; peak: number } => ({ time: view ? 0 : 1 + dice.below(20), peak: fresh + internal + (view ? 0 : 4 * dice.below(6)) });
+      const gradients: Gradient[] = [];
+      inputs.forEach((id, input) => {
+        const value = values[id]!;
+        if (!value.requires_grad) return;
+        const alias = value.kind === "activation" && dice.chance(view ? 1 : 0.25) ? 0 : null;
+        gradients.push({ input, alias, bytes: alias === null ? 4 * value.shape[0]! : 0, dense: dice.chance(0.85) });
+      });
+      if (dice.chance(0.3)) gradients.reverse();
+      const own = gradients.reduce((sum, gradient) => sum + gradient.bytes, 0);
+      return {
+        name: k === 0 ? "eager" : "other",
+        exactness: "bitwise",
+        saves: savable.filter((id) => !(inPlace && id === inputs[0] && k === 0) && dice.chance(view ? 0 : 0.5)).sort((a, b) => a - b),
+        internal_bytes: internal,
+        forward: cost(),
+        recompute: cost(),
+        backward: strands ? null : { time: view ? 0 : 1 + dice.below(20), peak: own + (view ? 0 : 4 * dice.below(6)), gradients },
+      };
+    });
+    operators.push({
+      id: i, op: view ? "aten.view" : inPlace ? "aten.relu_" : "aten.op", module: `m${i}`, module_type: "Module", part: "model", source: null,
+      inputs, outputs, in_place: inPlace, random: exotic && !view && dice.chance(0.1), pinned: exotic && !view && dice.chance(0.05), implementations,
+    });
+  }
+  const used = new Set(operators.flatMap((operator) => operator.inputs));
+  const ends = values.filter((value) => value.kind === "activation" && !used.has(value.id)).map((value) => value.id);
+  return {
+    format: "monet-graph", version: 1, hash: `random-${seed}`, structure: "random",
+    made_from: { model: "random" },
+    device: { type: "cpu", name: "test", total_bytes: 1 << 30, estimated: false },
+    fixed: { parameters: 64, buffers: 0, inputs: 32, gradients: 0, optimizer: 0 },
+    gradients: dice.chance(0.5) ? "fresh" : "accumulate",
+    rng_state_bytes: 8,
+    values, operators,
+    outputs: ends.length > 1 && dice.chance(0.3) ? ends.slice(-2) : ends.slice(-1),
+  };
+}
+
+/**
+ * A random legal plan: an arbitrary choice is thrown at every clock for what to hold next, by the rules of
+ * docs/format.md alone. Tensors that would force a pinned operator to run twice are held.
+ */
+export function randomPlan(graph: Graph, seed: number): Plan {
+  const dice = new Dice(seed ^ 0x5bd1e995);
+  const n = graph.operators.length;
+  const chosen = graph.operators.map((operator) => dice.pick(operator.implementations));
+  const keys = new Map<string, [number, number][]>();
+  const outputs = new Set(graph.outputs.map((id) => graph.values[id]!.storage));
+  const storages = (ids: readonly number[]): number[] => ids.map((id) => graph.values[id]!.storage).filter((id) => graph.values[id]!.kind === "activation");
+  const forever = new Set<string>([...outputs].map((id) => `v${id}`));
+  graph.operators.forEach((operator, i) => {
+    if (chosen[i]!.backward !== null) return;
+    forever.add(`i${i}`);
+    for (const id of chosen[i]!.saves) forever.add(`v${id}`);
+    void operator;
+  });
+  // held: key -> [from, last use so far]
+  const held = new Map<string, [number, number]>();
+  const rate = dice.pick([0.1, 0.4, 0.7, 1]);
+  graph.operators.forEach((operator, i) => {
+    for (const id of operator.outputs) {
+      if (graph.values[id]!.storage === id && (operator.pinned || dice.chance(rate))) held.set(`v${id}`, [i, -1]);
+    }
+    if (chosen[i]!.internal_bytes > 0 && (operator.pinned || dice.chance(rate))) held.set(`i${i}`, [i, -1]);
+  });
+  const close = (key: string): void => {
+    const entry = held.get(key);
+    held.delete(key);
+    if (entry === undefined || entry[1] <= entry[0] || forever.has(key)) return;
+    keys.set(key, [...(keys.get(key) ?? []), [entry[0], entry[1]]]);
+  };
+  for (let c = n; c < 2 * n; c++) {
+    const i = 2 * n - 1 - c;
+    if (chosen[i]!.backward === null) continue;
+    const isHeld = (key: string): boolean => forever.has(key) || held.has(key);
+    const touch = (key: string): void => {
+      const entry = held.get(key);
+      if (entry !== undefined) entry[1] = c;
+    };
+    const closure = new Set<number>();
+    const queue: number[] = [];
+    const require = (key: string, producer: number): void => {
+      if (isHeld(key)) touch(key);
+      else if (!closure.has(producer)) {
+        closure.add(producer);
+        queue.push(producer);
+      }
+    };
+    for (const id of chosen[i]!.saves) require(`v${id}`, graph.values[id]!.producer!);
+    if (chosen[i]!.internal_bytes > 0) require(`i${i}`, i);
+    while (queue.length > 0) for (const id of storages(graph.operators[queue.pop()!]!.inputs)) require(`v${id}`, graph.values[id]!.producer!);
+    for (const key of [...held.keys()]) {
+      const pinned = key.startsWith("v") ? graph.operators[graph.values[Number(key.slice(1))]!.producer!]!.pinned : graph.operators[Number(key.slice(1))]!.pinned;
+      if (!pinned && dice.chance(0.15)) close(key);
+    }
+    for (const j of closure) {
+      for (const id of graph.operators[j]!.outputs) {
+        if (graph.values[id]!.storage === id && !isHeld(`v${id}`) && !(keys.get(`v${id}`)?.some(([, to]) => to >= c) ?? false) && dice.chance(0.4)) held.set(`v${id}`, [c, -1]);
+      }
+      if (j < i && chosen[j]!.internal_bytes > 0 && !isHeld(`i${j}`) && !(keys.get(`i${j}`)?.some(([, to]) => to >= c) ?? false) && dice.chance(0.4)) held.set(`i${j}`, [c, -1]);
+    }
+  }
+  for (const key of [...held.keys()]) close(key);
+  const retain = [...keys].map(([key, intervals]): Retention =>
+    key.startsWith("v") ? { value: Number(key.slice(1)), intervals } : { internals: Number(key.slice(1)), intervals });
+  return {
+    format: "monet-plan", version: 1,
+    graph: { hash: graph.hash, structure: graph.structure, model: "random" },
+    budget: null,
+    implementations: Object.fromEntries(graph.operators.flatMap((operator, i) => (chosen[i] === operator.implementations[0] ? [] : [[String(i), chosen[i]!.name]]))),
+    retain,
+    predicted: { peak: 0, structure_peak: 0, time: 0, eager_peak: 0, eager_structure_peak: 0, eager_time: 0 },
+    bound: null,
+  };
+}
