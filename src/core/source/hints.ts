@@ -1,0 +1,42 @@
+import type { BuiltLayer } from "./layers";
+import { covers, segments } from "./patterns";
+import type { Call, InputHint, ModelRef } from "./types";
+import type { Value } from "./outline";
+
+function sizeOf(value: Value | undefined): number | null {
+  if (value?.kind === "number") return value.value;
+  return value?.kind === "choice" ? sizeOf(value.options.find((option) => option.kind === "number")) : null;
+}
+
+/** Sizes that a first try can afford. */
+const images: Readonly<Record<string, (channels: number) => string>> = {
+  Conv1d: (channels) => `float32[8,${channels},1024]`,
+  Conv2d: (channels) => `float32[8,${channels},224,224]`,
+  Conv3d: (channels) => `float32[2,${channels},16,112,112]`,
+};
+
+function hintOf({ layer, call }: BuiltLayer): InputHint | null {
+  const argument = (index: number, name: string): number | null =>
+    sizeOf(call?.named.find((entry) => entry.key === name)?.value ?? call?.args[index]);
+  const image = images[layer.type ?? ""];
+  if (image !== undefined) return { kind: "image", spec: image(argument(0, "in_channels") ?? 3) };
+  if (layer.type === "Embedding") return { kind: "tokens", spec: `int64[2,256]<${argument(0, "num_embeddings") ?? 1000}` };
+  const features = layer.type === "Linear" ? argument(0, "in_features") : null;
+  return features === null ? null : { kind: "features", spec: `float32[8,${features}]` };
+}
+
+/** The first layer that `forward` calls says what goes in, if it is of a kind that tells. */
+export function inputHint(layers: readonly BuiltLayer[], calls: readonly Call[], hintOfModel: (ref: ModelRef) => InputHint | null): InputHint | null {
+  const first = calls.find((call) => call.path !== null && call.method === "forward")?.path;
+  if (first === undefined || first === null) return null;
+  const path = segments(first);
+  const inside = layers.filter(({ layer }) => layer.paths.some((pattern) => covers(path, segments(pattern)) || covers(segments(pattern), path)));
+  for (const built of inside) {
+    if (built.layer.container) continue;
+    const hint = hintOf(built);
+    if (hint !== null) return hint;
+    const [model] = built.layer.models;
+    return model === undefined ? null : hintOfModel(model);
+  }
+  return null;
+}

@@ -1,0 +1,4 @@
+export { readFile, readTree } from "./read";
+export { readModels } from "./models";
+export type { FileOutline } from "./outline";
+export type { Call, InputHint, Layer, Model, ModelRef, ModelSource, Position, Range, SourceFile } from "./types";
