@@ -1,0 +1,268 @@
+"""Four models, each trained in every way we know of saving memory, as one table per model.
+
+Every way is measured in a process of its own, in turns with eager PyTorch. Started by `npm run bench`,
+which sets up what it needs; `npm run bench -- --help` lists the options.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cases import CASES, ROOT, Case
+
+PLANNED = {"monet, keep everything": "max", "monet, 50%": "50%"}
+PEERS = {
+    "eager, a second time": ["eager"],
+    "checkpoint per block": ["checkpoint"],
+    "torch.compile, memory budget 0.5": ["compile-inductor", "compile-aot_eager"],
+}
+
+
+class Failed(Exception):
+    """A program that didn't do its part, with its last words."""
+
+
+@dataclass
+class Row:
+    name: str
+    measured: dict[str, Any] | None = None
+    plan: dict[str, Any] | None = None
+    fixed: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), metavar="CASE")
+    parser.add_argument(
+        "--only", choices=("peers", "monet"), help="leave the other half out (eager is always in)"
+    )
+    parser.add_argument(
+        "--pairs", type=int, default=30, help="for eager and for the plan that keeps everything"
+    )
+    parser.add_argument("--other-pairs", type=int, default=10, help="for everything else")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--sizes", help="other sizes for every input, such as 1,3,64,64, to try the bench")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="all numbers, sample by sample")
+    options = parser.parse_args()
+
+    print(machine(options.threads))
+    everything: dict[str, Any] = {"machine": machine(options.threads), "cases": {}}
+    failed = False
+    for name in options.cases:
+        case = CASES[name].with_sizes(options.sizes) if options.sizes else CASES[name]
+        with tempfile.TemporaryDirectory(prefix="monet-bench-") as folder:
+            rows, preparation = measure_case(case, Path(folder), options)
+        print("\n" + report(case, rows, preparation), flush=True)
+        everything["cases"][name] = {
+            "preparation": preparation,
+            "rows": [vars(row) for row in rows],
+        }
+        failed |= any(row.measured is None for row in rows)
+        if options.json:
+            options.json.write_text(json.dumps(everything, indent=1))
+    sys.exit(1 if failed else 0)
+
+
+def measure_case(
+    case: Case, folder: Path, options: argparse.Namespace
+) -> tuple[list[Row], dict[str, float | str]]:
+    rows: list[Row] = []
+    preparation: dict[str, float | str] = {}
+
+    def measure(row: Row, way: str, pairs: int, plan: Path | None = None) -> None:
+        out = folder / "measured.json"
+        command = [sys.executable, str(ROOT / "bench" / "worker.py"), case.name, way, str(out)]
+        command += ["--pairs", str(pairs), "--threads", str(options.threads)]
+        if options.sizes:
+            command += ["--sizes", options.sizes]
+        if plan:
+            command += ["--plan", str(plan)]
+        progress(f"{case.name}: {row.name}")
+        call(command)
+        row.measured = json.loads(out.read_text())
+
+    for name, ways in PEERS.items():
+        if options.only == "monet" and ways != ["eager"]:
+            continue
+        row = Row(name)
+        rows.append(row)
+        for way in ways:
+            try:
+                measure(row, way, options.pairs if way == "eager" else options.other_pairs)
+                if len(ways) > 1:
+                    row.notes.append(f"{name}: backend {way.removeprefix('compile-')}")
+                break
+            except Failed as error:
+                row.notes.append(f"{name}: {way} did not run: {error}")
+
+    if options.only == "peers":
+        return rows, preparation
+    try:
+        graph = profile(case, folder, preparation)
+    except Failed as error:
+        rows.append(Row("monet", notes=[f"monet: profile did not run: {error}"]))
+        return rows, preparation
+    for name, budget in PLANNED.items():
+        row = Row(name, fixed=sum(json.loads(graph.read_text())["fixed"].values()))
+        rows.append(row)
+        try:
+            plan = folder / "plan.json"
+            progress(f"{case.name}: planning for {budget}")
+            preparation[f"solve for {budget}"] = monet(
+                "plan", str(graph), "--budget", budget, "--out", str(plan)
+            )
+            row.plan = json.loads(plan.read_text())
+            measure(row, "monet", options.pairs if budget == "max" else options.other_pairs, plan)
+        except Failed as error:
+            row.notes.append(f"{name} did not run: {error}")
+    return rows, preparation
+
+
+def profile(case: Case, folder: Path, preparation: dict[str, float | str]) -> Path:
+    """The training graph, made twice: with an empty cache, and with what the first time left in it."""
+    graph = folder / "graph.json"
+    arguments = ["profile", case.target, "--out", str(graph)]
+    for spec in case.inputs:
+        arguments += ["--input", spec]
+    if case.accumulate:
+        arguments += ["--gradients", "accumulate"]
+    for which in ("profile, cold", "profile, cached"):
+        progress(f"{case.name}: {which}")
+        start = time.perf_counter()
+        call(
+            [sys.executable, "-m", "monet_torch", *arguments],
+            MONET_CACHE_DIR=str(folder / "cache"),
+        )
+        preparation[which] = time.perf_counter() - start
+    return graph
+
+
+def monet(*arguments: str) -> float:
+    """Run the command line; seconds that it took."""
+    node = shutil.which("node")
+    if node is None:
+        raise Failed("Node is not installed")
+    start = time.perf_counter()
+    call([node, str(ROOT / "dist" / "cli.mjs"), *arguments], MONET_PYTHON=sys.executable)
+    return time.perf_counter() - start
+
+
+def call(command: Sequence[str], **environment: str) -> None:
+    paths = [str(ROOT / "python"), os.environ.get("PYTHONPATH", "")]
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+    )
+    if done.returncode != 0:
+        last = [line for line in done.stdout.splitlines() if line.strip()][-1:]
+        raise Failed(f"{last[0].strip() if last else 'it said nothing'} (exit code {done.returncode})")
+
+
+def progress(text: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K▸ {text}", end="", file=sys.stderr, flush=True)
+    else:
+        print(f"▸ {text}", file=sys.stderr, flush=True)
+
+
+def report(case: Case, rows: Sequence[Row], preparation: dict[str, float | str]) -> str:
+    if sys.stderr.isatty():
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    eager = next((row.measured for row in rows if row.measured), None)
+    header = ["", "peak above fixed", "of eager", "predicted", "tracker", "predicted"]
+    header += ["step", "overhead (95%)", "predicted", "gradients", "buffers"]
+    lines = [header, *(cells(row, eager) for row in rows)]
+    gradients = "there before the step (accumulation)" if case.accumulate else "fresh in every step"
+    parts = [f"{case.target}  {'  '.join(case.inputs)}  gradients {gradients}", table(lines)]
+    if preparation:
+        parts.append(
+            "; ".join(
+                f"{what} {took:.1f} s" if isinstance(took, float) else f"{what}: {took}"
+                for what, took in preparation.items()
+            )
+        )
+    parts += [note for row in rows for note in row.notes]
+    return "\n".join(parts)
+
+
+def cells(row: Row, eager: dict[str, Any] | None) -> list[str]:
+    measured = row.measured
+    if measured is None or eager is None:
+        return [row.name, "did not run", *[""] * 9]
+    predicted = row.plan["predicted"] if row.plan else None
+    time_, ratio, tracker = measured["time"], measured["ratio"], measured["tracker"]
+    half = (time_["high"] - time_["low"]) / 2
+    return [
+        row.name,
+        mebibytes(measured["allocator"]["peak"]),
+        f"{measured['allocator']['peak'] / eager['allocator']['peak']:.1%}",
+        against(predicted["peak"] - row.fixed, measured["allocator"]["peak"]) if predicted else "",
+        mebibytes(tracker["peak"]) if tracker else "—",
+        against(predicted["structure_peak"] - row.fixed, tracker["peak"]) if predicted and tracker else "",
+        f"{time_['median'] * 1000:.0f} ± {half * 1000:.0f} ms",
+        f"{ratio['median'] - 1:+.1%} ({ratio['low'] - 1:+.1%} … {ratio['high'] - 1:+.1%})",
+        f"{predicted['time'] / predicted['eager_time'] - 1:+.1%}" if predicted else "",
+        sameness(measured["gradients"]),
+        sameness(measured["buffers"]),
+    ]
+
+
+def against(predicted: int, measured: int) -> str:
+    return f"{mebibytes(predicted)} ({measured / predicted - 1:+.2%})"
+
+
+def sameness(difference: dict[str, Any]) -> str:
+    return "bitwise equal" if difference["equal"] else f"differ, {difference['largest']:.0e}"
+
+
+def mebibytes(count: int) -> str:
+    return f"{count / 2**20:.1f} MiB"
+
+
+def table(lines: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
+        for line in lines
+    ]
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join([text[0], rule, *text[1:]])
+
+
+def machine(threads: int) -> str:
+    processor = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                processor = line.partition(":")[2].strip()
+                break
+    except OSError:
+        pass
+    return (
+        f"{processor}, {os.cpu_count()} cores, {threads} threads; {platform.system()}; "
+        f"Python {platform.python_version()}, torch {torch.__version__}"
+    )
+
+
+if __name__ == "__main__":
+    main()
