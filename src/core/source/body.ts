@@ -196,7 +196,7 @@ class Body {
     }
     if (fn?.type !== "attribute") return;
     const object = field(fn, "object");
-    switch (field(fn, "attribute")?.text) {
+    switch (field(fn, "attribute")?.text ?? "") {
       case "__init__":
         if (object?.type === "call" && field(object, "function")?.text === "super") {
           const callee: Value = { kind: "self", path: "" };

@@ -27,8 +27,10 @@ function hintOf({ layer, call }: BuiltLayer): InputHint | null {
 
 /** The first layer that `forward` calls says what goes in, if it is of a kind that tells. */
 export function inputHint(layers: readonly BuiltLayer[], calls: readonly Call[], hintOfModel: (ref: ModelRef) => InputHint | null): InputHint | null {
-  const first = calls.find((call) => call.path !== null && call.method === "forward")?.path;
-  if (first === undefined || first === null) return null;
+  const called = calls.find((call) => call.path !== null && call.method === "forward")?.path;
+  // A container without a forward of its own begins with its first layer.
+  const first = called ?? layers.find(({ layer }) => layer.paths.some((path) => path === "0" || path === "*"))?.layer.paths[0];
+  if (first === undefined) return null;
   const path = segments(first);
   const inside = layers.filter(({ layer }) => layer.paths.some((pattern) => covers(path, segments(pattern)) || covers(segments(pattern), path)));
   for (const built of inside) {

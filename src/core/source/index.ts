@@ -2,3 +2,5 @@ export { readFile, readTree } from "./read";
 export { readModels } from "./models";
 export type { FileOutline } from "./outline";
 export type { Call, InputHint, Layer, Model, ModelRef, ModelSource, Position, Range, SourceFile } from "./types";
+export { match, rootsOf } from "./match";
+export type { Matched, Matching, TracedOperator } from "./match";
