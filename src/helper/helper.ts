@@ -1,0 +1,94 @@
+/** Runs `python -m monet_torch` and turns what it says into progress, a result, or one sentence. */
+import { delimiter } from "node:path";
+import type { Interpreter } from "./interpreter";
+import { runProcess, type Ended } from "./process";
+import { UserError } from "./user_error";
+
+export interface Progress {
+  readonly stage: string;
+  readonly done: number;
+  readonly total: number;
+  readonly operator: string | null;
+}
+
+export interface HelperOptions {
+  readonly interpreter: Interpreter;
+  /** The folder that holds the package `monet_torch`. */
+  readonly packages: string;
+  readonly cwd: string;
+  readonly env: NodeJS.ProcessEnv;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress: (progress: Progress) => void;
+}
+
+export interface HelperResult {
+  /** What it printed besides progress. */
+  readonly output: string;
+  /** `verify` found a difference. */
+  readonly differs: boolean;
+}
+
+/** Null for a line that is no progress. */
+export function parseProgress(line: string): Progress | null {
+  if (!line.startsWith("{")) return null;
+  let message: unknown;
+  try {
+    message = JSON.parse(line);
+  } catch {
+    return null;
+  }
+  if (typeof message !== "object" || message === null) return null;
+  const { stage, done, total, operator } = message as Record<string, unknown>;
+  if (typeof stage !== "string" || typeof done !== "number" || typeof total !== "number") return null;
+  return { stage, done, total, operator: typeof operator === "string" ? operator : null };
+}
+
+export async function runHelper(command: "profile" | "verify", args: readonly string[], options: HelperOptions): Promise<HelperResult> {
+  const { interpreter, packages, cwd, env, signal, onProgress } = options;
+  const output: string[] = [];
+  const onLine = (line: string): void => {
+    const progress = parseProgress(line);
+    if (progress === null) output.push(line);
+    else onProgress(progress);
+  };
+  const pythonPath = [packages, env["PYTHONPATH"]].filter((part) => part !== undefined && part !== "").join(delimiter);
+  let ended: Ended;
+  try {
+    ended = await runProcess(interpreter.path, ["-m", "monet_torch", command, ...args, "--progress", "-"], {
+      cwd,
+      env: { ...env, PYTHONPATH: pythonPath, PYTHONUNBUFFERED: "1", PYTHONIOENCODING: "utf-8" },
+      signal,
+      onLine,
+    });
+  } catch (error) {
+    if (error instanceof Error && "code" in error) {
+      throw new UserError("environment", `Python at '${interpreter.path}' (found by ${interpreter.foundBy}) can't be started: ${error.message}.`);
+    }
+    throw error;
+  }
+  if (ended.code === 0) return { output: output.join("\n"), differs: false };
+  if (ended.code === 1 && command === "verify" && errorSentence(ended.stderr) === null && !ended.stderr.includes("Traceback")) {
+    return { output: output.join("\n"), differs: true };
+  }
+  throw errorOf(ended, interpreter);
+}
+
+/** The sentence after `error: `, which is the helper's last word. */
+function errorSentence(stderr: string): string | null {
+  const at = stderr.lastIndexOf("error: ");
+  const startsLine = at === 0 || (at > 0 && stderr[at - 1] === "\n");
+  return startsLine ? stderr.slice(at + "error: ".length).trim() : null;
+}
+
+export function errorOf({ code, signal, stderr }: Ended, interpreter: Interpreter): UserError {
+  const sentence = errorSentence(stderr);
+  if (sentence !== null && code === 2) return new UserError("input", sentence);
+  if (sentence !== null && code === 4) return new UserError("environment", sentence);
+  const missing = /No module named '?([\w.]+)'?/.exec(stderr)?.[1];
+  if (missing === "monet_torch" || missing === "torch") {
+    return new UserError("environment", `Python at '${interpreter.path}' (found by ${interpreter.foundBy}) has no ${missing}: install it there or name another Python with --python.`);
+  }
+  const how = signal === null ? `with exit code ${code ?? "?"}` : `by ${signal}${signal === "SIGKILL" ? ", perhaps because memory ran out" : ""}`;
+  const last = sentence ?? stderr.trim().split("\n").at(-1)?.trim() ?? "";
+  return new UserError("crash", `The Python helper stopped ${how}${last === "" ? "" : `: ${last}`}`, { stderr });
+}
