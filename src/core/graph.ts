@@ -83,7 +83,7 @@ export function parseGraph(text: string): Graph {
 }
 
 export function checkGraph(document: unknown): Graph {
-  const graph = readDocument<Graph>(document, schema, "training graph");
+  const graph = readDocument(document, schema, "training graph") as Graph;
   checkValues(graph);
   checkOperators(graph);
   graph.outputs.forEach((id, k) => {

@@ -17,7 +17,7 @@ const compiled = new Map<object, ValidateFunction>();
  * Checks the shape of a document against its schema. Format and version come first, so that
  * some other file is called that instead of lacking a field.
  */
-export function readDocument<T>(document: unknown, schema: { properties: { format: { const: string }; version: { const: number } } }, what: string): T {
+export function readDocument(document: unknown, schema: { properties: { format: { const: string }; version: { const: number } } }, what: string): unknown {
   if (typeof document !== "object" || document === null || Array.isArray(document)) {
     throw new DocumentError("", `this is not a ${what}: it is no JSON object`);
   }
@@ -36,7 +36,7 @@ export function readDocument<T>(document: unknown, schema: { properties: { forma
     compiled.set(schema, validate);
   }
   if (!validate(document)) throw asSentence(validate.errors?.[0], what);
-  return document as T;
+  return document;
 }
 
 function asSentence(error: ErrorObject | undefined, what: string): DocumentError {

@@ -37,7 +37,7 @@ export function parsePlan(text: string, graph: Graph): Plan {
 }
 
 export function checkPlan(document: unknown, graph: Graph): Plan {
-  const plan = readDocument<Plan>(document, schema, "plan");
+  const plan = readDocument(document, schema, "plan") as Plan;
   if (plan.graph.hash !== graph.hash) {
     throw new DocumentError("graph.hash", `this plan was made for another profile (${short(plan.graph.hash)}) than this graph (${short(graph.hash)})`);
   }

@@ -59,7 +59,7 @@ export function randomGraph(seed: number, { operators: n, exotic }: Shape): Grap
     const elements = inPlace || view ? owner.shape[0]! : size();
     const outputs = [make("activation", i, elements, true, view ? owner.storage : undefined)];
     if (!view && exotic && dice.chance(0.12)) outputs.push(make("activation", i, size(), dice.chance(0.8)));
-    if (!view && exotic && dice.chance(0.08)) outputs.push(make("activation", i, elements, true, outputs[0]!));
+    if (!view && exotic && dice.chance(0.08)) outputs.push(make("activation", i, elements, true, outputs[0]));
     const savable = [...new Set([...inputs, ...outputs].map((id) => values[id]!.storage))].filter((id) => values[id]!.kind === "activation");
     const variants = exotic && !view && dice.chance(0.25) ? 2 : 1;
     const strands = exotic && dice.chance(0.06);
@@ -117,11 +117,10 @@ export function randomPlan(graph: Graph, seed: number): Plan {
   const outputs = new Set(graph.outputs.map((id) => graph.values[id]!.storage));
   const storages = (ids: readonly number[]): number[] => ids.map((id) => graph.values[id]!.storage).filter((id) => graph.values[id]!.kind === "activation");
   const forever = new Set<string>([...outputs].map((id) => `v${id}`));
-  graph.operators.forEach((operator, i) => {
+  graph.operators.forEach((_, i) => {
     if (chosen[i]!.backward !== null) return;
     forever.add(`i${i}`);
     for (const id of chosen[i]!.saves) forever.add(`v${id}`);
-    void operator;
   });
   // held: key -> [from, last use so far]
   const held = new Map<string, [number, number]>();

@@ -1,0 +1,249 @@
+import { Simulator } from "../simulate";
+import { bit, int, num } from "../simulate/arrays";
+import { eagerChoice, type Problem } from "../simulate/problem";
+import { LinearProgram, type Glpk } from "./linear";
+
+/**
+ * The snapshot program: a lower bound on the time of every plan of the format within a budget.
+ *
+ * Columns in [0, 1], each with the value that a plan gives it:
+ *   S_u   storage u is kept from forward          S_ip  so are the internals of operator i's implementation p
+ *   R_j   operator j is recomputed at least once  Y_ip  operator i uses implementation p
+ * Cost: Σ Y_ip (forward + backward) + Σ R_j · cheapest recompute.
+ *
+ * Needs: what a backward step unpacks, and what a recompute reads, was kept or recomputed:
+ *   Σ_{p saves u} Y_ip ≤ S_u + R_{producer(u)},   Y_ip ≤ S_ip + R_i,   R_j ≤ S_u + R_{producer(u)}.
+ *
+ * Memory is charged only where every plan pays it. Forward: what forward itself still uses, S of the rest.
+ * Backward of i: gradients, what i unpacks, and what is needed later and never recomputed, since that must
+ * have been there all along: bytes(u)·(1 − R_u). Recompute of j: the same at the latest step that can want j
+ * (residency only shrinks with time), with j's inputs and peak.
+ *
+ * Every legal plan satisfies these rows, so the relaxation, and its dual by LinearProgram.dualBound, bounds them all.
+ */
+export interface Bound {
+  /** No plan within the budget is faster; Infinity where none exists at all. */
+  readonly time: number;
+}
+
+export function lowerBound(problem: Problem, budget: number, glpk: Glpk): Bound {
+  const program = snapshotProgram(problem, budget);
+  const least = fastest(problem);
+  if (program === null) return { time: Infinity };
+  const { status, duals } = program.solve(glpk);
+  if (status === "none") return { time: least };
+  const proven = program.dualBound(duals) * timeUnit;
+  return { time: Math.max(least, Math.ceil(proven - 1e-9 * Math.abs(proven) - 1e-3)) };
+}
+
+/** No memory limit: every operator's best implementation, nothing recomputed. */
+export function fastest({ operators, implementations, forwardTime, backwardTime }: Problem): number {
+  let total = 0;
+  for (let i = 0; i < operators; i++) {
+    let best = Infinity;
+    for (let q = int(implementations, i); q < int(implementations, i + 1); q++) best = Math.min(best, num(forwardTime, q) + num(backwardTime, q));
+    total += best;
+  }
+  return total;
+}
+
+/** The program is solved in µs and MiB, where its coefficients are near one. */
+const timeUnit = 1e3;
+const sizeUnit = 2 ** 20;
+
+type Terms = (readonly [column: number, coefficient: number])[];
+
+function snapshotProgram(problem: Problem, budget: number): LinearProgram | null {
+  const { operators: n, storages, producer, lastUse, bytes, isOutput, pinned, implementations, internal, saves, reads, takesForward, takes, takenBytes } = problem;
+  const program = new LinearProgram();
+  const count = (i: number): number => int(implementations, i + 1) - int(implementations, i);
+  const each = (i: number, visit: (q: number) => void): void => {
+    for (let q = int(implementations, i); q < int(implementations, i + 1); q++) visit(q);
+  };
+  const total = int(implementations, n);
+  const size = (u: number): number => num(bytes, u) / sizeUnit;
+  const room = (budget - problem.fixed) / sizeUnit;
+
+  // Columns. −1 stands for a constant: R of a pinned operator is 0, Y of a single implementation is 1.
+  const choose = new Int32Array(total).fill(-1);
+  const keepInternals = new Int32Array(total).fill(-1);
+  const recompute = new Int32Array(n).fill(-1);
+  const keepStorage = new Int32Array(storages).fill(-1);
+  for (let i = 0; i < n; i++) {
+    let cheapest = Infinity;
+    each(i, (q) => {
+      const time = (num(problem.forwardTime, q) + num(problem.backwardTime, q)) / timeUnit;
+      if (count(i) > 1) choose[q] = program.column(time);
+      else program.constant += time;
+      if (num(internal, q) > 0) keepInternals[q] = program.column(0);
+      cheapest = Math.min(cheapest, num(problem.recomputeTime, q));
+    });
+    if (count(i) > 1) program.row(range(implementations, i).map((q) => [int(choose, q), 1] as const), 1, true);
+    if (bit(pinned, i) === 0) recompute[i] = program.column(cheapest / timeUnit);
+  }
+  // What an operator without backward saves is held anyway, so it may be there for nothing.
+  const there = Uint8Array.from(isOutput);
+  for (let q = 0; q < total; q++) if (bit(problem.hasBackward, q) === 0) for (const u of rowOf(saves, q)) there[u] = 1;
+  for (let u = 0; u < storages; u++) if (bit(there, u) === 0) keepStorage[u] = program.column(0);
+  const again = (u: number): number => int(recompute, int(producer, u));
+  /** Σ terms ≤ S_u + R_u, where the terms are certain (a constant one) or not. */
+  const available = (need: Terms, certain: number, u: number): void => {
+    if (bit(there, u) === 0) program.row([...need, [int(keepStorage, u), -1], [again(u), -1]], -certain);
+  };
+
+  // Needs. A storage is certainly needed by i if every implementation saves it.
+  const certainNeed = new Int32Array(storages).fill(n);
+  const perhaps: { i: number; need: Terms }[][] = Array.from({ length: storages }, () => []);
+  const firstNeed = new Int32Array(storages).fill(n);
+  for (let i = 0; i < n; i++) {
+    const wanting = new Map<number, number[]>();
+    each(i, (q) => {
+      if (bit(problem.hasBackward, q) === 0) return;
+      for (const u of rowOf(saves, q)) wanting.set(u, [...(wanting.get(u) ?? []), q]);
+      if (num(internal, q) > 0) {
+        const need: Terms = count(i) > 1 ? [[int(choose, q), 1]] : [];
+        program.row([...need, [int(keepInternals, q), -1], [int(recompute, i), -1]], count(i) > 1 ? 0 : -1);
+      }
+    });
+    for (const [u, list] of wanting) {
+      firstNeed[u] = Math.min(int(firstNeed, u), i);
+      if (list.length === count(i)) {
+        available([], 1, u);
+        certainNeed[u] = Math.min(int(certainNeed, u), i);
+      } else {
+        const need: Terms = list.map((q) => [int(choose, q), 1] as const);
+        available(need, 0, u);
+        perhaps[u]?.push({ i, need });
+      }
+    }
+    if (int(recompute, i) >= 0) for (const u of rowOf(reads, i)) available([[int(recompute, i), 1]], 0, u);
+  }
+  // q_{u,m} ≥ need_m − R_u, not decreasing towards earlier steps: resident for the sake of an uncertain need.
+  const resident: { i: number; column: number }[][] = perhaps.map((list, u) => {
+    let before = -1;
+    return list.map(({ i, need }) => {
+      const column = program.column(0);
+      program.row([...need, [again(u), -1], [column, -1]], 0);
+      if (before >= 0) program.row([[before, 1], [column, -1]], 0);
+      before = column;
+      return { i, column };
+    });
+  });
+  /** What u is charged while operators below i are still to come: bytes·(1 − R_u) if one certainly needs it. */
+  let charged = 0;
+  let terms: Terms = [];
+  const chargeResident = (u: number, i: number): void => {
+    if (bit(there, u) === 1) return;
+    if (int(certainNeed, u) < i) {
+      charged += size(u);
+      terms.push([again(u), -size(u)]);
+      return;
+    }
+    const last = resident[u]?.filter((entry) => entry.i < i).at(-1);
+    if (last !== undefined) terms.push([last.column, size(u)]);
+  };
+  const leastInternal = Float64Array.from({ length: n }, (_, i) =>
+    Math.min(...range(implementations, i).map((q) => (bit(problem.hasBackward, q) === 1 ? num(internal, q) / sizeUnit : 0))));
+  const chargeInternals = (below: number, except: number): void => {
+    for (let i = 0; i < below; i++) {
+      if (i === except || leastInternal[i] === 0) continue;
+      charged += num(leastInternal, i);
+      terms.push([int(recompute, i), -num(leastInternal, i)]);
+    }
+  };
+  const chargeOutputs = (before: number): void => {
+    for (let u = 0; u < storages; u++) if (bit(isOutput, u) === 1 && int(producer, u) < before) charged += size(u);
+  };
+  const close = (): boolean => {
+    const most = terms.reduce((sum, [column, coefficient]) => (column >= 0 && coefficient > 0 ? sum + coefficient : sum), charged);
+    const least = terms.reduce((sum, [column, coefficient]) => (column >= 0 && coefficient < 0 ? sum + coefficient : sum), charged);
+    if (least > room + 1e-9) return false;
+    if (most > room) program.row(terms, room - charged);
+    terms = [];
+    charged = 0;
+    return true;
+  };
+  const chosen = (i: number, q: number, amount: number): void => {
+    if (count(i) > 1) terms.push([int(choose, q), amount]);
+    else charged += amount;
+  };
+
+  // Forward rows.
+  for (let i = 0; i < n; i++) {
+    for (let u = 0; u < storages; u++) {
+      if (int(producer, u) >= i) continue;
+      if (int(lastUse, u) >= i || bit(isOutput, u) === 1) charged += size(u);
+      else terms.push([int(keepStorage, u), size(u)]);
+    }
+    for (let j = 0; j < i; j++) each(j, (q) => terms.push([int(keepInternals, q), num(internal, q) / sizeUnit]));
+    each(i, (q) => {
+      chosen(i, q, num(problem.forwardPeak, q) / sizeUnit);
+    });
+    const over = int(takesForward, i);
+    if (over >= 0 && !range(implementations, i).every((q) => bit(problem.savesTaken, q) === 1)) {
+      charged -= num(takenBytes, i) / sizeUnit;
+      terms.push([int(keepStorage, over), num(takenBytes, i) / sizeUnit]);
+    }
+    if (!close()) return null;
+  }
+
+  // Backward rows, and the least gradient memory from the start to each step.
+  const alike = problem.gradientClass.every((kind) => kind === 0);
+  const gradients = alike ? new Simulator(problem).profile(eagerChoice(problem)).gradients.before : new Float64Array(n);
+  for (let i = n - 1; i >= 0; i--) {
+    if (range(implementations, i).some((q) => bit(problem.hasBackward, q) === 0)) continue;
+    charged += num(gradients, n - 1 - i) / sizeUnit;
+    chargeOutputs(n);
+    const wanted = new Map<number, number[]>();
+    each(i, (q) => {
+      chosen(i, q, (num(problem.backwardPeak, q) + num(internal, q)) / sizeUnit);
+      for (const u of rowOf(saves, q)) if (bit(isOutput, u) === 0) wanted.set(u, [...(wanted.get(u) ?? []), q]);
+    });
+    for (let u = 0; u < storages; u++) {
+      const list = wanted.get(u);
+      if (list === undefined) chargeResident(u, i);
+      else if (list.length === count(i)) charged += size(u);
+      else if (int(certainNeed, u) < i) chargeResident(u, i);
+      else for (const q of list) chosen(i, q, size(u));
+    }
+    chargeInternals(i, i);
+    if (!close()) return null;
+  }
+
+  // Recompute rows. latest[j] is the last step's operator (the smallest id) that can want j again.
+  const latest = new Int32Array(n).fill(n);
+  for (let j = n - 1; j >= 0; j--) {
+    if (range(implementations, j).some((q) => num(internal, q) > 0)) latest[j] = j;
+    for (const u of rowOf(problem.makes, j)) latest[j] = Math.min(int(latest, j), int(firstNeed, u));
+    for (let later = j + 1; later < n; later++) {
+      if (rowOf(reads, later).some((u) => int(producer, u) === j)) latest[j] = Math.min(int(latest, j), int(latest, later));
+    }
+  }
+  for (let j = 0; j < n; j++) {
+    const column = int(recompute, j);
+    const at = int(latest, j);
+    if (column < 0 || at >= n) continue;
+    chargeOutputs(n);
+    const inputs = new Set(rowOf(reads, j));
+    for (let u = 0; u < storages; u++) {
+      if (int(producer, u) === j || bit(there, u) === 1) continue;
+      const certain = int(certainNeed, u) <= at;
+      if (!inputs.has(u)) {
+        if (certain) chargeResident(u, at + 1);
+      } else if (certain) {
+        // max(1 − R_u, R_j): resident, or there because j reads it.
+        const either = program.column(0);
+        program.row([[again(u), -1], [either, -1]], -1);
+        program.row([[column, 1], [either, -1]], 0);
+        terms.push([either, size(u)]);
+      } else terms.push([column, size(u)]);
+    }
+    const cheapest = Math.min(...range(implementations, j).map((q) => num(problem.recomputePeak, q)));
+    terms.push([column, (cheapest - (int(takes, j) >= 0 ? num(takenBytes, j) : 0)) / sizeUnit]);
+    if (!close()) return null;
+  }
+  return program;
+}
+
+const range = (start: Int32Array, k: number): number[] => Array.from({ length: int(start, k + 1) - int(start, k) }, (_, at) => int(start, k) + at);
+const rowOf = ({ start, data }: { start: Int32Array; data: Int32Array }, k: number): Int32Array => data.subarray(int(start, k), int(start, k + 1));
