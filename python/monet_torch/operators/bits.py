@@ -1,0 +1,29 @@
+"""Booleans packed eight to a byte, with plain tensor operators.
+
+The transient is about two bytes per element (a byte mask and a word the size of it); it is workspace, and measured.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+# Multiplying eight 0/1 bytes by this word moves each byte's bit into the topmost byte, without a carry.
+_GATHER = 0x0102040810204080
+
+
+def pack(mask: Tensor) -> Tensor:
+    """Pack a contiguous bool tensor of n elements into ⌈n/8⌉ bytes (uint8, flat)."""
+    flat = mask.reshape(-1)
+    n = flat.numel()
+    if n % 8:
+        flat = torch.cat([flat, flat.new_zeros(8 - n % 8)])
+    words = flat.view(torch.int64)
+    return (words * _GATHER).bitwise_right_shift_(56).to(torch.uint8)
+
+
+def unpack(packed: Tensor, n: int) -> Tensor:
+    """The first n booleans of `packed`, flat."""
+    shifts = torch.arange(8, dtype=torch.uint8, device=packed.device)
+    bits = packed.unsqueeze(1).bitwise_right_shift(shifts).bitwise_and_(1)
+    return bits.view(torch.bool).view(-1)[:n]

@@ -1,0 +1,79 @@
+"""relu and relu6/hardtanh from one bit per element instead of their output or input (N/32 in fp32)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..capture import Captured, Operator
+from . import Implementation, bits, register
+
+
+def _dense(captured: Captured, operator: Operator) -> bool:
+    value = captured.values[operator.inputs[0]]
+    return value.storage_bytes > 0 and len(value.shape) > 0
+
+
+class _Masked(torch.autograd.Function):
+    """`run` computes the result, `keep` the mask of where the gradient passes; NaN passes as in eager."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, low: float | None, high: float | None, in_place: bool) -> Tensor:
+        if low is None or high is None:
+            y = torch.relu_(x) if in_place else torch.relu(x)
+            passes = (y <= 0).logical_not_()  # y > 0 would stop the gradient at NaN, threshold_backward does not
+        else:
+            # Eager's own kernel says where the gradient passes: at NaN its vectorized and scalar parts differ.
+            passes = torch.ops.aten.hardtanh_backward(torch.ones_like(x), x, low, high) != 0
+            y = torch.nn.functional.hardtanh(x, low, high, in_place)
+        if in_place:
+            ctx.mark_dirty(x)
+        ctx.geometry = (y.shape, y.stride())
+        ctx.save_for_backward(bits.pack(_in_memory_order(passes)))
+        return y
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        (packed,) = ctx.saved_tensors
+        (grad,) = grads
+        shape, stride = ctx.geometry
+        n = shape.numel()
+        passes = torch.as_strided(bits.unpack(packed, n), shape, stride)
+        return torch.where(passes, grad, grad.new_zeros(())), None, None, None
+
+
+def _in_memory_order(mask: Tensor) -> Tensor:
+    """A dense mask as a flat tensor in the order of its memory, so that packing copies nothing."""
+    return torch.as_strided(mask, (mask.numel(),), (1,), mask.storage_offset())
+
+
+def _non_overlapping_and_dense(captured: Captured, operator: Operator) -> bool:
+    value = captured.values[operator.inputs[0]]
+    expected = 1
+    for stride, size in sorted(zip(value.stride, value.shape, strict=True)):
+        if size != 1:
+            if stride != expected:
+                return False
+            expected *= size
+    return _dense(captured, operator)
+
+
+def _build_relu(operator: Operator, in_place: bool) -> Any:
+    def run(x: Tensor) -> Any:
+        return _Masked.apply(x, None, None, in_place)
+
+    return run
+
+
+def _build_hardtanh(operator: Operator, in_place: bool) -> Any:
+    def run(x: Tensor, low: float = -1.0, high: float = 1.0) -> Any:
+        return _Masked.apply(x, float(low), float(high), in_place)
+
+    return run
+
+
+register("aten.relu.default", Implementation("mask", "bitwise", _non_overlapping_and_dense, _build_relu))
+register("aten.hardtanh.default", Implementation("mask", "bitwise", _non_overlapping_and_dense, _build_hardtanh))

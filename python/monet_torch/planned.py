@@ -1,0 +1,211 @@
+"""`apply`, `remove` and `status`: a module that runs its forward by a plan and is otherwise the same module."""
+
+from __future__ import annotations
+
+import os
+import warnings
+import weakref
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from .capture import Captured, ambient_autocast, capture, is_capturing
+from .errors import CaptureError, MonetError, PlanMismatch
+from .plan import Plan, load_plan
+from .runtime import Program
+
+M = TypeVar("M", bound=nn.Module)
+_MOST_PROGRAMS = 16  # input signatures captured per module; beyond these, forwards run as eager does
+_runtimes: weakref.WeakKeyDictionary[nn.Module, _Runtime] = weakref.WeakKeyDictionary()
+_classes: dict[type[nn.Module], type[nn.Module]] = {}
+
+
+def apply(model: M, plan: str | os.PathLike[str] | dict[str, Any]) -> M:
+    """Run the training forwards of `model` by `plan` from now on; returns `model`.
+
+    Nothing else changes: parameters, buffers, `state_dict`, hooks on the model, DDP, `eval()`. The first training
+    forward of each input shape captures the model once (seconds). A forward that the plan can't serve runs the
+    model's own code; `status(model)` says how many did and why.
+    Raises MonetError when the plan can't be read or the model already has one.
+    """
+    if model in _runtimes:
+        raise MonetError("this model already runs by a plan; call monet_torch.remove(model) first")
+    _runtimes[model] = _Runtime(load_plan(plan))
+    model.__class__ = _planned_class(type(model))
+    return model
+
+
+def remove(model: nn.Module) -> None:
+    """Give `model` its own forward back. A model without a plan is left as it is."""
+    if _runtimes.pop(model, None) is not None:
+        model.__class__ = type(model).__monet_original__
+
+
+def status(model: nn.Module) -> dict[str, Any]:
+    """How many forwards ran by the plan, and how many as eager does, by reason."""
+    runtime = _runtimes.get(model)
+    if runtime is None:
+        raise MonetError("this model has no plan; monet_torch.apply(model, plan) gives it one")
+    return {"planned": runtime.planned, "eager": dict(runtime.eager)}
+
+
+def _planned_class(original: type[nn.Module]) -> type[nn.Module]:
+    """A subclass whose forward asks for a plan; it pickles and copies as the class it stands for."""
+    if original in _classes:
+        return _classes[original]
+
+    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        runtime = _runtimes.get(self)
+        if runtime is None or is_capturing() or not self.training or not torch.is_grad_enabled():
+            return original.forward(self, *args, **kwargs)
+        return runtime(self, original.forward, args, kwargs)
+
+    def reduce(self: nn.Module, protocol: Any) -> Any:
+        function, arguments, *rest = original.__reduce_ex__(self, protocol)
+        arguments = tuple(original if a is planned else a for a in arguments)
+        return (function, arguments, *rest)
+
+    namespace = {
+        "forward": forward, "__reduce_ex__": reduce, "__module__": original.__module__,
+        "__qualname__": original.__qualname__, "__doc__": original.__doc__, "__monet_original__": original,
+    }  # fmt: skip
+    planned = type(original.__name__, (original,), namespace)
+    _classes[original] = planned
+    return planned
+
+
+_Plain = (bool, int, float, str, type(None))
+
+
+class _Guard:
+    """The plain attributes of every submodule (training flags, probabilities, switches): the trace depends on them."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.modules = list(model.modules())
+        self.names = [[k for k, x in vars(m).items() if isinstance(x, _Plain)] for m in self.modules]
+        self.ignored: set[tuple[int, str]] = set()
+
+    def values(self) -> tuple[Any, ...]:
+        return tuple(
+            vars(m).get(k)
+            for i, (m, names) in enumerate(zip(self.modules, self.names, strict=True))
+            for k in names
+            if (i, k) not in self.ignored
+        )
+
+    def ignore_changes(self, before: tuple[Any, ...], after: tuple[Any, ...]) -> None:
+        """Attributes that change without changing the graph (counters) are no reason to trace again."""
+        places = [(i, k) for i, names in enumerate(self.names) for k in names if (i, k) not in self.ignored]
+        for place, a, b in zip(places, before, after, strict=True):
+            if a != b and place[1] != "training":
+                self.ignored.add(place)
+
+    def hooked(self) -> str:
+        """The class of a submodule with hooks, which a planned forward would not call; "" when there is none."""
+        for m in self.modules[1:]:
+            if m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks:
+                return type(m).__name__
+        return ""
+
+
+class _Runtime:
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.programs: dict[Any, Program | str] = {}
+        self.guard: _Guard | None = None
+        self.planned = 0
+        self.eager: Counter[str] = Counter()
+        self.trace: Callable[[str, int, int], None] | None = None
+
+    def __call__(self, model: nn.Module, own: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        leaves, spec = pytree.tree_flatten((args, kwargs))
+        program = self._program(model, args, kwargs, leaves, spec)
+        if isinstance(program, str):
+            if not self.eager[program]:
+                warnings.warn(f"MONeT: this forward runs without its plan: {program}", stacklevel=4)
+            self.eager[program] += 1
+            return own(model, *args, **kwargs)
+        self.planned += 1
+        program.trace = self.trace
+        constants = _constants(model, program.captured, leaves)
+        device = next((t.device.type for t in constants), "cpu")
+        with torch.autocast(device, enabled=False):
+            outputs = program(constants)
+        return pytree.tree_unflatten(outputs, program.captured.out_spec)
+
+    def _program(self, model: nn.Module, args: Any, kwargs: Any, leaves: list[Any], spec: Any) -> Program | str:
+        if self.guard is None:
+            self.guard = _Guard(model)
+        hooked = self.guard.hooked()
+        if hooked:
+            return f"a submodule ({hooked}) has hooks"
+        tensors = [t for t in leaves if isinstance(t, Tensor)]
+        if any(type(t) is not Tensor and not isinstance(t, nn.Parameter) for t in tensors):
+            return "an input is a tensor subclass"
+        device = tensors[0].device.type if tensors else "cpu"
+        autocast = ambient_autocast(device)
+        signature = tuple(
+            (t.shape, t.stride(), t.dtype, t.device, t.requires_grad) if isinstance(t, Tensor) else repr(t)
+            for t in leaves
+        )
+        state = self.guard.values()
+        key = (signature, str(spec), autocast, state)
+        program = self.programs.get(key)
+        if program is None:
+            if len(self.programs) >= _MOST_PROGRAMS:
+                return f"more than {_MOST_PROGRAMS} input shapes"
+            program = self._capture(model, args, kwargs, autocast)
+            self._learn(key, program)
+            self.programs[(signature, str(spec), autocast, self.guard.values())] = program
+        return program
+
+    def _learn(self, key: Any, program: Program | str) -> None:
+        """Did only a counter change since this signature was captured before?"""
+        assert self.guard is not None
+        if isinstance(program, str):
+            return
+        for known, other in list(self.programs.items()):
+            if (
+                known[:3] == key[:3] and isinstance(other, Program) and len(known[3]) == len(key[3])
+                and other.captured.fingerprint() == program.captured.fingerprint()
+            ):  # fmt: skip
+                self.guard.ignore_changes(known[3], key[3])
+                del self.programs[known]
+
+    def _capture(self, model: nn.Module, args: Any, kwargs: Any, autocast: Any) -> Program | str:
+        try:
+            captured = capture(model, args, kwargs, autocast=autocast)
+        except CaptureError as error:
+            return f"it could not be captured ({error})"
+        if not self.programs:
+            return Program(captured, self.plan)  # the first time, a plan that doesn't fit is the user's to know
+        try:
+            return Program(captured, self.plan)
+        except PlanMismatch as error:
+            return str(error)
+
+
+def _constants(model: nn.Module, captured: Captured, leaves: list[Any]) -> tuple[Tensor, ...]:
+    """The tensors of this call for every constant: inputs, and parameters and buffers as the modules have them now."""
+    inputs = {v: leaves[k] for k, v in enumerate(captured.inputs) if v is not None}
+    found: list[Tensor] = []
+    for value in captured.values:
+        if not value.is_constant or value.storage != value.id:
+            continue
+        if value.kind == "input":
+            found.append(inputs[value.id])
+        elif value.kind == "constant":
+            found.append(captured.constants[value.id])
+        else:
+            found.append(_lookup(model, value.target))
+    return tuple(found)
+
+
+def _lookup(model: nn.Module, target: str) -> Tensor:
+    owner, _, name = target.rpartition(".")
+    tensor: Tensor = getattr(model.get_submodule(owner) if owner else model, name)
+    return tensor
