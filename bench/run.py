@@ -128,6 +128,8 @@ def measure_case(
             )
             row.plan = json.loads(plan.read_text())
             measure(row, "monet", options.pairs if budget == "max" else options.other_pairs, plan)
+            for reason, count in (row.measured or {})["status"]["eager"].items():
+                row.notes.append(f"{name}: {count} forwards ran as in eager PyTorch: {reason}")
         except Failed as error:
             row.notes.append(f"{name} did not run: {error}")
     return rows, preparation
@@ -260,7 +262,8 @@ def machine(threads: int) -> str:
         pass
     return (
         f"{processor}, {os.cpu_count()} cores, {threads} threads; {platform.system()}; "
-        f"Python {platform.python_version()}, torch {torch.__version__}"
+        f"Python {platform.python_version()}, torch {torch.__version__}; "
+        f"load {os.getloadavg()[0]:.1f} at the start"
     )
 
 

@@ -139,6 +139,10 @@ def measure(case: Case, way: str, plan: str | None, pairs: int, warmup: int, thr
         clear()
         result["tracker"] = in_brief(tracker_peak(step))
 
+    if plan:
+        import monet_torch
+
+        result["status"] = monet_torch.status(model)
     clear()
     timings = interleaved({"this": step, "eager": eager_step}, pairs=pairs, warmup=warmup)
     this, eager = timings["this"], timings["eager"]

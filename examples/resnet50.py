@@ -100,7 +100,7 @@ def main() -> None:
         import monet_torch
 
         monet_torch.apply(model, options.plan)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
 
     for step in range(options.steps):
         images = torch.randn(options.batch, 3, 224, 224, device=device)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 
 class DoubleConv(nn.Sequential):
-    """Twice a 3×3 convolution, batch norm and relu."""
+    """Twice a 3x3 convolution, batch norm and relu."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__(
