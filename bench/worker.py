@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from monet_torch.measure import Measured, allocator_peak, interleaved, tracker_peak
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from cases import CASES, Case
+from monet_torch.measure import Measured, allocator_peak, interleaved, tracker_peak
 
 Run = Callable[..., Tensor]
 
