@@ -1,0 +1,39 @@
+import { resolve } from "node:path";
+import { exitCodes } from "../exit";
+import { defaultFile, writeJson } from "../files";
+import type { Io } from "../io";
+import type { Outcome } from "../outcome";
+import { headline } from "../schedule";
+import type { Solver } from "../solving";
+import { readTarget } from "../target";
+import { planFacts, planFor, readBudget } from "./plan";
+import { graphFacts, profileTarget, type ProfileOptions } from "./profile";
+import { runVerify, verifyDocument } from "./verify";
+
+export interface OptimizeOptions extends ProfileOptions {
+  readonly budget: string;
+  readonly verify?: boolean;
+  readonly pairs?: string;
+  readonly json?: boolean;
+}
+
+/** The whole way: profile, plan, and where it is asked for, verify on a real step. */
+export async function optimize(io: Io, solver: Solver, name: string, options: OptimizeOptions): Promise<Outcome> {
+  const budget = readBudget(options.budget);
+  const target = await readTarget(io, name);
+  const graphFile = defaultFile(target.file, target.model, "graph");
+  const graph = await profileTarget(io, target, graphFile, options);
+  const plan = await planFor(io, solver, graph, budget);
+  const out = options.out ?? defaultFile(target.file, target.model, "plan");
+  writeJson(io, out, plan);
+
+  const facts = { graph: graphFile, plan: out, ...graphFacts(graph), ...planFacts(plan) };
+  const use = `Plan: ${out}\nUse it: import monet_torch; monet_torch.apply(model, ${JSON.stringify(out)})\n`;
+  if (options.verify !== true) return { exit: exitCodes.ok, text: `${headline(plan)}\n${use}`, json: { ...facts, verify: null } };
+  const result = await runVerify(io, target, resolve(io.cwd, out), resolve(io.cwd, graphFile), options);
+  return {
+    exit: result.differs ? exitCodes.differs : exitCodes.ok,
+    text: `${headline(plan)}\n\n${result.output}\n\n${use}`,
+    json: options.json === true ? { ...facts, verify: verifyDocument(result) } : null,
+  };
+}

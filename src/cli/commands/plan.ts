@@ -1,0 +1,91 @@
+import { fixedBytes, type Graph } from "../../core/graph";
+import type { Plan } from "../../core/plan";
+import { budgetBytes, formatBytes, formatDuration, formatPercent, parseBudget, type Budget } from "../../core/units";
+import { UserError } from "../../helper/user_error";
+import { exitCodes } from "../exit";
+import { readGraph, writeJson, writeText } from "../files";
+import type { Io } from "../io";
+import type { Outcome } from "../outcome";
+import { ProgressLine } from "../progress";
+import { headline, overhead } from "../schedule";
+import type { Solver } from "../solving";
+import { table } from "../table";
+import { graphFacts } from "./profile";
+
+export interface PlanOptions {
+  readonly budget?: string;
+  readonly frontier?: boolean;
+  readonly out?: string;
+}
+
+export function readBudget(text: string): Budget {
+  const budget = parseBudget(text);
+  if (budget === null) throw new UserError("input", `'${text}' is no budget: write bytes (6GiB, 512MiB), a share of what activations take (60%), or max.`);
+  return budget;
+}
+
+export function planFile(graphFile: string): string {
+  return graphFile.endsWith(".graph.json") ? graphFile.replace(/\.graph\.json$/, ".plan.json") : graphFile.replace(/(\.json)?$/, ".plan.json");
+}
+
+export function planFacts(plan: Plan): Record<string, unknown> {
+  return { budget: plan.budget, predicted: plan.predicted, overhead: overhead(plan), bound: plan.bound };
+}
+
+export async function planFor(io: Io, solver: Solver, graph: Graph, budget: Budget): Promise<Plan> {
+  const facts = graphFacts(graph);
+  const bytes = budgetBytes(budget, { fixed: facts.fixed, eagerPeak: facts.eager_peak });
+  if (bytes < facts.fixed) {
+    throw new UserError(
+      "infeasible",
+      `The budget of ${formatBytes(bytes)} is below the ${formatBytes(facts.fixed)} that parameters, optimizer and inputs take: raise it above that, or use a smaller model or optimizer.`,
+      { budget: bytes, fixed: facts.fixed },
+    );
+  }
+  const line = new ProgressLine(io);
+  line.show({ stage: "solve", done: 0, total: 0, operator: null });
+  try {
+    const solution = await solver.solve(graph, bytes, io.signal);
+    if (solution.kind === "plan") return solution.plan;
+    throw new UserError(
+      "infeasible",
+      `No schedule fits into ${formatBytes(bytes)}: the smallest budget that has one is ${formatBytes(solution.smallest)} (${solution.smallest} bytes).`,
+      { budget: bytes, smallest: solution.smallest },
+    );
+  } finally {
+    line.clear();
+  }
+}
+
+export async function plan(io: Io, solver: Solver, graphFile: string, options: PlanOptions): Promise<Outcome> {
+  if (options.budget === undefined && options.frontier !== true) {
+    throw new UserError("input", "Which budget? Name one with --budget (6GiB, 60%, max), or ask for all with --frontier.");
+  }
+  const budget = options.budget === undefined ? null : readBudget(options.budget);
+  const graph = readGraph(io, graphFile);
+  if (options.frontier === true) return frontier(io, solver, graph, graphFile, options);
+  const solved = await planFor(io, solver, graph, budget ?? { kind: "max" });
+  const out = options.out ?? planFile(graphFile);
+  writeJson(io, out, solved);
+  return { exit: exitCodes.ok, text: `${headline(solved)}\nPlan: ${out}\n`, json: { plan: out, ...planFacts(solved) } };
+}
+
+async function frontier(io: Io, solver: Solver, graph: Graph, graphFile: string, options: PlanOptions): Promise<Outcome> {
+  const line = new ProgressLine(io);
+  let plans: readonly Plan[];
+  try {
+    plans = await solver.frontier(graph, io.signal, line.show);
+  } finally {
+    line.clear();
+  }
+  const fixed = fixedBytes(graph);
+  const rows = plans.map((each) => {
+    const { peak, time, eager_peak } = each.predicted;
+    return [formatBytes(peak), formatPercent((peak - fixed) / (eager_peak - fixed)), formatDuration(time), formatPercent(overhead(each), { sign: true })];
+  });
+  const columns = [{ title: "peak", right: true }, { title: "of eager's", right: true }, { title: "step", right: true }, { title: "overhead", right: true }];
+  const text = `${graph.made_from.model}: ${formatBytes(fixed)} fixed; percent are of what eager takes above that\n${table(columns, rows, "  ")}\n`;
+  const document = { graph: graphFile, plans: plans.map(planFacts) };
+  if (options.out !== undefined) writeText(io, options.out, `${JSON.stringify({ ...document, plans })}\n`);
+  return { exit: exitCodes.ok, text: options.out === undefined ? text : `${text}Plans: ${options.out}\n`, json: document };
+}

@@ -1,0 +1,36 @@
+import { statSync } from "node:fs";
+import { resolve } from "node:path";
+import { parseJson } from "../../core/graph";
+import { readPlanAlone } from "../plan_alone";
+import { exitCodes } from "../exit";
+import { asInput, readGraph, readPlan, readText } from "../files";
+import type { Io } from "../io";
+import type { Outcome } from "../outcome";
+import { headline, scheduleOf, scheduleText } from "../schedule";
+import { count } from "../table";
+import { graphBeside } from "./verify";
+
+export interface ShowOptions {
+  readonly graph?: string;
+}
+
+export function show(io: Io, file: string, options: ShowOptions): Outcome {
+  const beside = graphBeside(file);
+  const found = beside !== null && statSync(resolve(io.cwd, beside), { throwIfNoEntry: false }) !== undefined ? beside : undefined;
+  const graphFile = options.graph ?? found;
+  if (graphFile === undefined) {
+    const text = readText(io, file, "plan");
+    const plan = asInput(file, "Run `monet plan` to make a new one.", () => readPlanAlone(parseJson(text, "plan")));
+    const changed = Object.keys(plan.implementations).length;
+    const lines = [
+      headline(plan),
+      `${count(plan.retain.length, "tensor")} held between steps, ${count(changed, "operator")} with another implementation.`,
+      "Name the training graph with --graph to see the schedule operator by operator.",
+      "",
+    ];
+    return { exit: exitCodes.ok, text: lines.join("\n"), json: { plan, schedule: null } };
+  }
+  const graph = readGraph(io, graphFile);
+  const plan = readPlan(io, file, graph);
+  return { exit: exitCodes.ok, text: scheduleText(graph, plan), json: { plan, schedule: scheduleOf(graph, plan) } };
+}

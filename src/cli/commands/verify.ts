@@ -1,0 +1,58 @@
+import { resolve } from "node:path";
+import type { Graph } from "../../core/graph";
+import { runHelper, type HelperResult } from "../../helper/helper";
+import { UserError } from "../../helper/user_error";
+import { exitCodes } from "../exit";
+import { defaultFile, readGraph, readPlan } from "../files";
+import type { Io } from "../io";
+import type { Outcome } from "../outcome";
+import { ProgressLine } from "../progress";
+import { readTarget, type Target } from "../target";
+import { helperOptions } from "./profile";
+
+export interface VerifyOptions {
+  readonly graph?: string;
+  readonly pairs?: string;
+  readonly threads?: string;
+  readonly python?: string;
+  readonly json?: boolean;
+}
+
+/** `NAME.plan.json` was made from `NAME.graph.json`, unless it is said otherwise. */
+export function graphBeside(plan: string): string | null {
+  return plan.endsWith(".plan.json") ? plan.replace(/\.plan\.json$/, ".graph.json") : null;
+}
+
+export async function runVerify(io: Io, target: Target, plan: string, graph: string, options: VerifyOptions): Promise<HelperResult> {
+  const line = new ProgressLine(io);
+  const args = [`${target.file}:${target.model}`, plan, "--graph", graph];
+  if (options.pairs !== undefined) args.push("--pairs", options.pairs);
+  if (options.threads !== undefined) args.push("--threads", options.threads);
+  if (options.json === true) args.push("--json");
+  try {
+    return await runHelper("verify", args, helperOptions(io, target.file, options.python, line));
+  } finally {
+    line.clear();
+  }
+}
+
+export async function verify(io: Io, name: string, plan: string, options: VerifyOptions): Promise<Outcome> {
+  const target = await readTarget(io, name);
+  const graphFile = options.graph ?? graphBeside(plan) ?? defaultFile(target.file, target.model, "graph");
+  const graph: Graph = readGraph(io, graphFile);
+  readPlan(io, plan, graph);
+  const result = await runVerify(io, target, resolve(io.cwd, plan), resolve(io.cwd, graphFile), options);
+  return {
+    exit: result.differs ? exitCodes.differs : exitCodes.ok,
+    text: `${result.output}\n`,
+    json: options.json === true ? verifyDocument(result) : null,
+  };
+}
+
+export function verifyDocument(result: HelperResult): unknown {
+  try {
+    return JSON.parse(result.output);
+  } catch {
+    throw new UserError("crash", "The Python helper did not answer with a JSON document; run the same command without --json to see what it prints.");
+  }
+}

@@ -1,0 +1,74 @@
+import { mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
+import { parseGraph, type Graph } from "../core/graph";
+import { DocumentError } from "../core/graph_document";
+import { parsePlan, type Plan } from "../core/plan";
+import { UserError } from "../helper/user_error";
+import type { Io } from "./io";
+
+function reason(error: unknown): string {
+  const code = error instanceof Error && "code" in error ? error.code : null;
+  if (code === "EACCES" || code === "EPERM") return "permission denied";
+  if (code === "EISDIR") return "it is a folder";
+  if (code === "ENOSPC") return "no space left on the device";
+  return error instanceof Error ? error.message : String(error);
+}
+
+export function isFolder(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+}
+
+export function readText(io: Io, path: string, what: string): string {
+  const file = resolve(io.cwd, path);
+  if (statSync(file, { throwIfNoEntry: false }) === undefined) {
+    throw new UserError("input", `There is no ${what} '${path}': check the path (looked for ${file}).`);
+  }
+  try {
+    return readFileSync(file, "utf8");
+  } catch (error) {
+    throw new UserError("input", `The ${what} '${path}' can't be read: ${reason(error)}.`);
+  }
+}
+
+/** A reader never sees half of a file: it is written beside its place and renamed. */
+export function writeText(io: Io, path: string, text: string): void {
+  const file = resolve(io.cwd, path);
+  const part = join(dirname(file), `.${basename(file)}.${process.pid}.part`);
+  try {
+    mkdirSync(dirname(file), { recursive: true });
+    writeFileSync(part, text);
+    renameSync(part, file);
+  } catch (error) {
+    rmSync(part, { force: true });
+    throw new UserError("input", `'${path}' can't be written: ${reason(error)}.`);
+  }
+}
+
+export function readGraph(io: Io, path: string): Graph {
+  const text = readText(io, path, "training graph");
+  return asInput(path, "Run `monet profile` again to make a new one.", () => parseGraph(text));
+}
+
+export function readPlan(io: Io, path: string, graph: Graph): Plan {
+  const text = readText(io, path, "plan");
+  return asInput(path, "Run `monet plan` on this graph to make a new one.", () => parsePlan(text, graph));
+}
+
+export function asInput<T>(path: string, advice: string, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof DocumentError) throw new UserError("input", `'${path}': ${error.message}. ${advice}`, { path: error.path });
+    throw error;
+  }
+}
+
+export function writeJson(io: Io, path: string, document: unknown): void {
+  writeText(io, path, `${JSON.stringify(document)}\n`);
+}
+
+/** Where a model's files go by default: a folder beside its source, which can be ignored and deleted as a whole. */
+export function defaultFile(source: string, model: string, kind: "graph" | "plan"): string {
+  const stem = basename(source).replace(/\.py$/, "");
+  return join(dirname(source), ".monet", `${stem === model ? model : `${stem}.${model}`}.${kind}.json`);
+}

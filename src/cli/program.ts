@@ -1,0 +1,130 @@
+/** The command line: arguments in, one outcome out. */
+import { Command, CommanderError, Option } from "commander";
+import { Cancelled, UserError } from "../helper/user_error";
+import { models } from "./commands/models";
+import { optimize, type OptimizeOptions } from "./commands/optimize";
+import { plan, type PlanOptions } from "./commands/plan";
+import { profile, type ProfileOptions } from "./commands/profile";
+import { show, type ShowOptions } from "./commands/show";
+import { verify, type VerifyOptions } from "./commands/verify";
+import { exitCodeOf, exitCodes, type ExitCode } from "./exit";
+import type { Io } from "./io";
+import type { Outcome } from "./outcome";
+import type { Solver } from "./solving";
+
+const collect = (value: string, before: readonly string[]): string[] => [...before, value];
+
+const profileOptions = (): Option[] => [
+  new Option("--input <spec>", 'an input of the model, as "float32[8,3,224,224]" or "int64[2,256]<50257"; once per input').default([]).argParser(collect),
+  new Option("--kwargs <json>", "arguments for the model's class or function"),
+  new Option("--loss <name>", "a function in the file that gives the loss (without it: the sum of the outputs)"),
+  new Option("--target <spec>", "the target that the loss takes, written like an input"),
+  new Option("--optimizer <name>", "whose states to count").choices(["adamw", "sgd", "none"]),
+  new Option("--autocast <type>", "run under autocast").choices(["bf16", "fp16"]),
+  new Option("--device <name>", "cpu, cuda, cuda:1, or a device to estimate for"),
+  new Option("--gradients <when>", "whether gradients appear in backward or are there before").choices(["fresh", "accumulate"]),
+  new Option("--threads <n>", "threads that torch may use"),
+  new Option("--cache <folder>", "where measured operators are remembered"),
+  new Option("--no-cache", "measure every operator again"),
+];
+
+const pythonOption = (): Option => new Option("--python <path>", "the Python that has your torch");
+const jsonOption = (): Option => new Option("--json", "print one JSON document instead of text");
+
+function withOptions(command: Command, options: readonly Option[]): Command {
+  for (const option of options) command.addOption(option);
+  return command;
+}
+
+/** commander hands over untyped options; each command's own are those that are declared right here. */
+type Run = (outcome: Promise<Outcome> | Outcome) => void;
+
+function build(io: Io, solver: Solver, run: Run): Command {
+  const program = new Command("monet")
+    .description("Train PyTorch models in less memory: see where it goes, choose a budget, get a schedule that fits it.")
+    .showHelpAfterError("(add --help to see how it is used)")
+    .helpCommand(false);
+  const command = (name: string, text: string): Command => program.command(name).description(text);
+
+  withOptions(command("models <path>", "list the models of a file or folder, with their layers"), [jsonOption()]).action((path: string) => {
+    run(models(io, path));
+  });
+  withOptions(command("profile <target>", "trace FILE:MODEL and measure every operator"), [
+    ...profileOptions(),
+    pythonOption(),
+    new Option("--out <file>", "where the training graph goes"),
+    jsonOption(),
+  ]).action((target: string, options: ProfileOptions) => {
+    run(profile(io, target, options));
+  });
+  withOptions(command("plan <graph>", "find the fastest schedule that fits a budget"), [
+    new Option("--budget <size>", "peak of the device (6GiB), share of what activations take (60%), or max"),
+    new Option("--frontier", "plans for all budgets, from the least memory to no overhead"),
+    new Option("--out <file>", "where the plan goes"),
+    jsonOption(),
+  ]).action((graph: string, options: PlanOptions) => {
+    run(plan(io, solver, graph, options));
+  });
+  withOptions(command("optimize <target>", "profile FILE:MODEL and plan it for a budget"), [
+    ...profileOptions(),
+    new Option("--budget <size>", "peak of the device (6GiB), share of what activations take (60%), or max").makeOptionMandatory(),
+    new Option("--verify", "then run a real training step with and without the plan, and compare"),
+    new Option("--pairs <n>", "steps to time, each with and without the plan"),
+    pythonOption(),
+    new Option("--out <file>", "where the plan goes"),
+    jsonOption(),
+  ]).action((target: string, options: OptimizeOptions) => {
+    run(optimize(io, solver, target, options));
+  });
+  withOptions(command("verify <target> <plan>", "run a real training step of FILE:MODEL with and without the plan, and compare"), [
+    new Option("--graph <file>", "the training graph that the plan was made for"),
+    new Option("--pairs <n>", "steps to time, each with and without the plan"),
+    new Option("--threads <n>", "threads that torch may use"),
+    pythonOption(),
+    jsonOption(),
+  ]).action((target: string, file: string, options: VerifyOptions) => {
+    run(verify(io, target, file, options));
+  });
+  withOptions(command("show <plan>", "print a plan's schedule: what is kept, what is recomputed"), [
+    new Option("--graph <file>", "the training graph that the plan was made for"),
+    jsonOption(),
+  ]).action((file: string, options: ShowOptions) => {
+    run(show(io, file, options));
+  });
+  for (const each of [program, ...program.commands]) each.exitOverride().configureOutput({ writeOut: io.out, writeErr: io.err });
+  return program;
+}
+
+export async function runCli(argv: readonly string[], io: Io, solver: Solver): Promise<ExitCode> {
+  const json = argv.includes("--json");
+  try {
+    let outcome: Promise<Outcome> | Outcome | undefined;
+    // Started within parseAsync's own turn, so that what it throws at once is caught here too.
+    await build(io, solver, (started) => {
+      outcome = started;
+    }).parseAsync([...argv], { from: "user" });
+    if (outcome === undefined) return exitCodes.ok;
+    const { exit, text, json: document } = await outcome;
+    io.out(json ? `${JSON.stringify(document, null, 2)}\n` : text);
+    return exit;
+  } catch (error) {
+    return failed(error, io, json);
+  }
+}
+
+function failed(error: unknown, io: Io, json: boolean): ExitCode {
+  if (error instanceof CommanderError) {
+    if (error.exitCode === 0) return exitCodes.ok;
+    if (json) io.out(`${JSON.stringify({ error: { kind: "input", message: error.message.replace(/^error: /, "") } }, null, 2)}\n`);
+    return exitCodes.input;
+  }
+  const known =
+    error instanceof UserError
+      ? { kind: error.kind, message: error.message, facts: error.facts, exit: exitCodeOf(error.kind) }
+      : error instanceof Cancelled
+        ? { kind: "cancelled", message: "Stopped.", facts: {}, exit: exitCodes.cancelled }
+        : { kind: "unexpected", message: error instanceof Error ? (error.stack ?? error.message) : String(error), facts: {}, exit: exitCodes.crash };
+  io.err(known.kind === "cancelled" ? `${known.message}\n` : `error: ${known.message}\n`);
+  if (json) io.out(`${JSON.stringify({ error: { kind: known.kind, message: known.message, ...known.facts } }, null, 2)}\n`);
+  return known.exit;
+}

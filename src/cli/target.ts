@@ -1,0 +1,50 @@
+/** `FILE:MODEL` as people type it, checked before any Python is started. */
+import { resolve } from "node:path";
+import type { FileOutline, SourceFile } from "../core/source/index";
+import { UserError } from "../helper/user_error";
+import type { Io } from "./io";
+import { readSources } from "./sources";
+
+export interface Target {
+  readonly file: string;
+  readonly model: string;
+}
+
+export function splitTarget(text: string): { file: string; model: string | null } {
+  const match = /^(.*\.py):([^:\\/]+)$/.exec(text);
+  const [, file, model] = match ?? [];
+  return file === undefined || model === undefined ? { file: text, model: null } : { file, model };
+}
+
+export async function readTarget(io: Io, text: string): Promise<Target> {
+  const { file, model } = splitTarget(text);
+  const { asked, outlines } = await readSources(io, file);
+  const outline = outlines.get(resolve(io.cwd, file));
+  const [source] = asked;
+  if (source === undefined || outline === undefined) throw new UserError("input", `'${file}' is a folder: name a file and a model in it, as FILE:MODEL.`);
+  const names = candidates(source);
+  if (model === null) {
+    const [only] = names;
+    if (names.length === 1 && only !== undefined) return { file, model: only };
+    if (names.length === 0) throw new UserError("input", `There is no model in '${file}': name a file that defines one (a subclass of torch.nn.Module).`);
+    throw new UserError("input", `Which model of '${file}'? Name one as ${file}:MODEL; it has ${names.join(", ")}.`, { models: names });
+  }
+  if (!defines(outline, model)) {
+    const has = names.length === 0 ? "no model was found there" : `it has ${names.join(", ")}`;
+    throw new UserError("input", `There is no model '${model}' in '${file}': ${has}.`, { models: names });
+  }
+  return { file, model };
+}
+
+/** Models that stand on their own; what only serves as a layer of another comes last. */
+function candidates({ models, sources }: SourceFile): string[] {
+  const parts = new Set(models.flatMap((model) => model.layers.flatMap((layer) => layer.models.map((ref) => ref.name))));
+  const whole = models.filter(({ name }) => !parts.has(name)).map(({ name }) => name);
+  const made = sources.map(({ name }) => name);
+  return made.length > 0 ? [...made, ...whole.filter((name) => !sources.some((source) => source.models.some((ref) => ref.name === name)))] : whole;
+}
+
+function defines(outline: FileOutline, name: string): boolean {
+  if (outline.wildcards.length > 0) return true;
+  return outline.classes.has(name) || outline.functions.has(name) || outline.objects.has(name) || outline.imports.has(name);
+}
