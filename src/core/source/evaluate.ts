@@ -133,7 +133,7 @@ function subscript(node: Node, scope: Scope, depth: number): Value {
     case "list":
       return index?.type === "slice" ? object : choice([element(object)]);
     case "name":
-      return index?.type === "slice" ? unknown : object.name.startsWith("torch.") ? object : unknown;
+      return index?.type === "slice" ? object : { kind: "item", name: object.name, key };
     default:
       return unknown;
   }

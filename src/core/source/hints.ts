@@ -15,6 +15,9 @@ const images: Readonly<Record<string, (channels: number) => string>> = {
   Conv3d: (channels) => `float32[2,${channels},16,112,112]`,
 };
 
+/** Layers that take whatever the next one takes. */
+const passive = /^(Flatten|Identity|Dropout\w*|ReLU6?|GELU|SiLU)$/;
+
 function hintOf({ layer, call }: BuiltLayer): InputHint | null {
   const argument = (index: number, name: string): number | null =>
     sizeOf(call?.named.find((entry) => entry.key === name)?.value ?? call?.args[index]);
@@ -34,7 +37,7 @@ export function inputHint(layers: readonly BuiltLayer[], calls: readonly Call[],
   const path = segments(first);
   const inside = layers.filter(({ layer }) => layer.paths.some((pattern) => covers(path, segments(pattern)) || covers(segments(pattern), path)));
   for (const built of inside) {
-    if (built.layer.container) continue;
+    if (built.layer.container || passive.test(built.layer.type ?? "")) continue;
     const hint = hintOf(built);
     if (hint !== null) return hint;
     const [model] = built.layer.models;

@@ -1,8 +1,8 @@
 /** From what a class binds to `self` to its layers, following factories, loops and containers. */
 import type { Callers } from "./callers";
-import { choice, type Binding, type Entry, type FileOutline, type FunctionOutline, type Value } from "./outline";
+import { choice, unknown, type Binding, type Entry, type FileOutline, type FunctionOutline, type Value } from "./outline";
 import type { Layer, ModelRef, Range } from "./types";
-import { bindArguments, joinPath, substitute } from "./values";
+import { bindArguments, element, joinPath, substitute } from "./values";
 import { containers, torchModule, type ClassDefinition, type Workspace } from "./workspace";
 
 export type BuildCall = Extract<Value, { kind: "call" }>;
@@ -85,6 +85,8 @@ export class LayerReader {
         const found = this.workspace.find(value.name, file);
         return found.kind === "object" ? this.build(found.outline.value, path, found.file, null, depth + 1) : [];
       }
+      case "item":
+        return this.build(this.itemOf(value, file), path, file, nameRange, depth + 1);
       case "call":
         return this.callee(value, value.callee, path, file, nameRange, depth);
       default:
@@ -92,10 +94,21 @@ export class LayerReader {
     }
   }
 
+  private itemOf({ name, key }: Extract<Value, { kind: "item" }>, file: FileOutline): Value {
+    const found = this.workspace.find(name, file);
+    const table = found.kind === "object" ? found.outline.value : null;
+    if (table?.kind === "list") return element(table);
+    if (table?.kind !== "dict") return unknown;
+    return choice(table.entries.filter((entry) => key === null || entry.key === key).map((entry) => entry.value));
+  }
+
   private callee(call: BuildCall, callee: Value, path: string, file: FileOutline, nameRange: Range | null, depth: number): Built[] {
+    if (depth > maxDepth) return [];
     switch (callee.kind) {
       case "choice":
         return callee.options.flatMap((option) => this.callee(call, option, path, file, nameRange, depth + 1));
+      case "item":
+        return this.callee(call, this.itemOf(callee, file), path, file, nameRange, depth + 1);
       case "self":
         return this.method(call, callee.path, path, file, nameRange, depth);
       case "closure":

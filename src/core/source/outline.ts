@@ -14,6 +14,8 @@ export type Value =
   | { readonly kind: "choice"; readonly options: readonly Value[] }
   | { readonly kind: "spread"; readonly value: Value }
   | { readonly kind: "name"; readonly name: string }
+  /** What a name at the top of a file holds under a key: `ACTIVATIONS[config.act]`; null for any key. */
+  | { readonly kind: "item"; readonly name: string; readonly key: string | null }
   | { readonly kind: "parameter"; readonly name: string }
   | { readonly kind: "self"; readonly path: string }
   | { readonly kind: "closure"; readonly parameters: readonly Parameter[]; readonly returns: readonly Value[] }
