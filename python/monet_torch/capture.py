@@ -215,6 +215,18 @@ def _source(stack_trace: str) -> Source | None:
     return None
 
 
+@dataclass
+class _Placeholder:
+    """An argument of the graph, made a value at its first use: ids don't depend on what else is passed in."""
+
+    name: str
+    kind: str
+    tensor: torch.Tensor
+    target: str
+    leaf: int | None
+    ref: Ref | None = None
+
+
 class _CastSpy(TorchDispatchMode):
     """Which of an operator's inputs autocast casts, and to what: observed, since the lists live in C++."""
 
@@ -270,6 +282,7 @@ class _Flattener:
         self.roots: dict[int, int] = {}  # storage address -> value id
         self.casts: dict[tuple[int, torch.dtype], int] = {}
         self.constants: dict[int, torch.Tensor] = {}
+        self.inputs: list[int | None] = []
         self.touched: dict[int, set[int]] = {}  # storage -> operators that read or write it
         self.mutated: set[int] = set()
         self.mode = FakeTensorMode(allow_non_fake_inputs=True)
@@ -279,45 +292,52 @@ class _Flattener:
         env: dict[torch.fx.Node, Any] = {}
         placeholders = [n for n in self.exported.graph.nodes if n.op == "placeholder"]
         specs = {s.arg.name: s for s in signature.input_specs}
-        by_tensor: dict[int, int] = {}
-        inputs: list[int | None] = []
+        shared: dict[int, _Placeholder] = {}  # tied weights are one value
+        leaves = 0
         with self.mode:
             for node in placeholders:
                 spec = specs[node.name]
                 kind = spec.kind.name.lower()
                 if kind == "user_input":
                     if isinstance(node.meta.get("val"), torch.Tensor):
-                        env[node] = self._constant(node.name, "input", node.meta["val"], "")
-                        inputs.append(env[node].id)
+                        env[node] = _Placeholder(node.name, "input", node.meta["val"], "", leaves)
                     else:
                         env[node] = getattr(spec.arg, "value", None)
-                        inputs.append(None)
+                    leaves += 1
+                    self.inputs.append(None)
                     continue
                 if kind in ("parameter", "buffer"):
                     tensor = _lookup(self.module, spec.target)
                 elif kind == "constant_tensor":
-                    tensor = self.exported.constants[spec.target]
+                    tensor, kind = self.exported.constants[spec.target], "constant"
                 else:
                     raise CaptureError(f"the forward uses a {kind} ({spec.target}), which a plan can't hold")
-                known = by_tensor.get(id(tensor))
-                if known is None:
-                    kind = {"constant_tensor": "constant"}.get(kind, kind)
-                    ref = self._constant(node.name, kind, tensor, spec.target)
-                    if kind == "constant":
-                        self.constants[ref.id] = tensor
-                    by_tensor[id(tensor)] = known = ref.id
-                env[node] = Ref(known)
+                env[node] = shared.setdefault(id(tensor), _Placeholder(node.name, kind, tensor, spec.target, None))
             outputs = self._inline(self.exported.graph_module, self.exported.graph, env, True, self.ambient)
         tree = self.exported.call_spec
         self._pin()
         return Captured(
-            self.values, self.operators, inputs, self._user_outputs(outputs), tree.in_spec, tree.out_spec,
+            self.values, self.operators, self.inputs, self._user_outputs(outputs), tree.in_spec, tree.out_spec,
             self.constants,
         )  # fmt: skip
 
     def _user_outputs(self, outputs: Any) -> list[Any]:
-        kinds = [s.kind.name for s in self.exported.graph_signature.output_specs]
-        return [o for o, k in zip(outputs, kinds, strict=True) if k == "USER_OUTPUT"]
+        for spec in self.exported.graph_signature.output_specs:
+            if spec.kind.name != "USER_OUTPUT":
+                raise CaptureError(f"the forward replaces {spec.target or 'an input'}, which a plan can't repeat")
+        return [self._resolve(o) for o in outputs]
+
+    def _resolve(self, x: Any) -> Any:
+        """A use of a placeholder: give it its value now."""
+        if not isinstance(x, _Placeholder):
+            return x
+        if x.ref is None:
+            x.ref = self._constant(x.name, x.kind, x.tensor, x.target)
+            if x.kind == "constant":
+                self.constants[x.ref.id] = x.tensor
+            if x.leaf is not None:
+                self.inputs[x.leaf] = x.ref.id
+        return x.ref
 
     def _constant(self, name: str, kind: str, tensor: torch.Tensor, target: str) -> Ref:
         trains = kind == "parameter" and tensor.requires_grad
@@ -362,8 +382,9 @@ class _Flattener:
                 else:
                     env[node] = found
                 continue
-            args = pytree.tree_map_only(torch.fx.Node, lambda n: env[n], node.args)
-            kwargs = pytree.tree_map_only(torch.fx.Node, lambda n: env[n], node.kwargs)
+            args, kwargs = pytree.tree_map_only(torch.fx.Node, lambda n: env[n], (node.args, node.kwargs))
+            if not str(node.target).startswith("wrap_with_") and node.op != "output":
+                args, kwargs = pytree.tree_map(self._resolve, (args, kwargs))
             if node.op == "output":
                 return args[0]
             if node.op != "call_function":

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 import weakref
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import torch
@@ -53,6 +54,17 @@ def status(model: nn.Module) -> dict[str, Any]:
     return {"planned": runtime.planned, "eager": dict(runtime.eager)}
 
 
+@contextlib.contextmanager
+def paused(model: nn.Module) -> Iterator[None]:
+    """Run the model's own forward meanwhile, and keep what was captured."""
+    runtime = _runtimes[model]
+    runtime.paused = True
+    try:
+        yield
+    finally:
+        runtime.paused = False
+
+
 def _planned_class(original: type[nn.Module]) -> type[nn.Module]:
     """A subclass whose forward asks for a plan; it pickles and copies as the class it stands for."""
     if original in _classes:
@@ -60,7 +72,7 @@ def _planned_class(original: type[nn.Module]) -> type[nn.Module]:
 
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         runtime = _runtimes.get(self)
-        if runtime is None or is_capturing() or not self.training or not torch.is_grad_enabled():
+        if runtime is None or runtime.paused or is_capturing() or not self.training or not torch.is_grad_enabled():
             return original.forward(self, *args, **kwargs)
         return runtime(self, original.forward, args, kwargs)
 
@@ -117,6 +129,7 @@ class _Runtime:
         self.plan = plan
         self.programs: dict[Any, Program | str] = {}
         self.guard: _Guard | None = None
+        self.paused = False
         self.planned = 0
         self.eager: Counter[str] = Counter()
         self.trace: Callable[[str, int, int], None] | None = None

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..capture import Captured, Operator
+from ..geometry import is_contiguous
 from . import Implementation, bits, register
 
 
@@ -40,16 +41,7 @@ class _Dropout(torch.autograd.Function):
 def _applies(captured: Captured, operator: Operator) -> bool:
     p, train = operator.args[1], operator.args[2]
     value = captured.values[operator.inputs[0]]
-    return bool(train) and 0 < p < 1 and value.storage_bytes > 0 and _contiguous(value.shape, value.stride)
-
-
-def _contiguous(shape: tuple[int, ...], stride: tuple[int, ...]) -> bool:
-    expected = 1
-    for size, step in zip(reversed(shape), reversed(stride), strict=True):
-        if size != 1 and step != expected:
-            return False
-        expected *= size
-    return True
+    return bool(train) and 0 < p < 1 and value.storage_bytes > 0 and is_contiguous(value.shape, value.stride)
 
 
 def _build(operator: Operator, in_place: bool) -> Any:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.modules.utils import _pair
 
 from ..capture import Captured, Operator
+from ..geometry import is_contiguous
 from . import Implementation, register
 
 
@@ -70,8 +71,7 @@ def _origins(y: Tensor, sh: int, sw: int, ph: int, pw: int) -> tuple[Tensor, Ten
 def _applies(captured: Captured, operator: Operator) -> bool:
     value = captured.values[operator.inputs[0]]
     (kh, kw), *_ = _settings(*operator.args[1:])
-    contiguous = torch.empty(value.shape, device="meta").stride() == value.stride
-    return value.storage_bytes > 0 and kh * kw <= 256 and contiguous and value.device.type in ("cpu", "cuda")
+    return value.storage_bytes > 0 and kh * kw <= 256 and is_contiguous(value.shape, value.stride)
 
 
 def _build(operator: Operator, in_place: bool) -> Any:

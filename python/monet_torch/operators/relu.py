@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from ..capture import Captured, Operator
+from ..geometry import is_dense
 from . import Implementation, bits, register
 
 
-def _dense(captured: Captured, operator: Operator) -> bool:
+def _applies(captured: Captured, operator: Operator) -> bool:
     value = captured.values[operator.inputs[0]]
-    return value.storage_bytes > 0 and len(value.shape) > 0
+    return value.storage_bytes > 0 and len(value.shape) > 0 and is_dense(value.shape, value.stride)
 
 
 class _Masked(torch.autograd.Function):
@@ -50,17 +51,6 @@ def _in_memory_order(mask: Tensor) -> Tensor:
     return torch.as_strided(mask, (mask.numel(),), (1,), mask.storage_offset())
 
 
-def _non_overlapping_and_dense(captured: Captured, operator: Operator) -> bool:
-    value = captured.values[operator.inputs[0]]
-    expected = 1
-    for stride, size in sorted(zip(value.stride, value.shape, strict=True)):
-        if size != 1:
-            if stride != expected:
-                return False
-            expected *= size
-    return _dense(captured, operator)
-
-
 def _build_relu(operator: Operator, in_place: bool) -> Any:
     def run(x: Tensor) -> Any:
         return _Masked.apply(x, None, None, in_place)
@@ -75,5 +65,5 @@ def _build_hardtanh(operator: Operator, in_place: bool) -> Any:
     return run
 
 
-register("aten.relu.default", Implementation("mask", "bitwise", _non_overlapping_and_dense, _build_relu))
-register("aten.hardtanh.default", Implementation("mask", "bitwise", _non_overlapping_and_dense, _build_hardtanh))
+register("aten.relu.default", Implementation("mask", "bitwise", _applies, _build_relu))
+register("aten.hardtanh.default", Implementation("mask", "bitwise", _applies, _build_hardtanh))

@@ -1,0 +1,226 @@
+"""`python -m monet_torch profile|verify`: the helper that the editor and the `monet` command line run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m monet_torch", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    profile = commands.add_parser("profile", help="trace a model and measure its operators")
+    profile.add_argument("target", metavar="FILE:MODEL")
+    _model_options(profile)
+    profile.add_argument("--optimizer", choices=["none", "sgd", "momentum", "adam", "adamw"], default="none")
+    profile.add_argument("--autocast", choices=["bf16", "fp16"])
+    profile.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or the name of a card to estimate")
+    profile.add_argument("--gradients", choices=["fresh", "accumulate"], default="fresh")
+    profile.add_argument("--cache", metavar="DIR")
+    profile.add_argument("--no-cache", action="store_true")
+    profile.add_argument("--out", metavar="FILE", required=True)
+    _common(profile)
+
+    verify = commands.add_parser("verify", help="run a real step, eager and planned, and compare")
+    verify.add_argument("target", metavar="FILE:MODEL")
+    verify.add_argument("plan", metavar="PLAN")
+    verify.add_argument("--graph", metavar="FILE", required=True)
+    verify.add_argument("--pairs", type=int, default=5, help="interleaved timed pairs of steps (0: none)")
+    _common(verify)
+    return parser
+
+
+def _model_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--input", action="append", default=[], metavar="SPEC")
+    parser.add_argument("--target", dest="loss_targets", action="append", default=[], metavar="SPEC")
+    parser.add_argument("--kwargs", metavar="JSON")
+    parser.add_argument("--loss", metavar="NAME")
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--progress", metavar="FILE", help="lines of JSON; - for standard output")
+    parser.add_argument("--json", action="store_true")
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = _parser().parse_args(argv)
+    from .errors import EnvironmentProblem, MonetError
+
+    try:
+        _require_torch()
+        import torch
+
+        if options.threads:
+            torch.set_num_threads(options.threads)
+        with _progress(options.progress) as say:
+            return _profile(options, say) if options.command == "profile" else _verify(options, say)
+    except MonetError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EnvironmentProblem.exit_code if isinstance(error, EnvironmentProblem) else error.exit_code
+    except KeyboardInterrupt:
+        print("error: cancelled", file=sys.stderr)
+        return 130
+
+
+def _require_torch() -> None:
+    from .errors import EnvironmentProblem
+
+    try:
+        import torch
+    except ImportError as error:
+        raise EnvironmentProblem(
+            f"PyTorch can't be imported by {sys.executable} ({error}); install it there, as `pip install torch`"
+        ) from error
+    version = tuple(int(p) for p in torch.__version__.split("+")[0].split(".")[:2])
+    if version < (2, 6):
+        raise EnvironmentProblem(f"PyTorch {torch.__version__} is too old for MONeT; install 2.6 or later")
+
+
+class _progress:
+    """Writes lines of JSON to a file or to standard output."""
+
+    def __init__(self, path: str | None) -> None:
+        self.path = path
+        self.file: TextIO | None = None
+
+    def __enter__(self) -> Callable[..., None]:
+        if self.path == "-":
+            self.file = sys.stdout
+        elif self.path:
+            self.file = open(self.path, "w", encoding="utf-8")  # noqa: SIM115
+        return self.say
+
+    def __exit__(self, *_: object) -> None:
+        if self.file is not None and self.file is not sys.stdout:
+            self.file.close()
+
+    def say(self, stage: str, done: int, total: int, operator: str = "") -> None:
+        if self.file is not None:
+            row = {"stage": stage, "done": done, "total": total, "operator": operator}
+            self.file.write(json.dumps(row) + "\n")
+            self.file.flush()
+
+
+def _autocast(name: str | None, device: str) -> Any:
+    import torch
+
+    return None if name is None else (device, {"bf16": torch.bfloat16, "fp16": torch.float16}[name])
+
+
+def _device(name: str) -> Any:
+    import torch
+
+    from .errors import MonetError
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cpu":
+        return torch.device("cpu")
+    if name == "cuda" or name.startswith("cuda:"):
+        if not torch.cuda.is_available():
+            raise MonetError(
+                f"--device {name}: this PyTorch sees no CUDA device; use --device cpu, or the name of a card to "
+                "estimate (python -m monet_torch profile --device A100 …)"
+            )
+        return torch.device(name)
+    from . import estimate
+
+    return estimate.find(name)
+
+
+def _profile(options: argparse.Namespace, say: Callable[..., None]) -> int:
+    import torch
+    from torch.utils import _pytree as pytree
+
+    from . import estimate, graph, profile, step, target
+
+    made = target.load(options.target, options.input, options.loss_targets, options.kwargs, options.loss)
+    place = _device(options.device)
+    estimated = isinstance(place, estimate.Card)
+    device = torch.device("cpu") if estimated else place
+    say("trace", 0, 1)
+    moved = pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), (made.args, made.kwargs, made.targets))
+    model = made.model.to(device)
+    captured, loss = step.capture_step(model, *moved, made.loss, _autocast(options.autocast, device.type))
+    say("trace", 1, 1)
+    description = estimate.describe(place) if estimated else graph.describe_device(device)
+    environment = [
+        description["name"], str(description["threads"]), torch.__version__, platform.machine(), "measure-1",
+    ]  # fmt: skip
+    folder = None if options.no_cache or estimated else Path(options.cache) if options.cache else _cache_folder()
+    cache = profile.Cache(folder, environment)
+    measure = estimate.measure_for(place) if estimated else None
+    measured = profile.profile(captured, loss, cache, say, measure)
+    document = graph.document(
+        captured, measured, model=model, inputs=moved, loss=loss, gradients=options.gradients,
+        optimizer=options.optimizer, device=description, folder=made.file.resolve().parent,
+        made_from={
+            "model": f"{made.file.name}:{made.name}", "sources": {made.file.name: made.source_hash},
+            "inputs": options.input, "loss": options.loss, "autocast": options.autocast,
+            "torch": torch.__version__, "python": platform.python_version(),
+            "options": {"targets": options.loss_targets, "kwargs": options.kwargs, "optimizer": options.optimizer,
+                        "gradients": options.gradients, "device": options.device},
+        },
+    )  # fmt: skip
+    out = Path(options.out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    profile.write_whole(out, json.dumps(document, separators=(",", ":")))
+    if options.json and options.progress != "-":
+        print(json.dumps({"graph": str(out), "hash": document["hash"], "operators": len(document["operators"])}))
+    return 0
+
+
+def _cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(base) / "monet"
+
+
+def _verify(options: argparse.Namespace, say: Callable[..., None]) -> int:
+    from . import target, verify
+    from .errors import MonetError, PlanMismatch
+
+    graph = _read(options.graph, "monet-graph")
+    plan = _read(options.plan, "monet-plan")
+    if graph["hash"] != plan["graph"]["hash"]:
+        raise PlanMismatch(f"{options.plan} was not made from {options.graph}; plan again from this graph")
+    source = graph["made_from"]
+    extra = source["options"]
+    if graph["device"]["estimated"]:
+        raise MonetError(f"{options.graph} is an estimate for {graph['device']['name']}; profile on a real device first")
+    made = target.load(options.target, source["inputs"], extra["targets"], extra["kwargs"], source["loss"])
+    device = _device(extra["device"])
+    report = verify.verify(
+        made, plan, graph, autocast=_autocast(source["autocast"], device.type), device=device, pairs=options.pairs,
+        progress=say,
+    )  # fmt: skip
+    if options.json:
+        print(json.dumps(report.to_json()))
+    else:
+        print(verify.table(report))
+    return 0 if report.ok else 1
+
+
+def _read(path: str, kind: str) -> Any:
+    from .errors import MonetError
+
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MonetError(f"{path}: {error.strerror or error}") from error
+    except json.JSONDecodeError as error:
+        raise MonetError(f"{path}:{error.lineno}: not valid JSON ({error.msg}), is the file cut off?") from error
+    if not isinstance(document, dict) or document.get("format") != kind:
+        raise MonetError(f"{path}: not a {kind} file")
+    return document
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,173 @@
+"""Times and bytes for a card that is not here: a roofline over published peak numbers. Always labelled an estimate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils import _pytree as pytree
+from torch.utils.flop_counter import FlopCounterMode
+
+from . import operators
+from .capture import Captured, Operator, Ref, _autocast
+from .errors import MonetError
+from .geometry import extent, is_dense
+from .profile import Geometry, Gradient, Measured, Run
+
+
+@dataclass(frozen=True)
+class Card:
+    """Peak dense TFLOP/s in fp32 (TF32 where PyTorch's convolutions use it by default) and 16 bits, GB/s, GiB.
+
+    From the vendor's data sheets of each product.
+    """
+
+    name: str
+    fp32: float
+    half: float
+    bandwidth: float
+    gib: int
+    launch_ns: int = 4000
+
+
+CARDS = [
+    Card("P100", 10.6, 21.2, 732, 16),
+    Card("V100", 15.7, 125, 900, 16),
+    Card("T4", 8.1, 65, 320, 16),
+    Card("A10", 31.2, 125, 600, 24),
+    Card("A100", 19.5, 312, 1555, 40),
+    Card("A100-80GB", 19.5, 312, 2039, 80),
+    Card("L4", 30.3, 121, 300, 24),
+    Card("L40S", 91.6, 362, 864, 48),
+    Card("H100", 67, 989, 3350, 80),
+    Card("H200", 67, 989, 4800, 141),
+    Card("RTX3090", 35.6, 71, 936, 24),
+    Card("RTX4090", 82.6, 165, 1008, 24),
+]
+_COMPUTE, _MEMORY = 0.8, 0.9  # the share of its peak that a good kernel reaches
+
+
+def find(name: str) -> Card:
+    """The card called `name`, in whatever spelling. Raises MonetError with the names there are."""
+    key = name.lower().replace(" ", "").replace("_", "-").removeprefix("nvidia")
+    for card in CARDS:
+        if card.name.lower() == key:
+            return card
+    raise MonetError(f"--device {name}: neither a device here nor one of {', '.join(c.name for c in CARDS)}")
+
+
+def describe(card: Card) -> dict[str, Any]:
+    return {
+        "type": "cuda", "name": card.name, "total_bytes": card.gib << 30, "threads": 1, "estimated": True,
+    }  # fmt: skip
+
+
+def measure_for(card: Card) -> Callable[..., list[Measured]]:
+    """A stand-in for `measure_on_device` that runs nothing: fake tensors give shapes, saves and flops."""
+
+    def measure(captured: Captured, o: Operator, incoming: Sequence[Geometry | None]) -> list[Measured]:
+        results = [_estimate(card, captured, o, incoming, "eager", "bitwise", operators.eager)]
+        if results[0].backward is not None:
+            for a in operators.alternatives(captured, o):
+                m = _estimate(card, captured, o, incoming, a.name, a.exactness, a.build)
+                m.recompute = results[0].recompute
+                results.append(m)
+        return results
+
+    return measure
+
+
+def _estimate(
+    card: Card, captured: Captured, o: Operator, incoming: Sequence[Geometry | None], name: str, exactness: str,
+    build: Any,
+) -> Measured:  # fmt: skip
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.set_grad_enabled(o.grad), _autocast(o.autocast):
+        tensors = {v: _fake(captured, v) for v in dict.fromkeys(o.inputs)}
+        args, kwargs = pytree.tree_map_only(Ref, lambda r: tensors[r.id], (o.args, o.kwargs))
+        packed: list[Tensor] = []
+
+        def pack(t: Tensor) -> Tensor:
+            packed.append(t)
+            return t
+
+        with FlopCounterMode(display=False) as flops, saved_tensors_hooks(pack, lambda t: t):
+            if o.target._schema.is_mutable:
+                with torch.no_grad():
+                    result = build(o, False)(*args, **kwargs)
+            else:
+                result = build(o, False)(*args, **kwargs)
+        outputs = [t for t in pytree.tree_leaves(result) if isinstance(t, Tensor)]
+        places = {t.untyped_storage()._cdata: ("o", k) for k, t in enumerate(outputs)}
+        for k, v in enumerate(o.inputs):
+            places[tensors[v].untyped_storage()._cdata] = ("i", k)
+        saves, internals = set(), {}
+        for t in packed:
+            key = t.untyped_storage()._cdata
+            if key in places:
+                saves.add(places[key])
+            else:
+                internals[key] = t.untyped_storage().nbytes()
+        fresh = sum(
+            {
+                t.untyped_storage()._cdata: t.untyped_storage().nbytes()
+                for t in outputs
+                if places[t.untyped_storage()._cdata][0] == "o"
+            }.values()
+        )
+        internal_bytes = sum(internals.values())
+        if o.name == "aten.dropout.default" and name == "eager" and o.random:
+            # The CPU saves the scaled mask in the input's type, CUDA a byte per element (seen on a real card).
+            internal_bytes = outputs[0].numel()
+        moved = fresh + sum(_bytes(t) for t in tensors.values() if fresh) + internal_bytes
+        dtype = outputs[0].dtype if outputs else torch.float32
+        forward = Run(_roofline(card, flops.get_total_flops(), moved, dtype, fresh > 0), fresh + internal_bytes)
+
+        wants = [v for v in dict.fromkeys(o.inputs) if o.grad and tensors[v].requires_grad]
+        pairs = [(t, g) for t, g in zip(outputs, incoming, strict=True) if g is not None and t.requires_grad]
+        if not wants or not pairs:
+            return Measured(name, exactness, sorted(saves), internal_bytes, forward, forward, None)
+        gs = [torch.empty_strided(*g, dtype=t.dtype) for t, g in pairs]
+        with FlopCounterMode(display=False) as flops_back:
+            results = torch.autograd.grad([t for t, _ in pairs], [tensors[v] for v in wants], gs, allow_unused=True)
+        owners = {g.untyped_storage()._cdata: outputs.index(t) for (t, _), g in zip(pairs, gs, strict=True)}
+        gradients = []
+        for v, g in zip(wants, results, strict=True):
+            if g is None:
+                continue
+            alias = owners.get(g.untyped_storage()._cdata)
+            geometry = (tuple(g.shape), tuple(g.stride()))
+            size = 0 if alias is not None else g.untyped_storage().nbytes()
+            gradients.append(Gradient(o.inputs.index(v), size, alias, is_dense(*geometry), geometry))
+        made = sum(g.bytes for g in gradients)
+        moved = made + sum(_bytes(g) for g in gs if made) + internal_bytes
+        moved += sum(_bytes(t) for t in packed if made)
+        time = _roofline(card, flops_back.get_total_flops(), moved, dtype, made > 0)
+        backward = Run(time, made)
+        return Measured(name, exactness, sorted(saves), internal_bytes, forward, forward, backward, gradients)
+
+
+def _fake(captured: Captured, v: int) -> Tensor:
+    value = captured.values[v]
+    n = max(1, value.offset + extent(value.shape, value.stride))
+    flat = torch.empty(n, dtype=value.dtype)
+    tensor = torch.as_strided(flat, value.shape, value.stride, value.offset).detach()
+    return tensor.requires_grad_(value.requires_grad)
+
+
+def _bytes(t: Tensor) -> int:
+    return t.numel() * t.element_size()
+
+
+def _roofline(card: Card, flops: int, moved: int, dtype: torch.dtype, launches: bool) -> int:
+    """t = max(flops / (0.8·peak), bytes / (0.9·bandwidth)) + launch, in nanoseconds."""
+    if not launches and not flops:
+        return 0
+    peak = card.half if dtype in (torch.float16, torch.bfloat16) else card.fp32
+    compute = flops / (_COMPUTE * peak * 1e12)
+    memory = moved / (_MEMORY * card.bandwidth * 1e9)
+    return int(max(compute, memory) * 1e9) + card.launch_ns

@@ -1,0 +1,135 @@
+"""The training graph as a document. What its fields mean: docs/format.md."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from .capture import Captured, Operator
+from .profile import Measured, Run
+
+# Bytes of optimizer state per byte of parameter (torch.optim, not fused, no amsgrad).
+OPTIMIZER_STATES = {"none": 0, "sgd": 0, "momentum": 1, "adam": 2, "adamw": 2}
+
+
+def document(
+    captured: Captured, measured: Sequence[Sequence[Measured]], *, model: nn.Module, inputs: Any, loss: int,
+    gradients: str, optimizer: str, device: dict[str, Any], made_from: dict[str, Any], folder: Path,
+) -> dict[str, Any]:  # fmt: skip
+    """Assemble the graph file's JSON object. `inputs` is the pytree of tensors given to the step."""
+    storages = [v for v in captured.values if v.storage == v.id]
+    graph: dict[str, Any] = {
+        "format": "monet-graph", "version": 1, "hash": "", "structure": captured.structure(), "made_from": made_from,
+        "device": device, "fixed": fixed_bytes(model, inputs, gradients, optimizer), "gradients": gradients,
+        "rng_state_bytes": torch.get_rng_state().numel(),
+        "values": [
+            {
+                "id": v.id, "name": v.target or v.name, "kind": v.kind, "shape": list(v.shape),
+                "dtype": str(v.dtype).removeprefix("torch."),
+                "bytes": v.storage_bytes if v.storage == v.id else 0, "storage": v.storage, "producer": v.producer,
+                "requires_grad": v.requires_grad,
+            }
+            for v in captured.values
+        ],
+        "operators": [
+            _operator(captured, o, m, folder) for o, m in zip(captured.operators, measured, strict=True)
+        ],
+        "outputs": sorted({*captured.model_outputs, loss}),
+    }  # fmt: skip
+    assert storages, "a graph without values has no operators either"
+    graph["hash"] = hashlib.sha256(json.dumps(graph, sort_keys=True).encode()).hexdigest()
+    return graph
+
+
+def _operator(captured: Captured, o: Operator, measured: Sequence[Measured], folder: Path) -> dict[str, Any]:
+    return {
+        "id": o.id, "op": o.name, "module": o.module, "module_type": o.module_type, "part": o.part,
+        "source": _source(o, folder), "inputs": list(o.inputs), "outputs": list(o.outputs),
+        "in_place": o.in_place is not None, "random": o.random, "pinned": o.pinned,
+        "implementations": [_implementation(captured, o, m) for m in measured],
+    }  # fmt: skip
+
+
+def _source(o: Operator, folder: Path) -> dict[str, Any] | None:
+    if o.source is None:
+        return None
+    path = Path(o.source.file)
+    file = os.path.relpath(path, folder) if path.is_relative_to(folder) else str(path)
+    return {"file": file, "line": o.source.line, "column": o.source.column}
+
+
+def _implementation(captured: Captured, o: Operator, m: Measured) -> dict[str, Any]:
+    places = {"i": o.inputs, "o": o.outputs}
+    roots = {captured.values[places[kind][k]].storage for kind, k in m.saves}
+
+    def run(r: Run) -> dict[str, Any]:
+        return {"time": r.time, "peak": r.peak, "spread": r.spread}
+
+    backward = None
+    if m.backward is not None:
+        rows = [{"input": g.input, "bytes": g.bytes, "alias": g.alias, "dense": g.dense} for g in m.gradients]
+        backward = {**run(m.backward), "gradients": rows}
+    return {
+        "name": m.name, "exactness": m.exactness,
+        "saves": sorted(r for r in roots if not captured.values[r].is_constant), "internal_bytes": m.internal_bytes,
+        "forward": run(m.forward), "recompute": run(m.recompute), "backward": backward,
+    }  # fmt: skip
+
+
+def fixed_bytes(model: nn.Module, inputs: Any, gradients: str, optimizer: str) -> dict[str, int]:
+    """What is on the device from start to end of the step."""
+
+    def total(tensors: Any) -> int:
+        seen: dict[int, int] = {}
+        for t in tensors:
+            storage = t.untyped_storage()
+            seen[storage._cdata] = storage.nbytes()
+        return sum(seen.values())
+
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    weights = sum(p.numel() * p.element_size() for p in trainable)
+    return {
+        "parameters": total(model.parameters()),
+        "buffers": total(model.buffers()),
+        "inputs": total(t for t in pytree.tree_leaves(inputs) if isinstance(t, Tensor)),
+        "gradients": weights if gradients == "accumulate" else 0,
+        "optimizer": OPTIMIZER_STATES[optimizer] * weights,
+    }
+
+
+def describe_device(device: torch.device) -> dict[str, Any]:
+    """The device as the graph file names it."""
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        return {
+            "type": "cuda", "name": properties.name, "total_bytes": properties.total_memory,
+            "threads": torch.get_num_threads(), "estimated": False,
+        }  # fmt: skip
+    try:
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        total = 0
+    return {
+        "type": "cpu", "name": _cpu_name(), "total_bytes": total, "threads": torch.get_num_threads(),
+        "estimated": False,
+    }  # fmt: skip
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

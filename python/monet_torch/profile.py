@@ -1,0 +1,468 @@
+"""Measure every operator of a captured graph, once per distinct signature, on real tensors of its shapes.
+
+What an operator saves is observed under a saved-tensor hook, not tabulated; its memory is read from the allocator
+while it runs alone; its gradients' geometry decides how the operators before it are measured, so the graph is walked
+backwards. Nothing needs the whole model's memory: one operator's tensors live at a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils import _pytree as pytree
+
+from . import operators
+from ._private import cpu_allocations
+from .capture import Captured, Operator, Ref, Value, _autocast
+from .errors import MonetError
+from .geometry import extent, is_dense
+
+Progress = Callable[[str, int, int, str], None]
+"""Called with stage, done, total and the name of the operator at hand."""
+
+Geometry = tuple[tuple[int, ...], tuple[int, ...]]  # sizes, strides
+_BLOCK = 1 << 20
+_MARK = 1_000_003  # bytes of an allocation that says "the forward ends here" in the allocator's timeline
+
+
+@dataclass
+class Run:
+    """Nanoseconds (median and relative spread, the interquartile range over the median) and peak bytes."""
+
+    time: int
+    peak: int
+    spread: float = 0.0
+
+
+@dataclass
+class Gradient:
+    input: int
+    bytes: int
+    alias: int | None
+    dense: bool
+    geometry: Geometry
+
+
+@dataclass
+class Measured:
+    """One implementation of one signature. `saves` are positions: ("i", k) the k-th input, ("o", k) output."""
+
+    name: str
+    exactness: str
+    saves: list[tuple[str, int]]
+    internal_bytes: int
+    forward: Run
+    recompute: Run
+    backward: Run | None
+    gradients: list[Gradient] = field(default_factory=list)
+
+
+def signature_of(captured: Captured, o: Operator, gradients: Sequence[Geometry | None]) -> str:
+    """All that the cost of an operator depends on, as text."""
+    values = captured.values
+    roots: dict[int, int] = {}
+
+    def describe(ref: Ref) -> Any:
+        v = values[ref.id]
+        alias = roots.setdefault(v.storage, len(roots))
+        return [alias, list(v.shape), list(v.stride), v.offset, str(v.dtype), v.requires_grad, v.kind != "activation"]
+
+    arguments = pytree.tree_map_only(Ref, lambda r: json.dumps(describe(r)), (o.args, o.kwargs))
+    names = [i.name for i in operators.alternatives(captured, o)]
+    # A bound on integers counts too: it is the size of what they index.
+    rows = [o.name, repr(arguments), str(o.in_place), o.grad, repr(o.autocast), repr(list(gradients)), names]
+    return json.dumps(rows)
+
+
+class Cache:
+    """Measurements of this machine on disk: a JSON object of signature hash to result, replaced whole."""
+
+    def __init__(self, folder: Path | None, environment: Sequence[str]) -> None:
+        key = hashlib.sha256("\n".join(environment).encode()).hexdigest()[:16]
+        self.path = folder / f"operators-{key}.json" if folder else None
+        self.rows: dict[str, Any] = {}
+        self.changed = False
+        if self.path is not None and self.path.is_file():
+            try:
+                self.rows = json.loads(self.path.read_text(encoding="utf-8"))
+            except (OSError, json.JSONDecodeError):
+                self.rows = {}  # measured again below
+
+    def get(self, signature: str) -> list[Measured] | None:
+        row = self.rows.get(_digest(signature))
+        return [_from_json(m) for m in row] if row is not None else None
+
+    def put(self, signature: str, result: list[Measured]) -> None:
+        self.rows[_digest(signature)] = [_to_json(m) for m in result]
+        self.changed = True
+
+    def save(self) -> None:
+        if self.path is None or not self.changed:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(self.path, json.dumps(self.rows, separators=(",", ":")))
+        self.changed = False
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that nobody ever sees half of it."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _digest(signature: str) -> str:
+    return hashlib.sha256(signature.encode()).hexdigest()[:32]
+
+
+def _to_json(m: Measured) -> Any:
+    return {
+        "name": m.name, "exactness": m.exactness, "saves": m.saves, "internal_bytes": m.internal_bytes,
+        "forward": vars(m.forward), "recompute": vars(m.recompute),
+        "backward": vars(m.backward) if m.backward else None, "gradients": [vars(g) for g in m.gradients],
+    }  # fmt: skip
+
+
+def _from_json(row: Any) -> Measured:
+    def geometry(g: Any) -> Geometry:
+        return tuple(g[0]), tuple(g[1])
+
+    return Measured(
+        row["name"], row["exactness"], [(k, i) for k, i in row["saves"]], row["internal_bytes"],
+        Run(**row["forward"]), Run(**row["recompute"]), Run(**row["backward"]) if row["backward"] else None,
+        [Gradient(g["input"], g["bytes"], g["alias"], g["dense"], geometry(g["geometry"])) for g in row["gradients"]],
+    )  # fmt: skip
+
+
+def profile(
+    captured: Captured, loss: int, cache: Cache, progress: Progress | None = None, measure: Any = None
+) -> list[list[Measured]]:
+    """Per operator, its implementations (eager first). `loss` is the value whose gradient starts the backward."""
+    measure = measure or measure_on_device
+    scalar: Geometry = ((), ())
+    gradients: dict[int, Geometry] = {loss: scalar}
+    results: list[list[Measured]] = [[] for _ in captured.operators]
+    total = len(captured.operators)
+    known: dict[str, list[Measured]] = {}
+    for done, o in enumerate(reversed(captured.operators)):
+        incoming = [gradients.get(v) if captured.values[v].requires_grad else None for v in o.outputs]
+        signature = signature_of(captured, o, incoming)
+        result = known.get(signature) or cache.get(signature)
+        if result is None:
+            if progress is not None:
+                progress("profile", done, total, o.name)
+            try:
+                result = measure(captured, o, incoming)
+            except torch.OutOfMemoryError as error:
+                where = f"{o.source.file}:{o.source.line}: " if o.source else ""
+                raise MonetError(
+                    f"{where}{o.name} alone does not fit the device; profile a smaller batch or another --device"
+                ) from error
+            cache.put(signature, result)
+            if done % 16 == 0:
+                cache.save()
+        known[signature] = result
+        results[o.id] = result
+        for g in result[0].gradients:
+            value = captured.values[o.inputs[g.input]]
+            arrived = gradients.get(value.id)
+            if arrived is None or not is_dense(*arrived):
+                gradients[value.id] = g.geometry
+    if progress is not None:
+        progress("profile", total, total, "")
+    cache.save()
+    return results
+
+
+# ---- one operator on real tensors ------------------------------------------------------------------------------------
+
+
+class _Bench:
+    """An operator with tensors to run on: arguments, leaves that want gradients, gradients of its outputs."""
+
+    def __init__(self, captured: Captured, o: Operator, incoming: Sequence[Geometry | None]) -> None:
+        self.captured, self.o = captured, o
+        self.device = captured.values[o.inputs[0]].device if o.inputs else torch.device("cpu")
+        self.tensors: dict[int, Tensor] = {}
+        self._materialise()
+        self.gradients = [
+            None if g is None else _filled(g, captured.values[v].dtype, self.device)
+            for v, g in zip(o.outputs, incoming, strict=True)
+        ]
+        self.wants = [
+            v for v in dict.fromkeys(o.inputs) if o.grad and self.tensors[v].requires_grad
+        ]  # fmt: skip
+        self.has_backward = bool(self.wants) and any(g is not None for g in self.gradients)
+
+    def _materialise(self) -> None:
+        values = self.captured.values
+        storages: dict[int, Tensor] = {}
+        below = self._bound()
+        for v in dict.fromkeys(self.o.inputs):
+            value = values[v]
+            flat = storages.get(value.storage)
+            root = values[value.storage]
+            if flat is None or flat.dtype != value.dtype:
+                n = max(
+                    root.storage_bytes // max(1, value.dtype.itemsize),
+                    value.offset + extent(value.shape, value.stride),
+                )
+                flat = _fill(torch.empty(n, dtype=value.dtype, device=value.device), below, root.kind == "buffer")
+                storages[value.storage] = flat
+            tensor = torch.as_strided(flat, value.shape, value.stride, value.offset).detach()
+            if value.requires_grad and value.dtype.is_floating_point:
+                tensor.requires_grad_()
+            self.tensors[v] = tensor
+
+    def _bound(self) -> int:
+        """Integers are most often indices: keep them inside what they may index."""
+        values = [self.captured.values[v] for v in self.o.inputs]
+        floats = [v for v in values if v.dtype.is_floating_point and v.shape]
+        if self.o.name.startswith("aten.embedding") and floats:
+            return floats[0].shape[0]
+        if floats and ("cross_entropy" in self.o.name or "nll_loss" in self.o.name):
+            return floats[0].shape[1 if len(floats[0].shape) > 1 else 0]
+        return max(1, min((d for v in floats for d in v.shape), default=1))
+
+    def run(self, call: Callable[..., Any], tensors: dict[int, Tensor] | None = None) -> Any:
+        tensors = tensors or self.tensors
+        args, kwargs = pytree.tree_map_only(Ref, lambda r: tensors[r.id], (self.o.args, self.o.kwargs))
+        with torch.set_grad_enabled(self.o.grad and not self.o.target._schema.is_mutable), _autocast(self.o.autocast):
+            return call(*args, **kwargs)
+
+    def outputs(self, result: Any) -> list[Tensor]:
+        return [t for t in pytree.tree_leaves(result) if isinstance(t, Tensor)]
+
+    def pairs(self, outputs: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Outputs that get a gradient, and their gradients."""
+        both = [(t, g) for t, g in zip(outputs, self.gradients, strict=True) if g is not None and t.requires_grad]
+        return [t for t, _ in both], [g for _, g in both]
+
+    def backward(self, outputs: list[Tensor], retain: bool) -> tuple[Tensor | None, ...]:
+        ys, gs = self.pairs(outputs)
+        return torch.autograd.grad(ys, [self.tensors[v] for v in self.wants], gs, retain, allow_unused=True)
+
+
+def _fill(flat: Tensor, below: int, positive: bool) -> Tensor:
+    """Random contents, quickly: one random block, repeated."""
+    n = flat.numel()
+    size = min(n, _BLOCK)
+    if flat.dtype.is_floating_point:
+        block = torch.rand(size, device=flat.device) if positive else torch.randn(size, device=flat.device)
+        block = (block + 0.1 if positive else block).to(flat.dtype)
+    elif flat.dtype is torch.bool:
+        block = torch.rand(size, device=flat.device) < 0.5
+    elif flat.dtype.is_complex:
+        block = torch.randn(size, dtype=flat.dtype, device=flat.device)
+    else:
+        block = torch.randint(0, max(1, below), (size,), device=flat.device).to(flat.dtype)
+    for start in range(0, n, _BLOCK):
+        part = flat[start : start + _BLOCK]
+        part.copy_(block[: part.numel()])
+    return flat
+
+
+def _filled(geometry: Geometry, dtype: torch.dtype, device: torch.device) -> Tensor:
+    shape, stride = geometry
+    flat = _fill(torch.empty(max(1, extent(shape, stride)), dtype=dtype, device=device), 1, False)
+    return torch.as_strided(flat, shape, stride)
+
+
+def measure_on_device(captured: Captured, o: Operator, incoming: Sequence[Geometry | None]) -> list[Measured]:
+    """Run `o` alone, by each of its implementations, where its tensors live."""
+    bench = _Bench(captured, o, incoming)
+    results = [_measure(bench, "eager", "bitwise", operators.eager)]
+    if bench.has_backward:
+        for alternative in operators.alternatives(captured, o):
+            m = _measure(bench, alternative.name, alternative.exactness, alternative.build)
+            m.recompute = results[0].recompute  # a recompute that wants no internals runs eager's operator
+            results.append(m)
+    return results
+
+
+def _measure(bench: _Bench, name: str, exactness: str, build: Callable[[Operator, bool], Any]) -> Measured:
+    o = bench.o
+    plain = build(o, False)
+    # The copy that stands in for an in-place write is not part of the operator: time its functional form.
+    timed = o.target if name == "eager" else plain
+    saves, internal_bytes = _observe(bench, plain)
+    forward_peak, backward_peak, gradients = _memory(bench, name, build)
+    with torch.no_grad() if not bench.has_backward else torch.enable_grad():
+        forward = _time(lambda: bench.run(timed), bench.device)
+    run = Run(forward[0], forward_peak, forward[1])
+    if not bench.has_backward:
+        return Measured(name, exactness, saves, internal_bytes, run, run, None)
+    outputs = bench.outputs(bench.run(plain))
+    backward = _time(lambda: bench.backward(outputs, True), bench.device)
+    return Measured(
+        name, exactness, saves, internal_bytes, run, run, Run(backward[0], backward_peak, backward[1]), gradients
+    )
+
+
+def _observe(bench: _Bench, call: Callable[..., Any]) -> tuple[list[tuple[str, int]], int]:
+    """Which of its inputs and outputs an operator saves for backward, and how many bytes besides."""
+    packed: list[Tensor] = []
+
+    def pack(t: Tensor) -> Tensor:
+        packed.append(t)
+        return t
+
+    with saved_tensors_hooks(pack, lambda t: t):
+        outputs = bench.outputs(bench.run(call))
+    places: dict[int, tuple[str, int]] = {}
+    for k, t in enumerate(outputs):
+        places[t.untyped_storage()._cdata] = ("o", k)
+    for k, v in enumerate(bench.o.inputs):
+        places[bench.tensors[v].untyped_storage()._cdata] = ("i", k)
+    saves: list[tuple[str, int]] = []
+    internals: dict[int, int] = {}
+    for t in packed:
+        address = t.untyped_storage()._cdata
+        if address in places:
+            saves.append(places[address])
+        else:
+            internals[address] = t.untyped_storage().nbytes()
+    return sorted(set(saves)), sum(internals.values())
+
+
+def _memory(
+    bench: _Bench, name: str, build: Callable[[Operator, bool], Any]
+) -> tuple[int, int, list[Gradient]]:
+    """Peak bytes of forward and backward above what was live when each started, and the gradients' memory."""
+    o = bench.o
+    call, tensors, added = build(o, False), bench.tensors, 0
+    if name == "eager" and o.in_place is not None:
+        # In place on a copy made beforehand; its result then counts as if it were fresh memory.
+        call = o.in_place
+        tensors = dict(bench.tensors)
+        tensors[o.inputs[0]] = bench.tensors[o.inputs[0]].clone()
+        added = tensors[o.inputs[0]].untyped_storage().nbytes()
+    found: list[Gradient] = []
+
+    def step() -> None:
+        outputs = bench.outputs(bench.run(call, tensors))
+        if not bench.has_backward:
+            return
+        del_mark = torch.empty(_MARK, dtype=torch.uint8)
+        del del_mark
+        results = bench.backward(outputs, False)
+        found.extend(_describe_gradients(bench, results))
+
+    if bench.device.type == "cuda":
+        return _cuda_memory(bench, call, tensors, added, found)
+    level = forward_peak = 0
+    start: int | None = None
+    backward_peak = 0
+    for _, _, size in cpu_allocations(step):
+        if size == _MARK:
+            start = level
+            continue
+        if size == -_MARK:
+            continue
+        level += size
+        if start is None:
+            forward_peak = max(forward_peak, level)
+        else:
+            backward_peak = max(backward_peak, level - start)
+    return forward_peak + added, backward_peak, found
+
+
+def _cuda_memory(
+    bench: _Bench, call: Callable[..., Any], tensors: dict[int, Tensor], added: int, found: list[Gradient]
+) -> tuple[int, int, list[Gradient]]:
+    def peak_of(fn: Callable[[], Any]) -> tuple[int, Any]:
+        torch.cuda.synchronize(bench.device)
+        torch.cuda.reset_peak_memory_stats(bench.device)
+        before = torch.cuda.memory_stats(bench.device)["requested_bytes.all.current"]
+        result = fn()
+        torch.cuda.synchronize(bench.device)
+        return int(torch.cuda.memory_stats(bench.device)["requested_bytes.all.peak"] - before), result
+
+    bench.run(call, {v: t.clone().detach().requires_grad_(t.requires_grad) for v, t in bench.tensors.items()}
+              if bench.o.in_place is None else tensors)  # fmt: skip
+    if bench.o.in_place is not None and added:
+        tensors = dict(bench.tensors)
+        tensors[bench.o.inputs[0]] = bench.tensors[bench.o.inputs[0]].clone()
+    forward_peak, result = peak_of(lambda: bench.outputs(bench.run(call, tensors)))
+    if not bench.has_backward:
+        return forward_peak + added, 0, found
+    backward_peak, gradients = peak_of(lambda: bench.backward(result, False))
+    found.extend(_describe_gradients(bench, gradients))
+    return forward_peak + added, backward_peak, found
+
+
+def _describe_gradients(bench: _Bench, results: Sequence[Tensor | None]) -> list[Gradient]:
+    owners = {
+        g.untyped_storage()._cdata: k for k, g in enumerate(bench.gradients) if g is not None
+    }  # fmt: skip
+    described = []
+    for v, g in zip(bench.wants, results, strict=True):
+        if g is None:
+            continue
+        storage = g.untyped_storage()
+        alias = owners.get(storage._cdata)
+        shape, stride = tuple(g.shape), tuple(g.stride())
+        described.append(
+            Gradient(
+                bench.o.inputs.index(v), 0 if alias is not None else storage.nbytes(), alias, is_dense(shape, stride),
+                (shape, stride),
+            )
+        )  # fmt: skip
+    return described
+
+
+def _time(fn: Callable[[], Any], device: torch.device, target_ns: int = 40_000_000) -> tuple[int, float]:
+    """Median nanoseconds of `fn` and the relative spread, after a warm-up, within about `target_ns`."""
+    if device.type == "cuda":
+        return _cuda_time(fn)
+    fn()
+    start = time.perf_counter_ns()
+    fn()
+    once = max(1, time.perf_counter_ns() - start)
+    samples = []
+    for _ in range(max(5, min(60, target_ns // once))):
+        start = time.perf_counter_ns()
+        fn()
+        samples.append(time.perf_counter_ns() - start)
+    return _summary(samples)
+
+
+def _cuda_time(fn: Callable[[], Any]) -> tuple[int, float]:
+    for _ in range(3):
+        fn()
+    samples = []
+    for _ in range(10):
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()  # type: ignore[no-untyped-call]
+        fn()
+        end.record()  # type: ignore[no-untyped-call]
+        torch.cuda.synchronize()
+        samples.append(int(start.elapsed_time(end) * 1e6))  # type: ignore[no-untyped-call]
+    return _summary(samples)
+
+
+def _summary(samples: list[int]) -> tuple[int, float]:
+    samples.sort()
+    middle = int(median(samples))
+    quarter = len(samples) // 4
+    return middle, round((samples[-1 - quarter] - samples[quarter]) / max(1, middle), 4)
+
+
+__all__ = ["Cache", "Geometry", "Gradient", "Measured", "Run", "Value", "measure_on_device", "profile", "write_whole"]

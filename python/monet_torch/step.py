@@ -1,0 +1,61 @@
+"""One training step as a module: the model and the loss behind it, so that one capture sees both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from .capture import Autocast, Captured, capture
+from .errors import MonetError
+
+MODEL = "model"
+
+
+class Step(nn.Module):
+    """Returns (loss, *tensors that the model returned). Without a loss function: the sum of all outputs that train."""
+
+    def __init__(self, model: nn.Module, loss: Callable[..., Tensor] | None) -> None:
+        super().__init__()
+        self.model = model
+        self._loss = (loss,)  # in a tuple, so that a loss that is a module is not one of ours
+
+    def forward(self, args: Any, kwargs: Any, targets: Any) -> tuple[Tensor, ...]:
+        output = self.model(*args, **kwargs)
+        loss = loss_of(output, targets, self._loss[0])
+        return (loss, *(t for t in pytree.tree_leaves(output) if isinstance(t, Tensor)))
+
+
+def loss_of(output: Any, targets: Any, loss: Callable[..., Tensor] | None) -> Tensor:
+    """The scalar that the step differentiates."""
+    if loss is not None:
+        return loss(output, *targets)
+    total: Tensor | None = None
+    for t in pytree.tree_leaves(output):
+        if isinstance(t, Tensor) and t.requires_grad and t.is_floating_point():
+            part = t.sum() if t.dim() else t
+            total = part if total is None else total + part
+    if total is None:
+        raise MonetError("no output of the model requires a gradient, so there is no training step to plan")
+    return total
+
+
+def capture_step(
+    model: nn.Module, args: Any, kwargs: Any, targets: Any, loss: Callable[..., Tensor] | None, autocast: Autocast
+) -> tuple[Captured, int]:
+    """Capture model and loss together; returns the graph and the value id of the loss.
+
+    Ids of the model part equal those of a capture of the model alone.
+    """
+    step = Step(model, loss).train()
+    captured = capture(step, (args, kwargs, targets), autocast=autocast, loss_prefix=MODEL)
+    first = captured.outputs[0]
+    return captured, int(first.id)
+
+
+def synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

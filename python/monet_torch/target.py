@@ -1,0 +1,189 @@
+"""From what a person types, `FILE:MODEL` and `float32[8,3,224,224]`, to a model and its inputs."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import json
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .capture import user_frame
+from .errors import MonetError
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A tensor to make: integers are drawn from [0, below), floats from a normal distribution."""
+
+    name: str
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    below: int
+
+    def make(self, generator: torch.Generator) -> Tensor:
+        if self.dtype.is_floating_point:
+            return torch.randn(self.shape, generator=generator).to(self.dtype)
+        if self.dtype is torch.bool:
+            return torch.rand(self.shape, generator=generator) < 0.5
+        return torch.randint(0, self.below, self.shape, generator=generator, dtype=self.dtype)
+
+
+_SPEC = re.compile(r"(?:(?P<name>\w+)=)?(?P<dtype>\w+)\[(?P<shape>[\d,\s]*)\](?:<(?P<below>\d+))?")
+
+
+def parse_spec(text: str) -> Spec:
+    """Read `float32[8,3,224,224]`, `ids=int64[2,256]<50257`. Raises MonetError on anything else."""
+    match = _SPEC.fullmatch(text.strip())
+    dtype = getattr(torch, match["dtype"], None) if match else None
+    if match is None or not isinstance(dtype, torch.dtype):
+        raise MonetError(
+            f"--input {text!r} is not understood; write dtype[sizes], as float32[8,3,224,224], "
+            "int64[2,256]<50257 (integers below 50257) or name=float32[8,16] for a keyword argument"
+        )
+    shape = tuple(int(d) for d in match["shape"].replace(" ", "").split(",") if d)
+    return Spec(match["name"] or "", dtype, shape, int(match["below"] or 2))
+
+
+@dataclass(frozen=True)
+class Target:
+    model: nn.Module
+    args: tuple[Tensor, ...]
+    kwargs: dict[str, Tensor]
+    targets: tuple[Tensor, ...]
+    loss: Callable[..., Tensor] | None
+    file: Path
+    name: str
+    source_hash: str
+
+
+def load(
+    target: str, inputs: list[str], targets: list[str], kwargs: str | None, loss: str | None, seed: int = 0
+) -> Target:
+    """Build the model of `FILE:MODEL` and random inputs for it, the same for the same seed.
+
+    MODEL is a class (called with `kwargs`), a function that returns a model, or a model. Raises MonetError with
+    the place in the user's file when something there fails.
+    """
+    path, separator, name = target.rpartition(":")
+    if not separator or not name:
+        raise MonetError(f"{target!r} names no model; write FILE:MODEL, as train.py:ResNet")
+    file = Path(path)
+    if not file.is_file():
+        raise MonetError(f"{path}: no such file; check the path before the colon")
+    specs = [parse_spec(s) for s in inputs]
+    if not specs:
+        raise MonetError(f"what does {name} take? give its input, as --input 'float32[8,3,224,224]'")
+    loss_specs = [parse_spec(s) for s in targets]
+    settings = _settings(kwargs)
+    module = _import(file)
+    torch.manual_seed(seed)
+    model = _build(module, file, name, settings)
+    loss_fn = None
+    if loss is not None:
+        loss_fn = getattr(module, loss, None)
+        if isinstance(loss_fn, type):
+            loss_fn = loss_fn()
+        if not callable(loss_fn):
+            raise MonetError(f"{file}: there is no function {loss!r} for --loss; name one defined in the file")
+    generator = torch.Generator().manual_seed(seed)
+    made = [(s.name, s.make(generator)) for s in specs]
+    return Target(
+        model=model.train(),
+        args=tuple(t for n, t in made if not n),
+        kwargs={n: t for n, t in made if n},
+        targets=tuple(s.make(generator) for s in loss_specs),
+        loss=loss_fn,
+        file=file,
+        name=name,
+        source_hash=hashlib.sha256(file.read_bytes()).hexdigest(),
+    )
+
+
+def _settings(kwargs: str | None) -> dict[str, Any]:
+    if not kwargs:
+        return {}
+    try:
+        settings = json.loads(kwargs)
+    except json.JSONDecodeError as error:
+        raise MonetError(f"--kwargs is not valid JSON ({error}); write it as '{{\"depth\": 4}}'") from error
+    if not isinstance(settings, dict):
+        raise MonetError("--kwargs must be a JSON object of constructor arguments, as '{\"depth\": 4}'")
+    return settings
+
+
+def _import(file: Path) -> ModuleType:
+    folder = str(file.resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    name = file.stem if file.stem.isidentifier() and file.stem not in sys.modules else f"monet_target_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file.resolve())
+    if spec is None or spec.loader is None:
+        raise MonetError(f"{file}: not a Python file; name a .py file before the colon")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise MonetError(f"{error.filename}:{error.lineno}: {error.msg}; mend the file first") from error
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        raise MonetError(f"{_place(error, file)}: importing the file failed ({_short(error)})") from error
+    return module
+
+
+def _build(module: ModuleType, file: Path, name: str, settings: dict[str, Any]) -> nn.Module:
+    found: Any = module
+    for part in name.split("."):
+        found = getattr(found, part, None)
+        if found is None:
+            models = [
+                k for k, x in vars(module).items()
+                if isinstance(x, nn.Module) or (isinstance(x, type) and issubclass(x, nn.Module)
+                                                and x.__module__ == module.__name__)
+            ]  # fmt: skip
+            known = f"it has {', '.join(models)}" if models else "it defines no nn.Module"
+            raise MonetError(f"{file}: there is no {name!r} in it; {known}")
+    if isinstance(found, nn.Module):
+        return found
+    if not callable(found):
+        raise MonetError(f"{file}: {name} is a {type(found).__name__}, not a model, a model class or a function")
+    try:
+        inspect.signature(found).bind(**settings)
+    except TypeError as error:
+        raise MonetError(
+            f"{file}: {name} can't be built this way ({error}); give its arguments, as --kwargs '{{\"width\": 64}}'"
+        ) from error
+    except ValueError:
+        pass
+    try:
+        model = found(**settings)
+    except Exception as error:
+        raise MonetError(f"{_place(error, file)}: building {name} failed ({_short(error)})") from error
+    if not isinstance(model, nn.Module):
+        raise MonetError(f"{file}: {name} returned a {type(model).__name__}, not an nn.Module")
+    return model
+
+
+def _place(error: BaseException, file: Path) -> str:
+    where = user_frame(error)
+    if where:
+        return where
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else str(file)
+
+
+def _short(error: BaseException) -> str:
+    text = str(error).strip().split("\n")[0]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,244 @@
+"""Prove on a real step that a plan changes memory and time, and nothing else."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from . import planned
+from .capture import Autocast, _autocast
+from .measure import allocator_peak, interleaved, tracker_peak
+from .step import loss_of
+from .target import Target
+
+
+@dataclass
+class Difference:
+    what: str
+    largest: float
+
+
+@dataclass
+class Report:
+    """Bytes are peaks of the whole device (`fixed` included); times are seconds per step."""
+
+    model: str
+    device: str
+    fixed: int
+    budget: int | None
+    compared: int = 0
+    differences: list[Difference] = field(default_factory=list)
+    eager_differs_from_itself: list[Difference] = field(default_factory=list)
+    predicted: dict[str, int] = field(default_factory=dict)
+    eager_peak: int = 0
+    eager_tracker_peak: int = 0
+    planned_peak: int = 0
+    planned_tracker_peak: int = 0
+    eager_seconds: float = 0.0
+    planned_seconds: float = 0.0
+    overhead: float = 0.0
+    overhead_low: float = 0.0
+    overhead_high: float = 0.0
+    pairs: int = 0
+    planned_forwards: int = 0
+    eager_forwards: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def equal(self) -> bool:
+        return not self.differences and not self.eager_forwards
+
+    @property
+    def within_budget(self) -> bool:
+        return self.budget is None or self.planned_peak <= self.budget
+
+    @property
+    def ok(self) -> bool:
+        return self.equal and self.within_budget
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "equal": self.equal, "within_budget": self.within_budget, "ok": self.ok}
+
+
+class StepRunner:
+    """The step that was profiled, on real tensors: the same seed, gradients fresh or accumulated."""
+
+    def __init__(self, target: Target, gradients: str, autocast: Autocast, device: torch.device) -> None:
+        self.target, self.autocast, self.device = target, autocast, device
+        self.model = target.model.to(device)
+        move = lambda x: pytree.tree_map_only(Tensor, lambda t: t.to(device), x)  # noqa: E731
+        self.args, self.kwargs, self.targets = move(target.args), move(target.kwargs), move(target.targets)
+        self.accumulate = gradients == "accumulate"
+        self.state = {k: v.clone() for k, v in self.model.state_dict().items()}
+
+    def reset(self, seed: int = 0) -> None:
+        with torch.no_grad():
+            self.model.load_state_dict(self.state)
+        torch.manual_seed(seed)
+        self.clear_gradients()
+
+    def clear_gradients(self) -> None:
+        for p in self.model.parameters():
+            if self.accumulate and p.requires_grad:
+                if p.grad is None:
+                    p.grad = torch.zeros_like(p)
+                else:
+                    p.grad.zero_()
+            else:
+                p.grad = None
+
+    def __call__(self) -> Tensor:
+        with _autocast(self.autocast):
+            output = self.model(*self.args, **self.kwargs)
+            loss = loss_of(output, self.targets, self.target.loss)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    def timed(self) -> None:
+        self.clear_gradients()
+        self()
+
+    def results(self, seed: int) -> dict[str, Tensor]:
+        """Loss, every gradient and every buffer of one step, copied."""
+        self.reset(seed)
+        found = {"loss": self().detach().clone()}
+        for name, p in self.model.named_parameters():
+            if p.grad is not None:
+                found[f"gradient of {name}"] = p.grad.clone()
+        for name, b in self.model.named_buffers():
+            found[f"buffer {name}"] = b.clone()
+        return found
+
+
+def compare(a: dict[str, Tensor], b: dict[str, Tensor]) -> list[Difference]:
+    """What is not equal bit for bit (NaN equals NaN), with the largest absolute difference."""
+    differences = [Difference(f"{k} (only in one)", float("inf")) for k in sorted(a.keys() ^ b.keys())]
+    for name in a.keys() & b.keys():
+        x, y = a[name], b[name]
+        if x.shape != y.shape or x.dtype != y.dtype:
+            differences.append(Difference(f"{name} (other shape or type)", float("inf")))
+        elif not torch.equal(x, y) and not torch.equal(x.nan_to_num(), y.nan_to_num()):
+            largest = (x.double() - y.double()).abs().nan_to_num(nan=float("inf")).max().item()
+            differences.append(Difference(name, largest))
+    return sorted(differences, key=lambda d: (-d.largest, d.what))
+
+
+def verify(
+    target: Target, plan: dict[str, Any], graph: dict[str, Any], *, autocast: Autocast, device: torch.device,
+    pairs: int, progress: Callable[[str, int, int], None] | None = None,
+) -> Report:  # fmt: skip
+    """Run eager and planned steps of `target` from the same state and compare them."""
+    say = progress or (lambda stage, done, total: None)
+    step = StepRunner(target, graph["gradients"], autocast, device)
+    fixed = sum(graph["fixed"].values())
+    report = Report(
+        model=graph["made_from"]["model"], device=graph["device"]["name"], fixed=fixed, budget=plan["budget"],
+        predicted=plan["predicted"], pairs=pairs,
+    )  # fmt: skip
+    counter = itertools.count()
+    total = 7
+
+    def at(stage: str) -> None:
+        say(stage, next(counter), total)
+
+    at("eager step")
+    eager = step.results(1)
+    at("eager step again")
+    report.eager_differs_from_itself = compare(eager, step.results(1))
+    at("eager memory")
+    step.reset()
+    report.eager_peak = fixed + allocator_peak(step, device).peak_bytes
+    step.reset()
+    report.eager_tracker_peak = fixed + tracker_peak(step).peak_bytes
+
+    planned.apply(step.model, plan)
+    try:
+        at("planned step")
+        mine = step.results(1)
+        report.compared = len(mine)
+        report.differences = compare(eager, mine)
+        del eager, mine
+        at("planned memory")
+        step.reset()
+        report.planned_peak = fixed + allocator_peak(step, device).peak_bytes
+        step.reset()
+        report.planned_tracker_peak = fixed + tracker_peak(step).peak_bytes
+
+        def eager_step() -> None:
+            with planned.paused(step.model):
+                step.timed()
+
+        at("timing")
+        if pairs:
+            step.reset()
+            times = interleaved(
+                {"eager": eager_step, "planned": step.timed}, pairs=pairs, warmup=1, device=device
+            )
+            ratio = times["planned"].ratio_to(times["eager"])
+            report.eager_seconds, report.planned_seconds = times["eager"].median, times["planned"].median
+            report.overhead, report.overhead_low, report.overhead_high = (
+                ratio.median - 1, ratio.low - 1, ratio.high - 1,
+            )  # fmt: skip
+        state = planned.status(step.model)
+        report.planned_forwards, report.eager_forwards = state["planned"], state["eager"]
+    finally:
+        planned.remove(step.model)
+        step.reset()
+    say("done", total, total)
+    return report
+
+
+def human(n: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if abs(n) < 1024:
+            return f"{n:.0f} {unit}" if unit == "B" else f"{n:.1f} {unit}"
+        n /= 1024
+    return f"{n:.2f} GiB"
+
+
+def table(r: Report) -> str:
+    """The report as a person reads it."""
+    p, fixed = r.predicted, r.fixed
+
+    def off(predicted: int, measured: int) -> str:
+        return f"{(measured - fixed) / max(1, predicted - fixed) - 1:+.2%}"
+
+    def row(*cells: str) -> str:
+        return f"  {cells[0]:<34}{cells[1]:>13}{cells[2]:>13}{cells[3]:>10}"
+
+    lines = [
+        f"{r.model} on {r.device}",
+        row("peak of a training step", "predicted", "measured", "off"),
+        row("eager", human(p["eager_peak"]), human(r.eager_peak), off(p["eager_peak"], r.eager_peak)),
+        row("planned", human(p["peak"]), human(r.planned_peak), off(p["peak"], r.planned_peak)),
+        row("planned, live tensors alone", human(p["structure_peak"]), human(r.planned_tracker_peak),
+            off(p["structure_peak"], r.planned_tracker_peak)),
+    ]  # fmt: skip
+    if r.budget is not None:
+        lines.append(row("budget", human(r.budget), "kept" if r.within_budget else "EXCEEDED", ""))
+    lines.append(f"  (of these, {human(fixed)} are parameters, buffers, inputs and the like: a plan can't move them)")
+    if r.pairs:
+        predicted = p["time"] / p["eager_time"] - 1
+        lines += [
+            row("step time", "predicted", "measured", ""),
+            row("eager", f"{p['eager_time'] / 1e9:.3f} s", f"{r.eager_seconds:.3f} s", ""),
+            row("planned", f"{p['time'] / 1e9:.3f} s", f"{r.planned_seconds:.3f} s", ""),
+            row("overhead", f"{predicted:+.1%}", f"{r.overhead:+.1%}", ""),
+            f"  (median of {r.pairs} interleaved pairs, 95% interval {r.overhead_low:+.1%} to {r.overhead_high:+.1%})",
+        ]
+    if r.equal:
+        lines.append(f"  loss, gradients and buffers: all {r.compared} equal to eager's, bit for bit")
+    for d in r.differences[:8]:
+        lines.append(f"  DIFFERS: {d.what}, by at most {d.largest:g}")
+    if len(r.differences) > 8:
+        lines.append(f"  … and {len(r.differences) - 8} more of {r.compared}")
+    if r.eager_differs_from_itself:
+        lines.append(f"  (eager differs from itself in {len(r.eager_differs_from_itself)} places from run to run)")
+    for reason, count in r.eager_forwards.items():
+        lines.append(f"  NOT PLANNED: {count} forwards ran as eager does: {reason}")
+    return "\n".join(lines)
