@@ -75,9 +75,8 @@ export async function runHelper(command: "profile" | "verify", args: readonly st
 
 /** The sentence after `error: `, which is the helper's last word. */
 function errorSentence(stderr: string): string | null {
-  const at = stderr.lastIndexOf("error: ");
-  const startsLine = at === 0 || (at > 0 && stderr[at - 1] === "\n");
-  return startsLine ? stderr.slice(at + "error: ".length).trim() : null;
+  const pieces = stderr.split(/^(?:python -m monet_torch[^:\n]*: )?error: /m);
+  return pieces.length > 1 ? (pieces.at(-1)?.trim() ?? null) : null;
 }
 
 export function errorOf({ code, signal, stderr }: Ended, interpreter: Interpreter): UserError {

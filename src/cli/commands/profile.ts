@@ -16,7 +16,7 @@ export interface ProfileOptions {
   readonly input: readonly string[];
   readonly kwargs?: string;
   readonly loss?: string;
-  readonly target?: string;
+  readonly target: readonly string[];
   readonly optimizer?: string;
   readonly autocast?: string;
   readonly device?: string;
@@ -40,12 +40,12 @@ export function helperOptions(io: Io, file: string, python: string | undefined, 
 }
 
 export function profileArguments(target: Target, out: string, options: ProfileOptions): string[] {
-  const named = (["kwargs", "loss", "target", "optimizer", "autocast", "device", "gradients", "threads"] as const).flatMap((name) => {
+  const named = (["kwargs", "loss", "optimizer", "autocast", "device", "gradients", "threads"] as const).flatMap((name) => {
     const value = options[name];
     return value === undefined ? [] : [`--${name}`, value];
   });
   const cache = options.cache === false ? ["--no-cache"] : typeof options.cache === "string" ? ["--cache", options.cache] : [];
-  return [`${target.file}:${target.model}`, ...options.input.flatMap((spec) => ["--input", spec]), ...named, ...cache, "--out", out];
+  return [`${target.file}:${target.model}`, ...options.input.flatMap((spec) => ["--input", spec]), ...options.target.flatMap((spec) => ["--target", spec]), ...named, ...cache, "--out", out];
 }
 
 export async function profileTarget(io: Io, target: Target, out: string, options: ProfileOptions): Promise<Graph> {

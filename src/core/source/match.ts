@@ -5,12 +5,12 @@
 import { covers, fixedLength, segments } from "./patterns";
 import type { Call, Layer, Model, ModelRef, Range, SourceFile } from "./types";
 
-/** The part of a graph's operator that is needed here; lines start at 1, columns at 0 (0 or less: unknown). */
+/** The part of a graph's operator that is needed here; lines start at 1, columns at 0 (null: unknown). */
 export interface TracedOperator {
   readonly id: number;
   readonly module: string;
   readonly module_type: string;
-  readonly source: { readonly file: string; readonly line: number; readonly column: number } | null;
+  readonly source: { readonly file: string; readonly line: number; readonly column: number | null } | null;
 }
 
 export interface Matched {
@@ -189,10 +189,10 @@ function callsOf({ model, rest }: Stage, operator: TracedOperator): Call[] {
   const byPath = model.calls.filter(({ path }) => (path === null ? rest.length === 0 : covers(segments(path), rest)));
   if (!holds(model, operator)) return byPath.filter((call) => call.path !== null);
   const position = operator.source;
-  const around = byPath.filter(({ range }) => position !== null && contains(range, position.line - 1, position.column));
+  const around = byPath.filter(({ range }) => position !== null && contains(range, position.line - 1, position.column ?? 0));
   if (around.length <= 1) return around;
   const smallest = Math.min(...around.map(({ range }) => extent(range)));
-  const onLine = position !== null && position.column <= 0;
+  const onLine = position !== null && (position.column ?? 0) <= 0;
   return onLine && rest.length > 0 ? around : around.filter(({ range }) => extent(range) === smallest);
 }
 

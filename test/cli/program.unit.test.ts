@@ -1,0 +1,241 @@
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { splitTarget } from "../../src/cli/target";
+import { ranges } from "../../src/cli/schedule";
+import { eagerPlan, world, type World } from "./world";
+
+let w: World;
+beforeEach(() => {
+  w = world();
+});
+afterEach(() => {
+  w.remove();
+});
+
+const document = (text: string): Record<string, unknown> => JSON.parse(text) as Record<string, unknown>;
+
+/** One sentence on stderr, nothing on stdout, no file left behind. */
+async function refuses(argv: string[], exit: number, sentence: RegExp): Promise<void> {
+  const before = w.files();
+  const result = await w.monet(...argv);
+  expect(result.err).toMatch(sentence);
+  expect(result.err.trim().split("\n")).toHaveLength(1);
+  expect(result.out).toBe("");
+  expect(result.exit).toBe(exit);
+  expect(w.files()).toEqual(before);
+  const asJson = await w.monet(...argv, "--json");
+  expect(asJson.exit).toBe(exit);
+  expect(document(asJson.out)).toHaveProperty("error.message");
+}
+
+describe("monet models", () => {
+  it("lists models, layers and lines of a file", async () => {
+    const { exit, out } = await w.monet("models", "net.py");
+    expect(exit).toBe(0);
+    expect(out).toBe(
+      "net.py\n" +
+        "  Block  line 4, 1 layer, takes perhaps float32[8,3,224,224]\n    conv  Conv2d  line 7\n" +
+        "  Net  line 13, 2 layers, takes perhaps float32[8,3,224,224]\n    blocks    ModuleList  line 16\n    blocks.*  Block       line 16\n" +
+        "  net  function, line 24, gives Net\n",
+    );
+  });
+
+  it("of a folder, whose files know each other", async () => {
+    w.write("pkg/base.py", "import torch.nn as nn\nclass Base(nn.Module): pass\n");
+    w.write("pkg/child.py", "from .base import Base\nclass Child(Base): pass\n");
+    const { out } = await w.monet("models", ".", "--json");
+    expect((document(out)["files"] as { path: string }[]).map(({ path }) => path)).toEqual(["net.py", "pkg/base.py", "pkg/child.py"]);
+  });
+
+  it("a single file sees what it imports", async () => {
+    w.write("base.py", "import torch.nn as nn\nclass Base(nn.Module): pass\n");
+    w.write("child.py", "from base import Base\nclass Child(Base): pass\n");
+    expect((await w.monet("models", "child.py")).out).toContain("Child  line 2");
+  });
+
+  it("refuses what isn't there or has no model", async () => {
+    w.write("plain.py", "x = 1\n");
+    w.write("notes.txt", "hello\n");
+    await refuses(["models", "nothing.py"], 2, /^error: There is no file 'nothing.py'/);
+    await refuses(["models", "plain.py"], 2, /^error: There is no model in 'plain.py'/);
+    await refuses(["models", "notes.txt"], 2, /no Python file/);
+  });
+});
+
+describe("monet profile", () => {
+  it("hands everything on to the helper, and says what a step takes", async () => {
+    const argv = ["profile", "net.py:Net", "--input", "float32[1,3,8,8]", "--input", "int64[2]<5", "--kwargs", "{}", "--optimizer", "adamw", "--no-cache"];
+    const { exit, out } = await w.monet(...argv);
+    expect(exit).toBe(0);
+    expect(out).toMatch(/Training graph: \.monet\/net\.Net\.graph\.json/);
+    expect(w.helperArguments()).toEqual([
+      "profile", "net.py:Net", "--input", "float32[1,3,8,8]", "--input", "int64[2]<5", "--kwargs", "{}", "--optimizer", "adamw",
+      "--no-cache", "--out", ".monet/net.Net.graph.json", "--progress", "-",
+    ]);
+  });
+
+  it("takes the only model that a file gives", async () => {
+    await w.monet("profile", "net.py", "--json");
+    expect(w.helperArguments()[1]).toBe("net.py:net");
+  });
+
+  it("refuses a model that isn't there before any Python runs", async () => {
+    await refuses(["profile", "net.py:Nett", "--python", "no-such-python"], 2, /There is no model 'Nett' in 'net.py': it has net\./);
+    w.write("two.py", "from torch import nn\nclass A(nn.Module): pass\nclass B(nn.Module): pass\n");
+    await refuses(["profile", "two.py"], 2, /Which model of 'two.py'\? Name one as two.py:MODEL; it has A, B\./);
+  });
+
+  it("passes on the helper's sentence, and what is missing in the environment", async () => {
+    await refuses(["profile", "net.py:Net", "--loss", "bad"], 2, /^error: The input has the wrong shape \(net.py:9\)\.$/m);
+    await refuses(["profile", "net.py:Net", "--python", "no-such-python"], 4, /There is no Python at 'no-such-python', which --python names/);
+  });
+
+  it("stops when it is stopped", async () => {
+    w.signal = AbortSignal.abort();
+    const { exit, err, out } = await w.monet("profile", "net.py:Net");
+    expect([exit, err, out]).toEqual([130, "Stopped.\n", ""]);
+  });
+});
+
+describe("monet plan", () => {
+  beforeEach(() => {
+    w.write("net.graph.json", JSON.stringify(w.graph));
+  });
+
+  it("writes the plan beside the graph", async () => {
+    const { exit, out } = await w.monet("plan", "net.graph.json", "--budget", "max");
+    expect(exit).toBe(0);
+    expect(out).toMatch(/^Plan for .*, budget none\nPredicted peak .* B \(eager .* B\), step .*\(\+0\.0%\)\nPlan: net\.plan\.json\n$/);
+    expect(document(w.read("net.plan.json"))["format"]).toBe("monet-plan");
+  });
+
+  it("a share is of eager's peak above the fixed part", async () => {
+    const asked: number[] = [];
+    const { solution } = w;
+    w.solution = (graph, budget) => {
+      asked.push(budget);
+      return solution(graph, budget);
+    };
+    await w.monet("plan", "net.graph.json", "--budget", "50%");
+    const fixed = Object.values(w.graph.fixed).reduce((sum, bytes) => sum + bytes, 0);
+    const { eager_peak } = eagerPlan(w.graph, null).predicted;
+    expect(asked).toEqual([fixed + Math.floor((eager_peak - fixed) / 2)]);
+  });
+
+  it("shows the frontier", async () => {
+    const { exit, out } = await w.monet("plan", "net.graph.json", "--frontier");
+    expect(exit).toBe(0);
+    expect(out).toMatch(/100\.0%\s+.*\+0\.0%/);
+    expect(w.files()).not.toContain("net.plan.json");
+  });
+
+  it("names the smallest budget when nothing fits", async () => {
+    w.solution = () => ({ kind: "infeasible", smallest: 3 * 2 ** 20 });
+    await refuses(["plan", "net.graph.json", "--budget", "2MiB"], 3, /No schedule fits into 2\.00 MiB: the smallest budget that has one is 3\.00 MiB \(3145728 bytes\)/);
+    await refuses(["plan", "net.graph.json", "--budget", "1"], 3, /below the .* that parameters, optimizer and inputs take/);
+  });
+
+  it("refuses budgets and files that are none", async () => {
+    await refuses(["plan", "net.graph.json", "--budget", "lots"], 2, /'lots' is no budget/);
+    await refuses(["plan", "net.graph.json"], 2, /Which budget\?/);
+    await refuses(["plan", "nothing.json", "--budget", "max"], 2, /There is no training graph 'nothing.json'/);
+    w.write("cut.json", JSON.stringify(w.graph).slice(0, 500));
+    await refuses(["plan", "cut.json", "--budget", "max"], 2, /'cut.json': the graph is not complete JSON/);
+    w.write("old.json", JSON.stringify({ ...w.graph, version: 0 }));
+    await refuses(["plan", "old.json", "--budget", "max"], 2, /'old.json': this training graph has version 0/);
+  });
+});
+
+describe("monet show", () => {
+  beforeEach(() => {
+    w.write("net.graph.json", JSON.stringify(w.graph));
+    w.write("net.plan.json", JSON.stringify(eagerPlan(w.graph, null)));
+  });
+
+  it("prints the schedule, operator by operator", async () => {
+    const { exit, out } = await w.monet("show", "net.plan.json");
+    expect(exit).toBe(0);
+    expect(out).toContain("Forward, 8 operators");
+    expect(out).toContain("kept");
+    expect(out).toContain("Nothing is recomputed.");
+  });
+
+  it("gives the same to programs", async () => {
+    const { out } = await w.monet("show", "net.plan.json", "--json");
+    const { schedule } = document(out) as { schedule: { operators: unknown[] } };
+    expect(schedule.operators).toHaveLength(8);
+  });
+
+  it("without a graph it says what it can", async () => {
+    w.write("other.json", JSON.stringify(eagerPlan(w.graph, null)));
+    expect((await w.monet("show", "other.json")).out).toContain("Name the training graph with --graph");
+  });
+
+  it("refuses a plan of another graph", async () => {
+    w.write("net.plan.json", JSON.stringify({ ...eagerPlan(w.graph, null), graph: { hash: "f".repeat(64), structure: "0", model: "x" } }));
+    await refuses(["show", "net.plan.json"], 2, /'net.plan.json': graph.hash: this plan was made for another profile/);
+  });
+});
+
+describe("monet optimize and verify", () => {
+  it("goes the whole way", async () => {
+    const { exit, out } = await w.monet("optimize", "net.py:net", "--input", "float32[1,3,8,8]", "--budget", "max", "--verify");
+    expect(exit).toBe(0);
+    expect(out).toContain("gradients equal: True");
+    expect(out).toContain("Plan: .monet/net.plan.json");
+    expect(w.files()).toEqual(["net.graph.json", "net.plan.json", "net.py"]);
+    const asJson = await w.monet("optimize", "net.py:net", "--input", "float32[1,3,8,8]", "--budget", "max", "--verify", "--json");
+    expect(document(asJson.out)).toMatchObject({ plan: ".monet/net.plan.json", verify: { ok: true } });
+  });
+
+  it("a difference is exit code 1, and is printed", async () => {
+    await w.monet("optimize", "net.py:net", "--budget", "max");
+    w.verdict("differs");
+    const { exit, out } = await w.monet("verify", "net.py:net", ".monet/net.plan.json");
+    expect([exit, out]).toEqual([1, "gradients equal: False\n"]);
+    const asJson = await w.monet("verify", "net.py:net", ".monet/net.plan.json", "--json");
+    expect([asJson.exit, document(asJson.out)]).toEqual([1, { ok: false }]);
+  });
+
+  it("refuses a plan without its graph, before any Python runs", async () => {
+    w.write("lone.plan.json", JSON.stringify(eagerPlan(w.graph, null)));
+    await refuses(["verify", "net.py:net", "lone.plan.json", "--python", "no-such-python"], 2, /There is no training graph 'lone.graph.json'/);
+  });
+
+  it("leaves no plan when nothing fits", async () => {
+    w.solution = () => ({ kind: "infeasible", smallest: 2 ** 40 });
+    const { exit } = await w.monet("optimize", "net.py:net", "--budget", "99%");
+    expect(exit).toBe(3);
+    expect(w.files()).toEqual(["net.graph.json", "net.py"]);
+  });
+});
+
+describe("arguments", () => {
+  it("that are wrong are bad input", async () => {
+    const results = [await w.monet("plan"), await w.monet("fly"), await w.monet("optimize", "net.py"), await w.monet("profile", "net.py", "--autocast", "int4")];
+    expect(results.map(({ exit }) => exit)).toEqual([2, 2, 2, 2]);
+    for (const { err, out } of results) {
+      expect(err).toMatch(/^error: /);
+      expect(out).toBe("");
+    }
+  });
+
+  it("help is no error", async () => {
+    const { exit, out } = await w.monet("--help");
+    expect(exit).toBe(0);
+    expect(out).toContain("optimize");
+  });
+
+  it.each([
+    ["net.py:Net", "net.py", "Net"],
+    ["C:\\models\\net.py:Net", "C:\\models\\net.py", "Net"],
+    ["a b/net.py:Outer.Inner", "a b/net.py", "Outer.Inner"],
+    ["net.py", "net.py", null],
+  ])("%s is a file and a model", (text, file, model) => {
+    expect(splitTarget(text)).toEqual({ file, model });
+  });
+
+  it("ranges of operators are short", () => {
+    expect(ranges([1, 2, 3, 5, 7, 8])).toBe("1–3, 5, 7, 8");
+    expect(ranges([])).toBe("");
+  });
+});
