@@ -93,8 +93,9 @@ export class Schedule implements Intervals {
     }
     for (let t = 0; t < tensors; t++) {
       const end = int(last, t);
-      if (int(from, t) < 0 || end <= int(from, t) || bit(this.always, t) === 1) from[t] = -1;
-      else to[t] = end;
+      const held = int(from, t) >= 0 && end > int(from, t) && bit(this.always, t) === 0;
+      if (!held) from[t] = -1;
+      to[t] = held ? end : -1;
     }
   }
 

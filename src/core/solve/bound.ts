@@ -238,6 +238,7 @@ function snapshotProgram(problem: Problem, budget: number): LinearProgram | null
         terms.push([either, size(u)]);
       } else terms.push([column, size(u)]);
     }
+    chargeInternals(at + 1, j);
     const cheapest = Math.min(...range(implementations, j).map((q) => num(problem.recomputePeak, q)));
     terms.push([column, (cheapest - (int(takes, j) >= 0 ? num(takenBytes, j) : 0)) / sizeUnit]);
     if (!close()) return null;

@@ -54,7 +54,9 @@ export class LinearProgram {
     if (most > limit) this.row(terms, limit);
   }
 
-  solve(glpk: Glpk, integer = false): { status: "solved" | "none"; values: Float64Array; duals: Float64Array } {
+  /** With a gap, columns are binary and the answer is within it (relative) of the best; without, the relaxation. */
+  solve(glpk: Glpk, gap: number | null = null): { status: "solved" | "none"; objective: number; values: Float64Array; duals: Float64Array } {
+    const integer = gap !== null;
     const name = (column: number): string => `x${column}`;
     const answer = glpk.solve(
       {
@@ -68,11 +70,12 @@ export class LinearProgram {
         bounds: integer ? [] : this.cost.map((_, column) => ({ name: name(column), type: glpk.GLP_DB, lb: 0, ub: 1 })),
         ...(integer ? { binaries: this.cost.map((_, column) => name(column)) } : {}),
       },
-      { msglev: glpk.GLP_MSG_OFF, presol: true, ...(integer ? { mipgap: 0.001 } : {}) },
+      { msglev: glpk.GLP_MSG_OFF, presol: true, ...(integer ? { mipgap: gap } : {}) },
     ).result;
     const solved = answer.status === glpk.GLP_OPT || answer.status === glpk.GLP_FEAS;
     return {
       status: solved ? "solved" : "none",
+      objective: answer.z + this.constant,
       values: Float64Array.from(this.cost, (_, column) => answer.vars[name(column)] ?? 0),
       duals: Float64Array.from(this.rows, (_, k) => answer.dual?.[`r${k}`] ?? 0),
     };

@@ -1,0 +1,65 @@
+import type { Plan, Predicted, Retention } from "../plan";
+import { eager, Simulator, type Summary } from "../simulate";
+import { int, num } from "../simulate/arrays";
+import type { Problem } from "../simulate/problem";
+import { Schedule, type Intervals } from "../simulate/schedule";
+
+/** A plan in the solver's terms: an implementation per operator and the intervals of every tensor. */
+export interface Draft {
+  readonly choice: Int32Array;
+  readonly intervals: Intervals;
+  readonly summary: Summary;
+}
+
+/** Takes intervals as lists per tensor; those that are empty, or of tensors with no bytes to hold, are left out. */
+export function draft(problem: Problem, choice: Int32Array, lists: readonly (readonly (readonly [number, number])[])[]): Draft {
+  const first = new Int32Array(problem.tensors + 1);
+  lists.forEach((list, t) => {
+    first[t + 1] = int(first, t) + list.length;
+  });
+  const flat = lists.flat();
+  const intervals = { first, from: Int32Array.from(flat, ([from]) => from), to: Int32Array.from(flat, ([, to]) => to) };
+  const schedule = new Schedule(problem);
+  schedule.fromIntervals(choice, intervals);
+  return { choice: choice.slice(), intervals, summary: new Simulator(problem).summary(choice, schedule) };
+}
+
+export function draftOfGenome(problem: Problem, { genes, choice }: { genes: Uint8Array; choice: Int32Array }): Draft {
+  const schedule = new Schedule(problem);
+  schedule.fromGenes(choice, genes);
+  const { from, to } = schedule;
+  return draft(problem, choice, Array.from(from, (start, t) => (start < 0 ? [] : [[start, int(to, t)] as const])));
+}
+
+export function eagerSummary(problem: Problem): Summary {
+  const { choice, schedule } = eager(problem);
+  return new Simulator(problem).summary(choice, schedule);
+}
+
+/** The draft as the document of docs/format.md. */
+export function writePlan(problem: Problem, { choice, intervals, summary }: Draft, budget: number | null, bound: number | null, base: Summary): Plan {
+  const { graph, storages, implementations } = problem;
+  const names: Record<string, string> = {};
+  graph.operators.forEach((operator, i) => {
+    const offset = int(choice, i) - int(implementations, i);
+    if (offset > 0) names[String(i)] = operator.implementations[offset]?.name ?? "";
+  });
+  const retain: Retention[] = [];
+  for (let t = 0; t < problem.tensors; t++) {
+    const list: [number, number][] = [];
+    for (let k = int(intervals.first, t); k < int(intervals.first, t + 1); k++) list.push([int(intervals.from, k), int(intervals.to, k)]);
+    if (list.length === 0) continue;
+    if (t < storages) retain.push({ value: int(problem.valueOf, t), intervals: list });
+    else if (num(problem.internal, int(choice, t - storages)) > 0) retain.push({ internals: t - storages, intervals: list });
+  }
+  const predicted: Predicted = {
+    peak: summary.peak, structure_peak: summary.structurePeak, time: summary.time,
+    eager_peak: base.peak, eager_structure_peak: base.structurePeak, eager_time: base.time,
+  };
+  return {
+    format: "monet-plan", version: 1,
+    graph: { hash: graph.hash, structure: graph.structure, model: graph.made_from.model },
+    budget, implementations: names, retain, predicted,
+    bound: bound === null ? null : { time: bound },
+  };
+}

@@ -1,0 +1,125 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { checkGraph, type Graph } from "../src/core/graph";
+import { checkPlan } from "../src/core/plan";
+import { simulate } from "../src/core/simulate";
+import { indexGraph } from "../src/core/simulate/problem";
+import { lowerBound } from "../src/core/solve/bound";
+import { draftOfGenome, eagerSummary, writePlan, type Draft } from "../src/core/solve/draft";
+import { exact } from "../src/core/solve/exact";
+import { eagerGenome, Evaluator } from "../src/core/solve/genome";
+import { leastMemory, polish, search } from "../src/core/solve/search";
+import { loadGlpk } from "./support/tools";
+import { randomGraph, randomPlan } from "./support/random_graph";
+
+const small = fc.record({
+  seed: fc.integer({ min: 0, max: 1 << 30 }), operators: fc.integer({ min: 1, max: 6 }), exotic: fc.boolean(), share: fc.double({ min: 0, max: 1, noNaN: true }),
+});
+
+const glpk = await loadGlpk();
+
+/** A budget somewhere between the fixed bytes and eager's peak. */
+function budgetOf(graph: Graph, share: number): number {
+  const problem = indexGraph(graph);
+  return Math.round(problem.fixed + share * (eagerSummary(problem).peak - problem.fixed));
+}
+
+function expectLegal(graph: Graph, draft: Draft, budget: number): void {
+  const problem = indexGraph(graph);
+  const plan = checkPlan(JSON.parse(JSON.stringify(writePlan(problem, draft, budget, null, eagerSummary(problem)))), graph);
+  const { peak, time, structurePeak } = simulate(graph, plan);
+  expect({ peak, time, structurePeak }).toEqual(draft.summary);
+  expect(peak).toBeLessThanOrEqual(budget);
+}
+
+describe("the exact program", () => {
+  it("finds plans that the simulator prices as it does, within the budget", () => {
+    fc.assert(
+      fc.property(small, (shape) => {
+        const graph = checkGraph(randomGraph(shape.seed, shape));
+        const budget = budgetOf(graph, shape.share);
+        const best = exact(indexGraph(graph), budget);
+        if (best !== null) expectLegal(graph, best, budget);
+      }),
+      { seed: 11, numRuns: 300 },
+    );
+  });
+
+  it("is never beaten by any plan of the format", () => {
+    fc.assert(
+      fc.property(small, fc.integer(), (shape, planSeed) => {
+        const graph = checkGraph(randomGraph(shape.seed, shape));
+        const plan = randomPlan(graph, planSeed);
+        const { peak, time } = simulate(graph, plan);
+        const best = exact(indexGraph(graph), peak);
+        expect(best).not.toBeNull();
+        expect(best!.summary.time).toBeLessThanOrEqual(time);
+      }),
+      { seed: 12, numRuns: 400 },
+    );
+  });
+});
+
+describe("the lower bound", () => {
+  it("never exceeds the exact optimum, and calls nothing impossible that is possible", () => {
+    let tight = 0;
+    let feasible = 0;
+    fc.assert(
+      fc.property(small, (shape) => {
+        const graph = checkGraph(randomGraph(shape.seed, shape));
+        const problem = indexGraph(graph);
+        const budget = budgetOf(graph, shape.share);
+        const best = exact(problem, budget);
+        const bound = lowerBound(problem, budget, glpk);
+        if (best === null) return;
+        feasible++;
+        expect(bound.time).toBeLessThanOrEqual(best.summary.time);
+        if (bound.time > 0.95 * best.summary.time) tight++;
+      }),
+      { seed: 13, numRuns: 400 },
+    );
+    expect(tight / feasible).toBeGreaterThan(0.3);
+  });
+
+  it("holds for any plan of graphs too large for the exact program", () => {
+    fc.assert(
+      fc.property(small, fc.integer({ min: 7, max: 24 }), fc.integer(), (shape, operators, planSeed) => {
+        const graph = checkGraph(randomGraph(shape.seed, { operators, exotic: shape.exotic }));
+        const { peak, time } = simulate(graph, randomPlan(graph, planSeed));
+        expect(lowerBound(indexGraph(graph), peak, glpk).time).toBeLessThanOrEqual(time);
+      }),
+      { seed: 15, numRuns: 300 },
+    );
+  });
+});
+
+describe("the search", () => {
+  it("returns legal plans within the budget, never better than the exact optimum and mostly equal to it", () => {
+    let feasible = 0;
+    let equal = 0;
+    fc.assert(
+      fc.property(small, (shape) => {
+        const graph = checkGraph(randomGraph(shape.seed, shape));
+        const problem = indexGraph(graph);
+        const budget = budgetOf(graph, shape.share);
+        const best = exact(problem, budget);
+        const evaluator = new Evaluator(problem);
+        const least = leastMemory(evaluator, { seed: 1, iterations: 400, heat: 1 });
+        const found = polish(evaluator, budget, search(evaluator, budget, least.peak <= budget ? least : eagerGenome(problem), { seed: 1, iterations: 600, heat: 1 }));
+        if (best === null) {
+          expect(found.peak).toBeGreaterThan(budget);
+          return;
+        }
+        feasible++;
+        if (found.peak > budget) return;
+        expect(found.time).toBeGreaterThanOrEqual(best.summary.time);
+        const draft = draftOfGenome(problem, found);
+        expect({ peak: found.peak, time: found.time }).toEqual({ peak: draft.summary.peak, time: draft.summary.time });
+        expectLegal(graph, draft, budget);
+        if (found.time === best.summary.time) equal++;
+      }),
+      { seed: 14, numRuns: 200 },
+    );
+    expect(equal / feasible).toBeGreaterThan(0.9);
+  });
+});
