@@ -1,13 +1,9 @@
 import type { Progress } from "../helper/helper";
 import type { Io } from "./io";
 
-const stages: Readonly<Record<string, string>> = {
-  capture: "Tracing",
-  trace: "Tracing",
-  profile: "Profiling",
-  verify: "Verifying",
-  solve: "Planning",
-};
+const stages: Readonly<Record<string, string>> = { trace: "Tracing", profile: "Profiling", solve: "Planning" };
+
+const capitalized = (text: string): string => text.slice(0, 1).toUpperCase() + text.slice(1);
 
 /** One line that is written over, on a terminal; elsewhere nothing. */
 export class ProgressLine {
@@ -21,9 +17,9 @@ export class ProgressLine {
     const now = Date.now();
     if (done < total && now - this.last < 50) return;
     this.last = now;
-    const name = stages[stage] ?? stage;
+    const name = stages[stage] ?? capitalized(stage);
     const count = total > 0 ? ` ${done} of ${total}` : "";
-    this.io.err(`\r\u001b[K${`${name}${count}${operator === null ? "" : `  ${operator}`}`.slice(0, 78)}`);
+    this.io.err(`\r\u001b[K${`${name}${count}${operator === null || operator === "" ? "" : `  ${operator}`}`.slice(0, 78)}`);
     this.shown = true;
   };
 
