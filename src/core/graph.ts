@@ -46,7 +46,7 @@ export interface Operator {
   readonly module: string;
   readonly module_type: string;
   readonly part: "model" | "loss";
-  readonly source: { readonly file: string; readonly line: number; readonly column: number } | null;
+  readonly source: { readonly file: string; readonly line: number; readonly column: number | null } | null;
   readonly inputs: readonly number[];
   readonly outputs: readonly number[];
   readonly in_place: boolean;
@@ -68,6 +68,8 @@ export interface Implementation {
 export interface Cost {
   readonly time: number;
   readonly peak: number;
+  /** Interquartile range of the measured times, divided by their median. */
+  readonly spread?: number;
 }
 
 export interface Gradient {

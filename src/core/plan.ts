@@ -12,6 +12,8 @@ export interface Plan {
   readonly budget: number | null;
   readonly implementations: Readonly<Record<string, string>>;
   readonly retain: readonly Retention[];
+  /** Random operators that run again anywhere, ascending. */
+  readonly rng: readonly number[];
   readonly predicted: Predicted;
   readonly bound: { readonly time: number } | null;
 }
@@ -131,7 +133,11 @@ function checkSteps(plan: Plan, problem: Problem): void {
   if (schedule.conflict >= 0) {
     throw new DocumentError("retain", `operator ${schedule.conflict} must not run twice, but something that it makes is not retained to its last need`);
   }
-  if (wrong === undefined) return;
+  if (wrong === undefined) {
+    const rng = schedule.rerunRandom();
+    if (rng.join() !== plan.rng.join()) throw new DocumentError("rng", `the steps rerun random operators [${rng.join(", ")}], not [${plan.rng.join(", ")}]`);
+    return;
+  }
   const [from, to] = [intervals.from[wrong] ?? 0, intervals.to[wrong] ?? 0];
   throw new DocumentError(entry[wrong] ?? "retain", `[${from}, ${to}] must start where the tensor is computed and end where it is used`);
 }

@@ -130,9 +130,10 @@ function walk(graph: Graph, plan: Plan, structure: boolean): [peak: number, time
       const startsNow = (s: number): boolean => valueIntervals(s).some(([f]) => f === c);
       time += y.recompute.time;
       const s = operators[j]!.inputs[0];
+      const wanted = y.internal_bytes > 0 && ((j === i && !heldInternals(i, c)) || internalIntervals(j).some(([f]) => f === c));
       let minus = 0;
       if (
-        operators[j]!.in_place && s !== undefined && activation(s) && storageOf(s) === s && computed.has(s) && !startsNow(s) && !x.saves.includes(s) &&
+        !wanted && operators[j]!.in_place && s !== undefined && activation(s) && storageOf(s) === s && computed.has(s) && !startsNow(s) && !x.saves.includes(s) &&
         later.every((l) => !inputStorages(l).has(s)) && !y.saves.includes(s)
       ) {
         minus = values[operators[j]!.outputs[0]!]!.bytes;
@@ -144,7 +145,7 @@ function walk(graph: Graph, plan: Plan, structure: boolean): [peak: number, time
         add(`v${id}`, values[id]!.bytes);
         computed.add(id);
       }
-      if (y.internal_bytes > 0 && ((j === i && !heldInternals(i, c)) || internalIntervals(j).some(([f]) => f === c))) add(`i${j}`, y.internal_bytes);
+      if (wanted) add(`i${j}`, y.internal_bytes);
       for (const id of [...computed]) {
         if (later.some((l) => inputStorages(l).has(id)) || x.saves.includes(id) || startsNow(id)) continue;
         computed.delete(id);

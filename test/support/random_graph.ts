@@ -124,6 +124,7 @@ export function randomPlan(graph: Graph, seed: number): Plan {
   });
   // held: key -> [from, last use so far]
   const held = new Map<string, [number, number]>();
+  const rerun = new Set<number>();
   const rate = dice.pick([0.1, 0.4, 0.7, 1]);
   graph.operators.forEach((operator, i) => {
     for (const id of operator.outputs) {
@@ -157,6 +158,7 @@ export function randomPlan(graph: Graph, seed: number): Plan {
     for (const id of chosen[i]!.saves) require(`v${id}`, graph.values[id]!.producer!);
     if (chosen[i]!.internal_bytes > 0) require(`i${i}`, i);
     while (queue.length > 0) for (const id of storages(graph.operators[queue.pop()!]!.inputs)) require(`v${id}`, graph.values[id]!.producer!);
+    for (const j of closure) if (graph.operators[j]!.random) rerun.add(j);
     for (const key of [...held.keys()]) {
       const pinned = key.startsWith("v") ? graph.operators[graph.values[Number(key.slice(1))]!.producer!]!.pinned : graph.operators[Number(key.slice(1))]!.pinned;
       if (!pinned && dice.chance(0.15)) close(key);
@@ -177,6 +179,7 @@ export function randomPlan(graph: Graph, seed: number): Plan {
     budget: null,
     implementations: Object.fromEntries(graph.operators.flatMap((operator, i) => (chosen[i] === operator.implementations[0] ? [] : [[String(i), chosen[i]!.name]]))),
     retain,
+    rng: [...rerun].sort((a, b) => a - b),
     predicted: { peak: 0, structure_peak: 0, time: 0, eager_peak: 0, eager_structure_peak: 0, eager_time: 0 },
     bound: null,
   };

@@ -152,6 +152,12 @@ export class Schedule implements Intervals {
     return wrong;
   }
 
+  /** The random operators that run again anywhere, ascending. */
+  rerunRandom(): number[] {
+    const run = this.closureOperators.subarray(0, int(this.closureStart, this.problem.operators));
+    return [...new Set(run)].filter((j) => bit(this.problem.random, j) === 1).sort((a, b) => a - b);
+  }
+
   private begin(choice: Int32Array): void {
     const { problem, always } = this;
     this.conflict = -1;

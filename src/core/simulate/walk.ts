@@ -123,10 +123,12 @@ export class Walk {
           rerun[j] = walk;
           restored++;
         }
+        const internals = storages + j;
+        const wanted = num(internal, r) > 0 && ((j === operator && !heldAt(internals, clock)) || startOf(internals) === clock);
         const over = int(problem.takes, j);
         const taken =
           over >= 0 && int(computed, over) === stamp && int(needed, over) !== stamp && int(lastRead, over) === at &&
-          startOf(over) !== clock && bit(problem.savesTaken, r) === 0
+          !wanted && startOf(over) !== clock && bit(problem.savesTaken, r) === 0
             ? num(problem.takenBytes, j)
             : 0;
         const moment = live + num(problem.recomputePeak, r) - taken;
@@ -145,12 +147,9 @@ export class Walk {
             computed[s] = stamp;
           } else freed?.push(this.ref(s, choice));
         }
-        if (num(internal, r) > 0) {
-          const internals = storages + j;
-          if ((j === operator && !heldAt(internals, clock)) || startOf(internals) === clock) {
-            live += num(internal, r);
-            allocated?.push(this.ref(internals, choice));
-          }
+        if (wanted) {
+          live += num(internal, r);
+          allocated?.push(this.ref(internals, choice));
         }
         for (let slot = int(reads.start, j); slot < int(reads.start, j + 1); slot++) {
           const s = int(reads.data, slot);

@@ -8,6 +8,8 @@ import { Schedule, type Intervals } from "../simulate/schedule";
 export interface Draft {
   readonly choice: Int32Array;
   readonly intervals: Intervals;
+  /** Random operators that run again. */
+  readonly rng: readonly number[];
   readonly summary: Summary;
 }
 
@@ -21,7 +23,7 @@ export function draft(problem: Problem, choice: Int32Array, lists: readonly (rea
   const intervals = { first, from: Int32Array.from(flat, ([from]) => from), to: Int32Array.from(flat, ([, to]) => to) };
   const schedule = new Schedule(problem);
   schedule.fromIntervals(choice, intervals);
-  return { choice: choice.slice(), intervals, summary: new Simulator(problem).summary(choice, schedule) };
+  return { choice: choice.slice(), intervals, rng: schedule.rerunRandom(), summary: new Simulator(problem).summary(choice, schedule) };
 }
 
 export function draftOfGenome(problem: Problem, { genes, choice }: { genes: Uint8Array; choice: Int32Array }): Draft {
@@ -37,7 +39,7 @@ export function eagerSummary(problem: Problem): Summary {
 }
 
 /** The draft as the document of docs/format.md. */
-export function writePlan(problem: Problem, { choice, intervals, summary }: Draft, budget: number | null, bound: number | null, base: Summary): Plan {
+export function writePlan(problem: Problem, { choice, intervals, rng, summary }: Draft, budget: number | null, bound: number | null, base: Summary): Plan {
   const { graph, storages, implementations } = problem;
   const names: Record<string, string> = {};
   graph.operators.forEach((operator, i) => {
@@ -59,7 +61,7 @@ export function writePlan(problem: Problem, { choice, intervals, summary }: Draf
   return {
     format: "monet-plan", version: 1,
     graph: { hash: graph.hash, structure: graph.structure, model: graph.made_from.model },
-    budget, implementations: names, retain, predicted,
+    budget, implementations: names, retain, rng, predicted,
     bound: bound === null ? null : { time: bound },
   };
 }

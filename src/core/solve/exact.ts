@@ -256,16 +256,17 @@ class ExactProgram {
       const r = int(this.choice, j);
       const later = new Set(closure.slice(at + 1).flatMap((l) => [...row(problem.reads, l)]));
       const starts = (t: number): boolean => !heldNow(t) && heldThen(t);
+      const internals = storages + j;
+      const wanted = num(problem.internal, r) > 0 && ((j === operator && !heldNow(internals)) || starts(internals));
       const over = int(problem.takes, j);
-      const taken = over >= 0 && computed.has(over) && !starts(over) && !needed.has(over) && !later.has(over) && bit(problem.savesTaken, r) === 0;
+      const taken = !wanted && over >= 0 && computed.has(over) && !starts(over) && !needed.has(over) && !later.has(over) && bit(problem.savesTaken, r) === 0;
       peak = Math.max(peak, sum() + num(problem.recomputePeak, r) - (taken ? num(problem.takenBytes, j) : 0));
       for (const s of row(problem.makes, j)) {
         if (live.has(s)) continue;
         live.add(s);
         computed.add(s);
       }
-      const internals = storages + j;
-      if (num(problem.internal, r) > 0 && (j === operator || starts(internals))) live.add(internals);
+      if (wanted) live.add(internals);
       for (const s of [...computed]) {
         if (later.has(s) || needed.has(s) || starts(s)) continue;
         live.delete(s);
