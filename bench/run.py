@@ -79,11 +79,9 @@ def main() -> None:
     sys.exit(1 if failed else 0)
 
 
-def measure_case(
-    case: Case, folder: Path, options: argparse.Namespace
-) -> tuple[list[Row], dict[str, float | str]]:
+def measure_case(case: Case, folder: Path, options: argparse.Namespace) -> tuple[list[Row], dict[str, float]]:
     rows: list[Row] = []
-    preparation: dict[str, float | str] = {}
+    preparation: dict[str, float] = {}
 
     def measure(row: Row, way: str, pairs: int, plan: Path | None = None) -> None:
         out = folder / "measured.json"
@@ -110,7 +108,7 @@ def measure_case(
     if options.only == "peers":
         return rows, preparation
     try:
-        graph = profile(case, folder, preparation)
+        graph = profile(case, options.threads, folder, preparation)
     except Failed as error:
         rows.append(Row("monet", notes=[f"monet: profile did not run: {error}"]))
         return rows, preparation
@@ -132,10 +130,11 @@ def measure_case(
     return rows, preparation
 
 
-def profile(case: Case, folder: Path, preparation: dict[str, float | str]) -> Path:
+def profile(case: Case, threads: int, folder: Path, preparation: dict[str, float]) -> Path:
     """The training graph, made twice: with an empty cache, and with what the first time left in it."""
     graph = folder / "graph.json"
-    arguments = ["profile", case.target, "--out", str(graph)]
+    arguments = ["profile", case.target, "--device", "cpu", "--out", str(graph)]
+    arguments += ["--threads", str(threads), "--cache", str(folder / "cache")]
     for spec in case.inputs:
         arguments += ["--input", spec]
     if case.accumulate:
@@ -143,10 +142,7 @@ def profile(case: Case, folder: Path, preparation: dict[str, float | str]) -> Pa
     for which in ("profile, cold", "profile, cached"):
         progress(f"{case.name}: {which}")
         start = time.perf_counter()
-        call(
-            [sys.executable, "-m", "monet_torch", *arguments],
-            MONET_CACHE_DIR=str(folder / "cache"),
-        )
+        call([sys.executable, "-m", "monet_torch", *arguments])
         preparation[which] = time.perf_counter() - start
     return graph
 
@@ -173,8 +169,9 @@ def call(command: Sequence[str], **environment: str) -> None:
         errors="replace",
     )
     if done.returncode != 0:
-        last = [line for line in done.stdout.splitlines() if line.strip()][-1:]
-        raise Failed(f"{last[0].strip() if last else 'it said nothing'} (exit code {done.returncode})")
+        lines = [line.strip() for line in done.stdout.splitlines() if line.strip()] or ["it said nothing"]
+        said = next((line for line in reversed(lines) if "error" in line.lower()), lines[-1])
+        raise Failed(f"{said} (exit code {done.returncode})")
 
 
 def progress(text: str) -> None:
@@ -184,7 +181,7 @@ def progress(text: str) -> None:
         print(f"▸ {text}", file=sys.stderr, flush=True)
 
 
-def report(case: Case, rows: Sequence[Row], preparation: dict[str, float | str]) -> str:
+def report(case: Case, rows: Sequence[Row], preparation: dict[str, float]) -> str:
     if sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
     eager = next((row.measured for row in rows if row.measured), None)
@@ -194,14 +191,17 @@ def report(case: Case, rows: Sequence[Row], preparation: dict[str, float | str])
     gradients = "there before the step (accumulation)" if case.accumulate else "fresh in every step"
     parts = [f"{case.target}  {'  '.join(case.inputs)}  gradients {gradients}", table(lines)]
     if preparation:
-        parts.append(
-            "; ".join(
-                f"{what} {took:.1f} s" if isinstance(took, float) else f"{what}: {took}"
-                for what, took in preparation.items()
-            )
-        )
+        parts.append("; ".join(f"{what} {took:.1f} s" for what, took in preparation.items()))
+    if any(row.name.startswith("checkpoint") and _buffers_differ(row) for row in rows):
+        parts.append("checkpoint: batch norm's running statistics are updated a second time as it recomputes")
+    if any(row.name.startswith("compile") and row.measured for row in rows):
+        parts.append("compile: no tracker, since torch.compile steps aside under a dispatch mode")
     parts += [note for row in rows for note in row.notes]
     return "\n".join(parts)
+
+
+def _buffers_differ(row: Row) -> bool:
+    return row.measured is not None and not row.measured["buffers"]["equal"]
 
 
 def cells(row: Row, eager: dict[str, Any] | None) -> list[str]:

@@ -72,7 +72,9 @@ def stepper(
     def step() -> None:
         if not case.accumulate:
             model.zero_grad(set_to_none=True)
-        run(*inputs).sum().backward()  # type: ignore[no-untyped-call]
+        output = run(*inputs)  # held until the step ends, as a training loop does
+        loss = output.sum() if output.dim() else output
+        loss.backward()  # type: ignore[no-untyped-call]
 
     return step, clear
 
