@@ -198,6 +198,8 @@ function call(node: Node, scope: Scope, depth: number): Value {
     if (returnsItself.has(method)) {
       const itself = evaluate(object, scope, depth + 1);
       if (itself.kind === "call" || itself.kind === "choice") return itself;
+      // Not once more for the callee: in a long chain that would double at every link.
+      if (object?.type !== "identifier") return unknown;
     }
   }
 

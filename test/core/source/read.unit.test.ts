@@ -153,6 +153,11 @@ describe("layers", () => {
     expect(file?.sources.map(({ name, models }) => [name, models[0]?.name])).toEqual([["_resnet", "ResNet"], ["resnet18", "ResNet"], ["resnet50", "ResNet"]]);
   });
 
+  it("a function that moves the model before it returns it", () => {
+    const [file] = read({ "net.py": "from torch import nn\nclass Net(nn.Module): pass\ndef make(device):\n    model = Net()\n    return model.to(device).eval()\nnet = make('cpu')\n" });
+    expect(file?.sources.map(({ kind, name }) => [kind, name])).toEqual([["function", "make"], ["object", "net"]]);
+  });
+
   it("a subclass of Sequential hands its layers to super", () => {
     const model = one("from torch import nn\nclass Unit(nn.Sequential):\n    def __init__(self, i, o):\n        super().__init__(nn.Conv2d(i, o, 1), nn.ReLU())\n");
     expect(layers(model)).toEqual(["0: Conv2d", "1: ReLU"]);

@@ -200,5 +200,7 @@ describe("half-written code", () => {
     const deep = `from torch import nn\nclass A(nn.Module):\n    def __init__(self):\n        self.x = ${"nn.Sequential(".repeat(3000)}${")".repeat(3000)}\n`;
     expect(read("net.py", deep).models[0]?.name).toBe("A");
     expect(read("net.py", `x = ${"(".repeat(5000)}`).models).toEqual([]);
+    const chained = `from torch import nn\nclass A(nn.Module):\n    def forward(self, x):\n        return x${".float()".repeat(140)}.view(1)${"()".repeat(100)}${"[f()]".repeat(60)}\n`;
+    expect(read("net.py", chained).models[0]?.name).toBe("A");
   });
 });
