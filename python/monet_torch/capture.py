@@ -184,7 +184,8 @@ def capture(
         exported = _export(module, args, kwargs)
     except Exception as error:
         raise CaptureError(_explain(error)) from error
-    return _Flattener(module, exported, autocast, loss_prefix).run()
+    leaves = pytree.tree_leaves((args, kwargs))
+    return _Flattener(module, exported, autocast, loss_prefix, leaves).run()
 
 
 def _explain(error: BaseException) -> str:
@@ -273,8 +274,10 @@ def _is_random(target: torch._ops.OpOverload, args: tuple[Any, ...], kwargs: dic
 
 
 class _Flattener:
-    def __init__(self, module: nn.Module, exported: Any, autocast: Autocast, loss_prefix: str | None) -> None:
-        self.module, self.exported = module, exported
+    def __init__(
+        self, module: nn.Module, exported: Any, autocast: Autocast, loss_prefix: str | None, leaves: list[Any]
+    ) -> None:
+        self.module, self.exported, self.leaves = module, exported, leaves
         self.ambient, self.loss_prefix = autocast, loss_prefix
         self.values: list[Value] = []
         self.operators: list[Operator] = []
@@ -300,7 +303,7 @@ class _Flattener:
                 kind = spec.kind.name.lower()
                 if kind == "user_input":
                     if isinstance(node.meta.get("val"), torch.Tensor):
-                        env[node] = _Placeholder(node.name, "input", node.meta["val"], "", leaves)
+                        env[node] = _Placeholder(node.name, "input", self.leaves[leaves], "", leaves)
                     else:
                         env[node] = getattr(spec.arg, "value", None)
                     leaves += 1
@@ -340,7 +343,7 @@ class _Flattener:
         return x.ref
 
     def _constant(self, name: str, kind: str, tensor: torch.Tensor, target: str) -> Ref:
-        trains = kind == "parameter" and tensor.requires_grad
+        trains = tensor.requires_grad
         # Only the geometry counts; empty_strided keeps a real tensor's memory out of the fake one.
         size = tensor.untyped_storage().nbytes() // max(1, tensor.element_size())
         if size:

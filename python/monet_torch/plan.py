@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ class Plan:
     structure: str
     graph_hash: str
     model: str
+    operators: int  # of the graph, loss included: the clock's n
     implementations: dict[int, str]
     values: dict[int, list[tuple[int, int]]]
     internals: dict[int, list[tuple[int, int]]]
@@ -26,13 +27,40 @@ class Plan:
     predicted: dict[str, int]
     budget: int | None
 
-    def check(self, captured: Captured, model_operators: int | None = None) -> None:
+    def check(self, captured: Captured) -> None:
         """Raise PlanMismatch unless this plan was made for a model of this structure."""
         if captured.structure() != self.structure:
             raise PlanMismatch(
                 f"the plan was made for {self.model or 'another model'}, and the model in hand has other operators "
                 "(changed since it was profiled?); profile and plan it again"
             )
+
+    def of_loss(self, model: Captured, loss: Captured) -> Plan:
+        """The part of this plan that speaks of the loss, in the ids and on the clock of a capture of the loss alone.
+
+        The model's outputs are inputs there: the user holds them, so no recompute reaches past them.
+        Raises PlanMismatch when the loss has another number of operators than the profiled one.
+        """
+        m = len(model.operators)
+        if m + len(loss.operators) != self.operators:
+            raise PlanMismatch(
+                f"the plan was made with a loss of {self.operators - m} operators, and this one has "
+                f"{len(loss.operators)}; profile with the loss that you train with (--loss)"
+            )
+        outputs = {v for k, v in enumerate(loss.inputs) if v is not None and k < len(model.outputs)}
+        new = [v.id for v in loss.values if v.id not in outputs]
+        local = {len(model.values) + k: v for k, v in enumerate(new)}
+
+        def moved(intervals: list[tuple[int, int]]) -> list[tuple[int, int]]:
+            return [(a - m, b - m) for a, b in intervals]
+
+        return replace(
+            self, structure=loss.structure(), operators=len(loss.operators),
+            implementations={k - m: x for k, x in self.implementations.items() if k >= m},
+            values={local[v]: moved(i) for v, i in self.values.items() if v in local},
+            internals={o - m: moved(i) for o, i in self.internals.items() if o >= m},
+            rng=frozenset(o - m for o in self.rng if o >= m),
+        )  # fmt: skip
 
 
 def load_plan(source: str | os.PathLike[str] | dict[str, Any]) -> Plan:
@@ -67,7 +95,7 @@ def load_plan(source: str | os.PathLike[str] | dict[str, Any]) -> Plan:
                 internals[int(row["internals"])] = intervals
         return Plan(
             structure=graph["structure"], graph_hash=graph["hash"], model=graph.get("model", ""),
-            implementations={int(k): v for k, v in document["implementations"].items()}, values=values,
+            operators=int(graph["operators"]), implementations={int(k): v for k, v in document["implementations"].items()}, values=values,
             internals=internals, rng=frozenset(document.get("rng", [])), predicted=document.get("predicted", {}),
             budget=document.get("budget"),
         )  # fmt: skip

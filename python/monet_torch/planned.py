@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import warnings
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, cast, overload
 
 import torch
 from torch import Tensor, nn
@@ -19,25 +20,40 @@ from .errors import CaptureError, MonetError, PlanMismatch
 from .plan import Plan, load_plan
 from .runtime import Program
 
-M = TypeVar("M", bound=nn.Module)
 _MOST_PROGRAMS = 16  # input signatures captured per module; beyond these, forwards run as eager does
 _runtimes: weakref.WeakKeyDictionary[nn.Module, _Runtime] = weakref.WeakKeyDictionary()
 _classes: dict[type[nn.Module], type[nn.Module]] = {}
 
 
-def apply(model: M, plan: str | os.PathLike[str] | dict[str, Any]) -> M:
-    """Run the training forwards of `model` by `plan` from now on; returns `model`.
+Loss = Callable[..., Tensor]
+
+
+@overload
+def apply(model: nn.Module, plan: str | os.PathLike[str] | dict[str, Any]) -> None: ...
+@overload
+def apply(model: nn.Module, plan: str | os.PathLike[str] | dict[str, Any], *, loss: Loss) -> Loss: ...
+def apply(
+    model: nn.Module, plan: str | os.PathLike[str] | dict[str, Any], *, loss: Loss | None = None
+) -> Loss | None:
+    """Run the training forwards of `model` by `plan` from now on.
 
     Nothing else changes: parameters, buffers, `state_dict`, hooks on the model, DDP, `eval()`. The first training
     forward of each input shape captures the model once (seconds). A forward that the plan can't serve runs the
     model's own code; `status(model)` says how many did and why.
+
+    With `loss`, returns a function to call in its place, `loss(output, *targets)`, that runs it by the plan too: for
+    plans made with --loss.
     Raises MonetError when the plan can't be read or the model already has one.
     """
     if model in _runtimes:
         raise MonetError("this model already runs by a plan; call monet_torch.remove(model) first")
-    _runtimes[model] = _Runtime(load_plan(plan))
+    runtime = _runtimes[model] = _Runtime(load_plan(plan))
     model.__class__ = _planned_class(type(model))
-    return model
+    if loss is None:
+        return None
+    planned_loss = _PlannedLoss(runtime, loss)
+    functools.update_wrapper(planned_loss, loss, updated=())
+    return planned_loss
 
 
 def remove(model: nn.Module) -> None:
@@ -133,6 +149,7 @@ class _Runtime:
         self.planned = 0
         self.eager: Counter[str] = Counter()
         self.trace: Callable[[str, int, int], None] | None = None
+        self.latest: tuple[Captured, list[Any]] | None = None  # what the last planned forward returned
 
     def __call__(self, model: nn.Module, own: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         leaves, spec = pytree.tree_flatten((args, kwargs))
@@ -148,6 +165,7 @@ class _Runtime:
         device = next((t.device.type for t in constants), "cpu")
         with torch.autocast(device, enabled=False):
             outputs = program(constants)
+        self.latest = (program.captured, [weakref.ref(t) if isinstance(t, Tensor) else None for t in outputs])
         return pytree.tree_unflatten(outputs, program.captured.out_spec)
 
     def _program(self, model: nn.Module, args: Any, kwargs: Any, leaves: list[Any], spec: Any) -> Program | str:
@@ -161,10 +179,7 @@ class _Runtime:
             return "an input is a tensor subclass"
         device = tensors[0].device.type if tensors else "cpu"
         autocast = ambient_autocast(device)
-        signature = tuple(
-            (t.shape, t.stride(), t.dtype, t.device, t.requires_grad) if isinstance(t, Tensor) else repr(t)
-            for t in leaves
-        )
+        signature = _signature(leaves)
         state = self.guard.values()
         key = (signature, str(spec), autocast, state)
         program = self.programs.get(key)
@@ -219,6 +234,57 @@ def _constants(model: nn.Module, captured: Captured, leaves: list[Any]) -> tuple
 
 
 def _lookup(model: nn.Module, target: str) -> Tensor:
-    owner, _, name = target.rpartition(".")
-    tensor: Tensor = getattr(model.get_submodule(owner) if owner else model, name)
+    owner: Any = model
+    *path, name = target.split(".")
+    for part in path:
+        owner = owner._modules[part]
+    tensor: Tensor = getattr(owner, name)
     return tensor
+
+
+class _LossModule(nn.Module):
+    def __init__(self, loss: Loss) -> None:
+        super().__init__()
+        self._loss = (loss,)  # in a tuple, as in Step: a loss that is a module is not a child
+
+    def forward(self, output: Any, targets: Any) -> Tensor:
+        return self._loss[0](output, *targets)
+
+
+class _PlannedLoss:
+    """Runs the loss by the plan when it is given what the planned model just returned."""
+
+    def __init__(self, runtime: _Runtime, loss: Loss) -> None:
+        self.runtime, self.loss = runtime, loss
+        self.programs: dict[Any, Program] = {}
+
+    def __call__(self, output: Any, *targets: Any) -> Tensor:
+        latest = self.runtime.latest
+        leaves, spec = pytree.tree_flatten((output, targets))
+        if latest is None or self.runtime.paused or not torch.is_grad_enabled() or not _same(output, latest[1]):
+            return self.loss(output, *targets)
+        device = next((t.device.type for t in leaves if isinstance(t, Tensor)), "cpu")
+        autocast = ambient_autocast(device)
+        key = (_signature(leaves), str(spec), autocast, id(latest[0]))
+        program = self.programs.get(key)
+        module = _LossModule(self.loss)
+        if program is None:
+            captured = capture(module, (output, targets), autocast=autocast)
+            program = self.programs[key] = Program(captured, self.runtime.plan.of_loss(latest[0], captured))
+        program.trace = self.runtime.trace
+        with torch.autocast(device, enabled=False):
+            (result,) = program(_constants(module, program.captured, leaves))
+        return cast(Tensor, result)
+
+
+def _same(output: Any, latest: list[Any]) -> bool:
+    leaves = pytree.tree_leaves(output)
+    return len(leaves) == len(latest) and all(
+        x is (reference() if reference is not None else x) for x, reference in zip(leaves, latest, strict=True)
+    )
+
+
+def _signature(leaves: list[Any]) -> tuple[Any, ...]:
+    return tuple(
+        (t.shape, t.stride(), t.dtype, t.device, t.requires_grad) if isinstance(t, Tensor) else repr(t) for t in leaves
+    )

@@ -69,7 +69,7 @@ class Program:
     def __init__(self, captured: Captured, plan: Plan) -> None:
         plan.check(captured)
         self.captured, self.plan = captured, plan
-        n = len(captured.operators)
+        n, count = plan.operators, len(captured.operators)
         self.clock = 2 * n - 1  # b(i) = clock − i
         self.trace: Trace | None = None
         self.geometry_checked = False
@@ -90,17 +90,21 @@ class Program:
 
         # Until which clock a storage or an operator's internals are held from forward; −1: dropped after forward.
         self.hold = [-1] * len(values)
-        self.hold_internals = [-1] * n
+        self.hold_internals = [-1] * count
         # What is retained from a recompute at some backward clock: clock -> {storage or operator: to}.
         self.retain: dict[int, dict[int, int]] = {}
         self.retain_internals: dict[int, dict[int, int]] = {}
         for v, intervals in plan.values.items():
+            if v >= len(values):
+                continue  # of the loss, which is not captured here
             for start, end in intervals:
                 if start < n:
                     self.hold[v] = end
                 else:
                     self.retain.setdefault(start, {})[v] = end
         for o_id, intervals in plan.internals.items():
+            if o_id >= count:
+                continue
             for start, end in intervals:
                 if start < n:
                     self.hold_internals[o_id] = end
@@ -108,7 +112,7 @@ class Program:
                     self.retain_internals.setdefault(start, {})[o_id] = end
         self.ends: list[list[int]] = [[] for _ in ops]  # storages held from forward to this operator's backward
         for v, end in enumerate(self.hold):
-            if end >= 0:
+            if end >= 0 and self.clock - end < count:
                 self.ends[self.clock - end].append(v)
         model_outputs = {self.root[v] for v in captured.model_outputs if not self.constant[v]}
         for v in model_outputs:  # the user holds them, so they are there
