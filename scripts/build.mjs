@@ -1,7 +1,6 @@
 // Bundles each entry point into dist/. `--watch` rebuilds on change.
-import { existsSync } from "node:fs";
 import { copyFile, mkdir } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { context } from "esbuild";
 
@@ -39,8 +38,8 @@ const entries = [
   ["src/solver/worker.ts", "dist/solver-worker.mjs"],
 ];
 for (const [entry, outfile, options] of entries) {
-  if (existsSync(join(root, entry))) await bundle(entry, outfile, options);
+  await bundle(entry, outfile, options);
 }
-for (const [name, file] of [["web-tree-sitter", "web-tree-sitter.wasm"], ["tree-sitter-python", "tree-sitter-python.wasm"]]) {
-  await copyFile(join(root, "node_modules", name, file), join(root, "dist", file));
+for (const file of ["web-tree-sitter/web-tree-sitter.wasm", "tree-sitter-python/tree-sitter-python.wasm", "glpk.js/dist/glpk.wasm"]) {
+  await copyFile(join(root, "node_modules", file), join(root, "dist", basename(file)));
 }

@@ -28,6 +28,10 @@ const profileOptions = (): Option[] => [
   new Option("--no-cache", "measure every operator again"),
 ];
 
+const exactnessOption = (): Option =>
+  new Option("--exactness <least>", "which gradients are allowed: equal to eager's bit for bit, up to the order of sums, or close")
+    .choices(["bitwise", "same-kernel", "approximate"])
+    .default("bitwise");
 const pythonOption = (): Option => new Option("--python <path>", "the Python that has your torch");
 const jsonOption = (): Option => new Option("--json", "print one JSON document instead of text");
 
@@ -60,6 +64,7 @@ function build(io: Io, solver: Solver, run: Run): Command {
   withOptions(command("plan <graph>", "find the fastest schedule that fits a budget"), [
     new Option("--budget <size>", "peak of the device (6GiB), share of what activations take (60%), or max"),
     new Option("--frontier", "plans for all budgets, from the least memory to no overhead"),
+    exactnessOption(),
     new Option("--out <file>", "where the plan goes"),
     jsonOption(),
   ]).action((graph: string, options: PlanOptions) => {
@@ -68,6 +73,7 @@ function build(io: Io, solver: Solver, run: Run): Command {
   withOptions(command("optimize <target>", "profile FILE:MODEL and plan it for a budget"), [
     ...profileOptions(),
     new Option("--budget <size>", "peak of the device (6GiB), share of what activations take (60%), or max").makeOptionMandatory(),
+    exactnessOption(),
     new Option("--verify", "then run a real training step with and without the plan, and compare"),
     new Option("--pairs <n>", "steps to time, each with and without the plan"),
     pythonOption(),

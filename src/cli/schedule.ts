@@ -146,9 +146,11 @@ export function overhead({ predicted }: Plan): number {
 }
 
 export function headline(plan: Plan): string {
-  const { predicted, budget, graph } = plan;
+  const { predicted, budget, graph, bound } = plan;
+  const gap = bound === null || bound.time === 0 ? null : predicted.time / bound.time - 1;
   return [
     `Plan for ${graph.model}, budget ${budget === null ? "none" : formatBytes(budget)}`,
     `Predicted peak ${formatBytes(predicted.peak)} (eager ${formatBytes(predicted.eager_peak)}), step ${formatDuration(predicted.time)} (${formatPercent(overhead(plan), { sign: true })})`,
+    ...(gap === null || predicted.time === predicted.eager_time ? [] : [`No schedule within this budget can be more than ${formatPercent(1 - 1 / (1 + gap))} faster.`]),
   ].join("\n");
 }

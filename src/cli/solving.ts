@@ -1,12 +1,21 @@
-import type { Graph } from "../core/graph";
+import type { Graph, Implementation } from "../core/graph";
 import type { Plan } from "../core/plan";
 import type { Progress } from "../helper/helper";
 
-export type Solution = { readonly kind: "plan"; readonly plan: Plan } | { readonly kind: "infeasible"; readonly smallest: number };
+export type Solution =
+  | { readonly kind: "plan"; readonly plan: Plan }
+  /** Proven: no schedule needs less than the smallest; else none was found. */
+  | { readonly kind: "infeasible"; readonly smallest: number; readonly proven: boolean };
 
-/** What the commands ask of the solver. */
+export interface SolverOptions {
+  readonly signal: AbortSignal;
+  readonly onProgress: (progress: Progress) => void;
+  readonly exactness: Implementation["exactness"];
+}
+
+/** What the commands ask of the solver. An infinite budget is none. */
 export interface Solver {
-  solve(graph: Graph, budget: number, signal: AbortSignal): Promise<Solution>;
+  solve(graph: Graph, budget: number, options: SolverOptions): Promise<Solution>;
   /** Plans from the least memory to no overhead. */
-  frontier(graph: Graph, signal: AbortSignal, onProgress: (progress: Progress) => void): Promise<readonly Plan[]>;
+  frontier(graph: Graph, options: SolverOptions): Promise<readonly Plan[]>;
 }

@@ -129,7 +129,7 @@ describe("monet plan", () => {
   });
 
   it("names the smallest budget when nothing fits", async () => {
-    w.solution = () => ({ kind: "infeasible", smallest: 3 * 2 ** 20 });
+    w.solution = () => ({ kind: "infeasible", smallest: 3 * 2 ** 20, proven: true });
     await refuses(["plan", "net.graph.json", "--budget", "2MiB"], 3, /No schedule fits into 2\.00 MiB: the smallest budget that has one is 3\.00 MiB \(3145728 bytes\)/);
     await refuses(["plan", "net.graph.json", "--budget", "1"], 3, /below the .* that parameters, optimizer and inputs take/);
   });
@@ -202,7 +202,7 @@ describe("monet optimize and verify", () => {
   });
 
   it("leaves no plan when nothing fits", async () => {
-    w.solution = () => ({ kind: "infeasible", smallest: 2 ** 40 });
+    w.solution = () => ({ kind: "infeasible", smallest: 2 ** 40, proven: false });
     const { exit } = await w.monet("optimize", "net.py:net", "--budget", "99%");
     expect(exit).toBe(3);
     expect(w.files()).toEqual(["net.graph.json", "net.py"]);

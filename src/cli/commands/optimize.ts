@@ -4,7 +4,7 @@ import { defaultFile, writeJson } from "../files";
 import type { Io } from "../io";
 import type { Outcome } from "../outcome";
 import { headline } from "../schedule";
-import type { Solver } from "../solving";
+import type { Solver, SolverOptions } from "../solving";
 import { readTarget } from "../target";
 import { planFacts, planFor, readBudget } from "./plan";
 import { graphFacts, profileTarget, type ProfileOptions } from "./profile";
@@ -12,6 +12,7 @@ import { runVerify, verifyDocument } from "./verify";
 
 export interface OptimizeOptions extends ProfileOptions {
   readonly budget: string;
+  readonly exactness: SolverOptions["exactness"];
   readonly verify?: boolean;
   readonly pairs?: string;
   readonly json?: boolean;
@@ -23,7 +24,7 @@ export async function optimize(io: Io, solver: Solver, name: string, options: Op
   const target = await readTarget(io, name);
   const graphFile = defaultFile(target.file, target.model, "graph");
   const graph = await profileTarget(io, target, graphFile, options);
-  const plan = await planFor(io, solver, graph, budget);
+  const plan = await planFor(io, solver, graph, budget, options.exactness);
   const out = options.out ?? defaultFile(target.file, target.model, "plan");
   writeJson(io, out, plan);
 

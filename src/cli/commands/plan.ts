@@ -8,13 +8,14 @@ import type { Io } from "../io";
 import type { Outcome } from "../outcome";
 import { ProgressLine } from "../progress";
 import { headline, overhead } from "../schedule";
-import type { Solver } from "../solving";
+import type { Solver, SolverOptions } from "../solving";
 import { table } from "../table";
 import { graphFacts } from "./profile";
 
 export interface PlanOptions {
   readonly budget?: string;
   readonly frontier?: boolean;
+  readonly exactness: SolverOptions["exactness"];
   readonly out?: string;
 }
 
@@ -32,7 +33,7 @@ export function planFacts(plan: Plan): Record<string, unknown> {
   return { budget: plan.budget, predicted: plan.predicted, overhead: overhead(plan), bound: plan.bound };
 }
 
-export async function planFor(io: Io, solver: Solver, graph: Graph, budget: Budget): Promise<Plan> {
+export async function planFor(io: Io, solver: Solver, graph: Graph, budget: Budget, exactness: SolverOptions["exactness"]): Promise<Plan> {
   const facts = graphFacts(graph);
   const bytes = budgetBytes(budget, { fixed: facts.fixed, eagerPeak: facts.eager_peak });
   if (bytes < facts.fixed) {
@@ -43,14 +44,14 @@ export async function planFor(io: Io, solver: Solver, graph: Graph, budget: Budg
     );
   }
   const line = new ProgressLine(io);
-  line.show({ stage: "solve", done: 0, total: 0, operator: null });
   try {
-    const solution = await solver.solve(graph, bytes, io.signal);
+    const solution = await solver.solve(graph, bytes, { signal: io.signal, onProgress: line.show, exactness });
     if (solution.kind === "plan") return solution.plan;
+    const { smallest, proven } = solution;
     throw new UserError(
       "infeasible",
-      `No schedule fits into ${formatBytes(bytes)}: the smallest budget that has one is ${formatBytes(solution.smallest)} (${solution.smallest} bytes).`,
-      { budget: bytes, smallest: solution.smallest },
+      `No schedule ${proven ? "fits" : "was found that fits"} into ${formatBytes(bytes)}: the smallest budget that has one is ${formatBytes(smallest)} (${smallest} bytes).`,
+      { budget: bytes, smallest, proven },
     );
   } finally {
     line.clear();
@@ -64,7 +65,7 @@ export async function plan(io: Io, solver: Solver, graphFile: string, options: P
   const budget = options.budget === undefined ? null : readBudget(options.budget);
   const graph = readGraph(io, graphFile);
   if (options.frontier === true) return frontier(io, solver, graph, graphFile, options);
-  const solved = await planFor(io, solver, graph, budget ?? { kind: "max" });
+  const solved = await planFor(io, solver, graph, budget ?? { kind: "max" }, options.exactness);
   const out = options.out ?? planFile(graphFile);
   writeJson(io, out, solved);
   return { exit: exitCodes.ok, text: `${headline(solved)}\nPlan: ${out}\n`, json: { plan: out, ...planFacts(solved) } };
@@ -74,7 +75,7 @@ async function frontier(io: Io, solver: Solver, graph: Graph, graphFile: string,
   const line = new ProgressLine(io);
   let plans: readonly Plan[];
   try {
-    plans = await solver.frontier(graph, io.signal, line.show);
+    plans = await solver.frontier(graph, { signal: io.signal, onProgress: line.show, exactness: options.exactness });
   } finally {
     line.clear();
   }
