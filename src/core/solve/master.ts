@@ -1,7 +1,6 @@
 import { item } from "../simulate/arrays";
 import { eagerGenome, type Candidate, type Evaluator } from "./genome";
 import { LinearProgram, type Glpk } from "./linear";
-import { totalTime } from "./search";
 import { place, type BlockOptions } from "./options";
 
 /**
@@ -17,7 +16,7 @@ export function master(evaluator: Evaluator, blocks: readonly BlockOptions[], bu
   let best: Candidate | null = null;
   // Where the expanded plan overshoots, the program is solved again with that much less.
   for (let round = 0; round < 4; round++) {
-    const picks = solveMaster(blocks, room, totalTime(problem), glpk);
+    const picks = solveMaster(blocks, room, glpk);
     if (picks === null) return best;
     const genome = eagerGenome(problem);
     blocks.forEach(({ block, options }, k) => {
@@ -31,32 +30,49 @@ export function master(evaluator: Evaluator, blocks: readonly BlockOptions[], bu
   return best;
 }
 
-/** More binaries than this are settled by the relaxation alone, rounded to less memory. */
-const integerLimit = 1500;
-
-function solveMaster(blocks: readonly BlockOptions[], budget: number, stepTime: number, glpk: Glpk): number[] | null {
-  const program = new LinearProgram();
-  const mebi = 2 ** 20;
-  const columns = blocks.map(({ options }) => options.map((option) => program.column(option.time / 1e6)));
-  const sofar: (readonly [number, number])[] = [];
-  blocks.forEach(({ options }, k) => {
-    const own = item(columns, k);
-    program.row(own.map((column) => [column, 1] as const), 1, true);
-    for (const peak of ["forwardPeak", "backwardPeak"] as const) {
-      program.cap([...sofar, ...options.map((option, o) => [item(own, o), option[peak] / mebi] as const)], budget / mebi);
-    }
-    options.forEach((option, o) => sofar.push([item(own, o), option.kept / mebi]));
-  });
-  const integer = program.cost.length <= integerLimit;
-  const relaxed = program.solve(glpk);
+/**
+ * Relax and fix: a basic solution of the relaxation is fractional in no more blocks than it has tight rows.
+ * The others keep their choice, and the integer program decides those few: small enough to finish always,
+ * where branching over many equal blocks would not. A clock must not decide what is returned.
+ */
+function solveMaster(blocks: readonly BlockOptions[], budget: number, glpk: Glpk): number[] | null {
+  const relaxed = program(blocks, budget, blocks.map(({ options }) => options.map((_, o) => o))).solve(glpk);
   if (relaxed.status === "none") return null;
-  // A thousandth of the step is all that is worth branching for: the search goes on from here.
-  const gap = Math.max(0.01, (0.001 * stepTime) / 1e6 / Math.max(1e-9, relaxed.objective));
-  const { status, values } = integer ? program.solve(glpk, gap) : relaxed;
-  if (status === "none") return null;
-  return blocks.map(({ options }, k) => {
-    const chosen = item(columns, k).map((column) => values[column] ?? 0);
-    const candidates = options.map((_, o) => o).filter((o) => (chosen[o] ?? 0) > (integer ? 0.5 : 1e-6));
-    return candidates.reduce((low, o) => (item(options, o).kept < item(options, low).kept ? o : low), candidates[0] ?? 0);
+  let at = 0;
+  const shares = blocks.map(({ options }) => options.map(() => relaxed.values[at++] ?? 0));
+  const fractional = shares.map((share) => !share.some((x) => x > 1 - 1e-6));
+  const allowed = shares.map((share, k) => {
+    if (fractional[k] === true) return share.map((_, o) => o);
+    return [share.findIndex((x) => x > 1 - 1e-6)];
   });
+  const whole = program(blocks, budget, allowed).solve(glpk, integerGap);
+  if (whole.status === "none") return shares.map((share, k) => rounded(share, item(blocks, k)));
+  at = 0;
+  return allowed.map((list) => {
+    const values = list.map(() => whole.values[at++] ?? 0);
+    return list[Math.max(0, values.findIndex((x) => x > 0.5))] ?? 0;
+  });
+}
+
+const integerGap = 0.01;
+
+/** Of the options with a share, the one that keeps least. */
+function rounded(share: readonly number[], { options }: BlockOptions): number {
+  const used = share.map((_, o) => o).filter((o) => (share[o] ?? 0) > 1e-6);
+  return used.reduce((low, o) => (item(options, o).kept < item(options, low).kept ? o : low), used[0] ?? 0);
+}
+
+function program(blocks: readonly BlockOptions[], budget: number, allowed: readonly (readonly number[])[]): LinearProgram {
+  const linear = new LinearProgram();
+  const mebi = 2 ** 20;
+  const sofar: (readonly [number, number])[] = [];
+  const own = blocks.map(({ options }, k) => item(allowed, k).map((o) => ({ option: item(options, o), column: linear.column(item(options, o).time / 1e6) })));
+  for (const list of own) {
+    linear.row(list.map(({ column }) => [column, 1] as const), 1, true);
+    for (const peak of ["forwardPeak", "backwardPeak"] as const) {
+      linear.cap([...sofar, ...list.map(({ option, column }) => [column, option[peak] / mebi] as const)], budget / mebi);
+    }
+    for (const { option, column } of list) sofar.push([column, option.kept / mebi]);
+  }
+  return linear;
 }

@@ -1,0 +1,101 @@
+import type { Graph, Implementation, Operator } from "./graph";
+import type { Interval, Plan } from "./plan";
+import { simulate } from "./simulate";
+
+/** What becomes of one tensor between forward and its last use in backward. */
+export interface TensorRow {
+  readonly kind: "value" | "internals";
+  readonly id: number;
+  readonly bytes: number;
+  /** kept: held from forward; retained: recomputed once and held; recomputed: each time it is needed; unused: no step needs it. */
+  readonly fate: "kept" | "retained" | "recomputed" | "unused";
+  /** The operators whose backward holds end with, one per interval. */
+  readonly until: readonly number[];
+  /** The operators before whose backward it is recomputed. */
+  readonly recomputedFor: readonly number[];
+}
+
+export interface OperatorRow {
+  readonly id: number;
+  readonly op: string;
+  readonly module: string;
+  readonly source: Operator["source"];
+  readonly implementation: string;
+  /** It is not the one that eager PyTorch uses. */
+  readonly changed: boolean;
+  readonly tensors: readonly TensorRow[];
+  readonly recomputes: number;
+  /** Nanoseconds that it costs more than in eager: recomputes, and a slower or faster implementation. */
+  readonly extraTime: number;
+  /** Bytes that eager holds from its forward to backward and this plan doesn't. */
+  readonly savedBytes: number;
+}
+
+/** A plan as rows for people: per operator what is kept until when, what is recomputed where, and what that costs. */
+export function explain(graph: Graph, plan: Plan): OperatorRow[] {
+  const n = graph.operators.length;
+  const runs = new Map<number, number[]>();
+  for (const event of simulate(graph, plan).events) {
+    if (event.kind === "recompute") runs.set(event.operator, [...(runs.get(event.operator) ?? []), event.clock]);
+  }
+  const held = new Map(plan.retain.map((entry) => [keyOf(entry.internals === undefined ? "value" : "internals", entry.internals ?? entry.value), entry.intervals]));
+  const wanted = neededStorages(graph, graph.operators.map((operator) => chosen(operator, plan)));
+  const wantedByEager = neededStorages(graph, graph.operators.map((operator) => chosen(operator, null)));
+  const read = new Set(graph.operators.filter(({ id }) => runs.has(id)).flatMap(({ inputs }) => inputs.map((id) => graph.values[id]?.storage ?? id)));
+  const outputs = new Set(graph.outputs.map((id) => graph.values[id]?.storage ?? id));
+
+  return graph.operators.map((operator): OperatorRow => {
+    const implementation = chosen(operator, plan);
+    const eager = chosen(operator, null);
+    const clocks = runs.get(operator.id) ?? [];
+    const row = (kind: TensorRow["kind"], id: number, bytes: number, needed: boolean): TensorRow => {
+      const intervals = held.get(keyOf(kind, id)) ?? [];
+      return { kind, id, bytes, ...fateOf(intervals, clocks, n, needed, kind === "value" && outputs.has(id)) };
+    };
+    const tensors = operator.outputs.flatMap((id) => {
+      const value = graph.values[id];
+      return value?.storage === id && value.kind === "activation" ? [row("value", id, value.bytes, wanted.has(id) || read.has(id))] : [];
+    });
+    if (implementation.internal_bytes > 0) tensors.push(row("internals", operator.id, implementation.internal_bytes, implementation.backward !== null));
+    const kept = tensors.reduce((sum, { fate, bytes }) => (fate === "kept" ? sum + bytes : sum), 0);
+    const keptByEager =
+      operator.outputs.reduce((sum, id) => (wantedByEager.has(id) || outputs.has(id) ? sum + (graph.values[id]?.bytes ?? 0) : sum), 0) +
+      (eager.backward === null ? 0 : eager.internal_bytes);
+    const time = (x: Implementation): number => x.forward.time + (x.backward?.time ?? 0);
+    return {
+      id: operator.id, op: operator.op, module: operator.module, source: operator.source,
+      implementation: implementation.name,
+      changed: implementation !== eager,
+      tensors,
+      recomputes: clocks.length,
+      extraTime: time(implementation) - time(eager) + clocks.length * implementation.recompute.time,
+      savedBytes: keptByEager - kept,
+    };
+  });
+}
+
+function fateOf(intervals: readonly Interval[], clocks: readonly number[], n: number, needed: boolean, isOutput: boolean): Pick<TensorRow, "fate" | "until" | "recomputedFor"> {
+  const until = intervals.map(([, to]) => 2 * n - 1 - to);
+  const inside = (clock: number): boolean => intervals.some(([from, to]) => from < clock && clock <= to);
+  const recomputedFor = isOutput || !needed ? [] : clocks.filter((clock) => !inside(clock)).map((clock) => 2 * n - 1 - clock);
+  if (isOutput || intervals.some(([from]) => from < n)) return { fate: "kept", until, recomputedFor };
+  if (intervals.length > 0) return { fate: "retained", until, recomputedFor };
+  return { fate: recomputedFor.length > 0 ? "recomputed" : "unused", until, recomputedFor };
+}
+
+/** Storages that some backward step unpacks. */
+function neededStorages(graph: Graph, implementations: readonly Implementation[]): ReadonlySet<number> {
+  return new Set(graph.operators.flatMap(({ id }) => {
+    const implementation = implementations[id];
+    return implementation === undefined || implementation.backward === null ? [] : implementation.saves;
+  }));
+}
+
+function chosen(operator: Operator, plan: Plan | null): Implementation {
+  const name = plan?.implementations[String(operator.id)];
+  const implementation = name === undefined ? operator.implementations[0] : operator.implementations.find((each) => each.name === name);
+  if (implementation === undefined) throw new RangeError(`operator ${operator.id} has no such implementation`);
+  return implementation;
+}
+
+const keyOf = (kind: TensorRow["kind"], id: number): string => `${kind} ${id}`;

@@ -1,0 +1,192 @@
+import type { Graph, Implementation } from "../graph";
+import { simulate, type TensorRef, type Timeline } from "../simulate";
+import { item } from "../simulate/arrays";
+import { indexGraph, type Problem } from "../simulate/problem";
+import { fastest, lowerBound } from "./bound";
+import { draftOfGenome, eagerSummary, writePlan, type Draft } from "./draft";
+import { exact, isSmall } from "./exact";
+import { eagerGenome, Evaluator, type Candidate, type Genome } from "./genome";
+import type { Glpk } from "./linear";
+import { master } from "./master";
+import { blockOptions, type BlockOptions } from "./options";
+import { leastMemory, polish, search } from "./search";
+import type { Domination, Infeasible, Planned, Solution } from "./solution";
+
+export interface Tools {
+  readonly glpk: Glpk;
+  readonly seed: number;
+  /** Evaluations per search: the one knob between quick and thorough. */
+  readonly iterations: number;
+  readonly onProgress?: ((progress: Progress) => void) | undefined;
+}
+
+export interface Progress {
+  readonly stage: "blocks" | "master" | "search" | "bound" | "least memory" | "frontier";
+  readonly done: number;
+  readonly total: number;
+}
+
+/** A way to find a plan within a budget: the fastest it can, or null. All of them are pure functions. */
+export type Solver = (problem: Problem, budget: number, tools: Tools) => Draft | null;
+
+/** Optimal over all plans of the format; for small graphs only. */
+export const exactSolver: Solver = (problem, budget) => exact(problem, budget);
+
+/** Annealing over the whole graph from the eager plan, or from the plan of least memory where that fails. */
+export const searchSolver: Solver = (problem, budget, tools) => new Workshop(problem, tools).search(budget, []);
+
+/** Blocks and the master program first; the search starts from what they find. */
+export const hierarchicalSolver: Solver = (problem, budget, tools) => {
+  const workshop = new Workshop(problem, tools);
+  const skeleton = workshop.master(budget);
+  return workshop.search(budget, skeleton === null ? [] : [skeleton]);
+};
+
+/** Operators keep their first implementation and those that are exact enough. */
+export function restrict(graph: Graph, exactness: Implementation["exactness"]): Graph {
+  const order = ["bitwise", "same-kernel", "approximate"];
+  const allowed = (implementation: Implementation): boolean => order.indexOf(implementation.exactness) <= order.indexOf(exactness);
+  if (graph.operators.every(({ implementations }) => implementations.every((x, k) => k === 0 || allowed(x)))) return graph;
+  return { ...graph, operators: graph.operators.map((operator) => ({ ...operator, implementations: operator.implementations.filter((x, k) => k === 0 || allowed(x)) })) };
+}
+
+/** The best plan within a budget (null: no limit) with its bound, or the least memory and what stands in the way. */
+export function solve(graph: Graph, budget: number | null, tools: Tools): Solution {
+  const problem = indexGraph(graph);
+  const workshop = new Workshop(problem, tools);
+  const limit = budget ?? Number.MAX_SAFE_INTEGER;
+  const draft = isSmall(problem) ? exact(problem, limit) : workshop.best(limit, []);
+  if (draft !== null) return workshop.planned(draft, budget, limit);
+  return workshop.infeasible(limit);
+}
+
+/** What searches of one problem share: the evaluator, block options, the plan of least memory. */
+export class Workshop {
+  readonly problem: Problem;
+  readonly evaluator: Evaluator;
+  private readonly tools: Tools;
+  private readonly eager: Candidate;
+  private blocks: readonly BlockOptions[] | undefined;
+  private leastFound: Candidate | undefined;
+
+  constructor(problem: Problem, tools: Tools) {
+    this.problem = problem;
+    this.tools = tools;
+    this.evaluator = new Evaluator(problem);
+    this.eager = this.evaluator.candidate(eagerGenome(problem));
+  }
+
+  get least(): Candidate {
+    this.report("least memory", 0, 1);
+    this.leastFound ??= leastMemory(this.evaluator, { seed: this.tools.seed, iterations: this.tools.iterations, heat: 1 });
+    return this.leastFound;
+  }
+
+  /** Eager where it fits and nothing else could be faster; else hierarchical, then search. */
+  best(budget: number, warm: readonly Genome[]): Draft | null {
+    if (this.eager.peak <= budget && this.eager.time <= fastest(this.problem)) return draftOfGenome(this.problem, this.eager);
+    if (budget < this.problem.fixed) return null;
+    const skeleton = this.master(budget);
+    return this.search(budget, skeleton === null ? warm : [...warm, skeleton]);
+  }
+
+  master(budget: number): Candidate | null {
+    this.report("blocks", 0, 1);
+    this.blocks ??= blockOptions(this.evaluator, 200, this.tools.seed);
+    this.report("master", 0, 1);
+    return master(this.evaluator, this.blocks, budget, this.tools.glpk);
+  }
+
+  search(budget: number, warm: readonly Genome[]): Draft | null {
+    const { evaluator } = this;
+    const { iterations, seed } = this.tools;
+    let best: Candidate | null = null;
+    const consider = (candidate: Candidate): void => {
+      if (candidate.peak <= budget && (best === null || evaluator.better(candidate, best, budget))) best = candidate;
+    };
+    const found = (): Candidate | null => best;
+    const starts = [this.eager, ...warm];
+    const runs = starts.length + 2;
+    starts.forEach((start, k) => {
+      this.report("search", k, runs);
+      consider(evaluator.candidate(start));
+      // The eager plan is far away and wants heat; a warm start is only to be improved.
+      consider(search(evaluator, budget, start, { seed: seed + k, iterations: k === 0 ? iterations : iterations / 2, heat: k === 0 ? 1 : 0.5 }));
+    });
+    if (found() === null) {
+      consider(this.least);
+      if (found() === null) return null;
+    }
+    for (let round = 0; round < 2; round++) {
+      this.report("search", starts.length + round, runs);
+      const start = found();
+      if (start !== null) consider(search(evaluator, budget, start, { seed: seed + 97 + round, iterations: iterations / 2, heat: 0.3 }));
+    }
+    const start = found();
+    return start === null ? null : draftOfGenome(this.problem, polish(evaluator, budget, start));
+  }
+
+  planned(draft: Draft, budget: number | null, limit: number): Planned {
+    this.report("bound", 0, 1);
+    const { time: bound } = lowerBound(this.problem, limit, this.tools.glpk);
+    const eager = eagerSummary(this.problem);
+    return {
+      kind: "plan",
+      plan: writePlan(this.problem, draft, budget, bound, eager),
+      summary: draft.summary,
+      eager,
+      bound,
+      gap: draft.summary.time / Math.max(1, bound) - 1,
+    };
+  }
+
+  infeasible(budget: number): Infeasible {
+    let draft = draftOfGenome(this.problem, this.least);
+    if (isSmall(this.problem)) draft = leastExact(this.problem, draft);
+    const smallest = this.planned(draft, draft.summary.peak, draft.summary.peak);
+    const proven = budget < this.problem.fixed || lowerBound(this.problem, budget, this.tools.glpk).time === Infinity || isSmall(this.problem);
+    return { kind: "infeasible", budget, proven, smallest, dominatedBy: domination(simulate(this.problem.graph, smallest.plan), this.problem.fixed) };
+  }
+
+  private report(stage: Progress["stage"], done: number, total: number): void {
+    this.tools.onProgress?.({ stage, done, total });
+  }
+}
+
+/** Bisection with the exact program: the peak of the last plan found is the least there is. */
+function leastExact(problem: Problem, start: Draft): Draft {
+  let best = start;
+  let low = problem.fixed;
+  while (low < best.summary.peak - 1) {
+    const middle = Math.floor((low + best.summary.peak) / 2);
+    const draft = exact(problem, middle);
+    if (draft === null) low = middle;
+    else best = draft;
+  }
+  return best;
+}
+
+/** What is live at the largest moment of a timeline. */
+export function domination({ events, peak }: Timeline, fixed: number): Domination {
+  const live = new Map<string, TensorRef[]>();
+  const key = ({ kind, id }: TensorRef): string => `${kind} ${id}`;
+  for (const event of events) {
+    if (event.moment === peak) {
+      const tensors = [...live.values()].flat();
+      const sum = (gradients: boolean): number =>
+        tensors.reduce((total, { kind, bytes }) => ((kind === "gradient") === gradients ? total + bytes : total), 0);
+      return {
+        event: { kind: event.kind, clock: event.clock, operator: event.operator },
+        fixed: event.before - sum(true) - sum(false),
+        gradients: sum(true),
+        activations: sum(false),
+        running: event.moment - event.before,
+        largest: tensors.sort((a, b) => b.bytes - a.bytes || a.id - b.id).slice(0, 5),
+      };
+    }
+    for (const tensor of event.allocated) live.set(key(tensor), [...(live.get(key(tensor)) ?? []), tensor]);
+    for (const tensor of event.freed) live.get(key(tensor))?.shift();
+  }
+  const first = item(events, 0);
+  return { event: { kind: first.kind, clock: first.clock, operator: first.operator }, fixed, gradients: 0, activations: 0, running: peak - fixed, largest: [] };
+}

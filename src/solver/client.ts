@@ -1,0 +1,66 @@
+import { Worker } from "node:worker_threads";
+import type { Graph, Implementation } from "../core/graph";
+import type { Frontier } from "../core/solve/frontier";
+import type { Planned, Solution } from "../core/solve/solution";
+import type { Progress } from "../core/solve/solve";
+import type { Answer, Request } from "./protocol";
+
+export interface SolveOptions {
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((progress: Progress) => void) | undefined;
+  /** The least exact implementation that may be chosen; approximate ones must be asked for. */
+  readonly exactness?: Implementation["exactness"];
+  readonly seed?: number;
+  /** Evaluations per search. The same number gives the same plan. */
+  readonly iterations?: number;
+  /** Where the bundled worker lies; beside this bundle by default. */
+  readonly worker?: URL;
+}
+
+export interface FrontierOptions extends SolveOptions {
+  readonly steps?: number;
+  readonly onPoint?: (point: Planned) => void;
+}
+
+/** Solves in a worker thread; an abort ends the thread at once and rejects with the signal's reason. */
+export async function solvePlan(graph: Graph, budget: number | null, options: SolveOptions = {}): Promise<Solution> {
+  return run<Solution>({ ...common(graph, options, 40_000), kind: "plan", budget }, options, (answer) => (answer.kind === "solution" ? answer.solution : undefined));
+}
+
+export async function solveFrontier(graph: Graph, options: FrontierOptions = {}): Promise<Frontier> {
+  return run<Frontier>({ ...common(graph, options, 8_000), kind: "frontier", steps: options.steps ?? 16 }, options, (answer) => {
+    if (answer.kind === "point") options.onPoint?.(answer.point);
+    return answer.kind === "frontier" ? answer.frontier : undefined;
+  });
+}
+
+function common(graph: Graph, options: SolveOptions, iterations: number): Pick<Request, "graph" | "exactness" | "seed" | "iterations"> {
+  return { graph, exactness: options.exactness ?? "bitwise", seed: options.seed ?? 1, iterations: options.iterations ?? iterations };
+}
+
+async function run<Result>(request: Request, { signal, onProgress, worker: url }: SolveOptions, pick: (answer: Answer) => Result | undefined): Promise<Result> {
+  signal?.throwIfAborted();
+  const worker = new Worker(url ?? new URL("./solver-worker.mjs", import.meta.url), { workerData: request });
+  let abort: (() => void) | undefined;
+  try {
+    return await new Promise<Result>((resolve, reject) => {
+      abort = () => {
+        reject(signal?.reason instanceof Error ? signal.reason : new DOMException("The solver was stopped", "AbortError"));
+      };
+      signal?.addEventListener("abort", abort, { once: true });
+      worker.on("message", (answer: Answer) => {
+        if (answer.kind === "failed") reject(new Error(`The solver failed: ${answer.message}`));
+        if (answer.kind === "progress") onProgress?.(answer.progress);
+        const result = pick(answer);
+        if (result !== undefined) resolve(result);
+      });
+      worker.on("error", reject);
+      worker.on("exit", (code) => {
+        reject(new Error(`The solver's worker ended early (code ${code})`));
+      });
+    });
+  } finally {
+    if (abort !== undefined) signal?.removeEventListener("abort", abort);
+    await worker.terminate();
+  }
+}

@@ -1,0 +1,21 @@
+import type { Graph, Implementation } from "../core/graph";
+import type { Frontier } from "../core/solve/frontier";
+import type { Planned, Solution } from "../core/solve/solution";
+import type { Progress } from "../core/solve/solve";
+
+/** What goes to a solver's worker as its data, and what comes back as messages. */
+export type Request = Common & ({ readonly kind: "plan"; readonly budget: number | null } | { readonly kind: "frontier"; readonly steps: number });
+
+interface Common {
+  readonly graph: Graph;
+  readonly exactness: Implementation["exactness"];
+  readonly seed: number;
+  readonly iterations: number;
+}
+
+export type Answer =
+  | { readonly kind: "progress"; readonly progress: Progress }
+  | { readonly kind: "point"; readonly point: Planned }
+  | { readonly kind: "solution"; readonly solution: Solution }
+  | { readonly kind: "frontier"; readonly frontier: Frontier }
+  | { readonly kind: "failed"; readonly message: string };
