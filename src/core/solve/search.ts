@@ -144,6 +144,8 @@ class Moves {
   readonly empty: boolean;
   private readonly tensors: Int32Array;
   private readonly several: Int32Array;
+  /** Units with at least two decidable tensors, these alone in `tensors`. */
+  private readonly units: readonly Block[];
   private readonly groups: readonly (readonly Block[])[];
   private readonly implementations: Int32Array;
   private readonly oldGenes: Uint8Array;
@@ -160,6 +162,10 @@ class Moves {
     this.several = Int32Array.from(
       problem.graph.operators.filter(({ implementations }) => implementations.length > 1).map(({ id }) => id),
     );
+    const open = new Set(this.tensors);
+    this.units = unitBlocks(problem)
+      .map((unit) => ({ ...unit, tensors: unit.tensors.filter((t) => open.has(t)) }))
+      .filter(({ tensors }) => tensors.length > 1);
     this.groups = [...groupAlike(problem, cutBlocks(problem)), ...groupAlike(problem, unitBlocks(problem))]
       .map(({ blocks }) => blocks)
       .filter((blocks) => blocks.length > 1);
@@ -185,6 +191,7 @@ class Moves {
       choice[i] = other >= this.oldState ? other + 1 : other;
       return true;
     }
+    if (dice > 0.75 && this.units.length > 0) return this.scramble(random, genes, choice);
     this.tensor = int(this.tensors, random.below(this.tensors.length));
     this.oldState = bit(genes, this.tensor);
     genes[this.tensor] = (this.oldState + 1 + random.below(2)) % 3;
@@ -200,16 +207,29 @@ class Moves {
     }
   }
 
+  /** New states for two or three tensors of one unit: what shifts a kept tensor along, or follows a mask. */
+  private scramble(random: Random, genes: Uint8Array, choice: Int32Array): boolean {
+    const unit = item(this.units, random.below(this.units.length));
+    this.save([unit], genes, choice);
+    const count = 2 + random.below(2);
+    for (let k = 0; k < count; k++) genes[int(unit.tensors, random.below(unit.tensors.length))] = random.below(3);
+    return true;
+  }
+
+  private save(blocks: readonly Block[], genes: Uint8Array, choice: Int32Array): void {
+    this.touched = blocks;
+    for (const block of blocks) {
+      for (const t of block.tensors) this.oldGenes[t] = bit(genes, t);
+      for (let i = block.first; i <= block.last; i++) this.oldChoice[i] = int(choice, i);
+    }
+  }
+
   private exchange(random: Random, genes: Uint8Array, choice: Int32Array, swap: boolean): boolean {
     const group = item(this.groups, random.below(this.groups.length));
     const a = item(group, random.below(group.length));
     const b = item(group, random.below(group.length));
     if (a === b) return false;
-    this.touched = [a, b];
-    for (const block of this.touched) {
-      for (const t of block.tensors) this.oldGenes[t] = bit(genes, t);
-      for (let i = block.first; i <= block.last; i++) this.oldChoice[i] = int(choice, i);
-    }
+    this.save([a, b], genes, choice);
     this.transfer(a, b, genes, choice);
     if (swap) this.transfer(b, a, genes, choice);
     return true;
