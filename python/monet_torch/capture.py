@@ -16,6 +16,7 @@ import os
 import re
 import threading
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -158,10 +159,7 @@ def _export(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     export: Callable[..., Any] = torch.export.export
     if version < (2, 7):
         export = torch.export.export_for_training
-    devices = {t.device.type for t in module.parameters()} | {"cpu"}
-    with _quiet(), contextlib.ExitStack() as stack:
-        for device in devices:
-            stack.enter_context(torch.autocast(device, enabled=False))
+    with _quiet():
         return export(module, args, kwargs, strict=False)
 
 
@@ -180,12 +178,29 @@ def capture(
     Raises CaptureError with the user's file and line where PyTorch cannot trace the forward.
     """
     kwargs = kwargs or {}
-    try:
-        exported = _export(module, args, kwargs)
-    except Exception as error:
-        raise CaptureError(_explain(error)) from error
     leaves = pytree.tree_leaves((args, kwargs))
-    return _Flattener(module, exported, autocast, loss_prefix, leaves).run()
+    devices = {t.device.type for t in (*module.parameters(), *leaves) if isinstance(t, torch.Tensor)} | {"cpu"}
+    with contextlib.ExitStack() as stack:
+        for device in devices:  # the caller may be under autocast: `autocast` says so, and is applied per operator
+            stack.enter_context(torch.autocast(device, enabled=False))
+        stack.enter_context(_without_hooks(module if loss_prefix is None else module.get_submodule(loss_prefix)))
+        try:
+            exported = _export(module, args, kwargs)
+        except Exception as error:
+            raise CaptureError(_explain(error)) from error
+        return _Flattener(module, exported, autocast, loss_prefix, leaves).run()
+
+
+@contextlib.contextmanager
+def _without_hooks(module: nn.Module) -> Iterator[None]:
+    """Hooks on the model itself run around a planned forward; they are not part of it."""
+    names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    hooks = {name: module.__dict__[name] for name in names}
+    try:
+        module.__dict__.update({name: OrderedDict() for name in names})
+        yield
+    finally:
+        module.__dict__.update(hooks)
 
 
 def _explain(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copyreg
 import functools
 import os
 import warnings
@@ -94,8 +95,10 @@ def _planned_class(original: type[nn.Module]) -> type[nn.Module]:
 
     def reduce(self: nn.Module, protocol: Any) -> Any:
         function, arguments, *rest = original.__reduce_ex__(self, protocol)
-        arguments = tuple(original if a is planned else a for a in arguments)
-        return (function, arguments, *rest)
+        if function is getattr(copyreg, "__newobj__", None) and arguments == (planned,):
+            # Pickle insists that __newobj__ gets the object's own class; this is what older protocols call.
+            return (copyreg._reconstructor, (original, object, None), *rest)  # type: ignore[attr-defined]
+        return (function, tuple(original if a is planned else a for a in arguments), *rest)
 
     namespace = {
         "forward": forward, "__reduce_ex__": reduce, "__module__": original.__module__,

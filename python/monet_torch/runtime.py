@@ -210,9 +210,14 @@ class Program:
         frame = _Frame(self, constants)
         with saved_tensors_hooks(frame.pack, _unpack):
             try:
-                return self.run(frame, constants)
+                outputs = self.run(frame, constants)
             finally:
                 frame.forward_is_over()
+        lifeline = _Lifeline(frame)
+        for output in outputs:
+            if isinstance(output, Tensor) and output.grad_fn is not None:
+                output.grad_fn.metadata["monet"] = lifeline
+        return outputs
 
 
 def _pattern(layout: Any) -> str:
@@ -222,6 +227,24 @@ def _pattern(layout: Any) -> str:
     if isinstance(layout, (list, tuple)):
         return "[" + ", ".join(_pattern(x) for x in layout) + "]"
     return "_"
+
+
+class _Lifeline:
+    """Dies with the graph above a forward's outputs: no backward can come then, so what is held can go.
+
+    Autograd would see to that by itself, but for a backward that raised: then PyTorch (seen in 2.13) keeps the
+    operators it had not reached yet, with whatever their hooks packed.
+    """
+
+    __slots__ = ("frame",)
+
+    def __init__(self, frame: _Frame) -> None:
+        self.frame = weakref.ref(frame)
+
+    def __del__(self) -> None:
+        frame = self.frame()
+        if frame is not None:
+            frame.release()
 
 
 @dataclass
@@ -345,6 +368,16 @@ class _Frame:
         self.program.geometry_checked = True
         # Now and not at the start: a forward may count its calls or update its own statistics.
         self.versions = {v: t._version for v, t in self.constants.items()}
+
+    def release(self) -> None:
+        self.output_cells = []
+        self.constants = {}
+        self.rng = {}
+        for references in self.handles:
+            for reference in references:
+                handle = reference()
+                if handle is not None:
+                    handle.tensor = handle.cell = handle.extra = None
 
     # ---- backward ------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,136 @@
+"""Small models with the shapes of real ones, and plans for them that no solver made."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from monet_torch.capture import Captured
+from torch import Tensor, nn
+
+
+class ConvNet(nn.Module):
+    """Convolutions, batch norm, in-place relu, a skip that is added in place, pooling, dropout, a no_grad part."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.pool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.conv1 = nn.Conv2d(8, 8, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(8)
+        self.conv2 = nn.Conv2d(8, 8, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(8)
+        self.relu = nn.ReLU(inplace=True)
+        self.relu6 = nn.ReLU6(inplace=True)
+        self.drop = nn.Dropout(0.3)
+        self.fc = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pool(self.relu6(self.stem(x)))
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        y += x
+        x = self.relu(y)
+        with torch.no_grad():
+            scale = x.mean() + 1
+        x = torch.flatten(F.adaptive_avg_pool2d(x, 1), 1)
+        return self.fc(self.drop(x)) * scale
+
+
+class Decoder(nn.Module):
+    """Tied embeddings, layer norm, attention with dropout on views of one projection, a shared layer, a loss inside."""
+
+    def __init__(self, vocabulary: int = 31, width: int = 16, heads: int = 2) -> None:
+        super().__init__()
+        self.heads = heads
+        self.embed = nn.Embedding(vocabulary, width)
+        self.norm = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.mix = nn.Linear(width, width)
+        self.head = nn.Linear(width, vocabulary, bias=False)
+        self.head.weight = self.embed.weight
+
+    def forward(self, ids: Tensor, scale: float = 1.0) -> dict[str, Tensor]:
+        x = self.embed(ids)
+        for _ in range(2):
+            b, t, c = x.shape
+            q, k, v = (
+                part.view(b, t, self.heads, c // self.heads).transpose(1, 2)
+                for part in self.qkv(self.norm(x)).split(c, 2)
+            )
+            p = 0.1 if self.training else 0.0
+            y = F.scaled_dot_product_attention(q, k, v, dropout_p=p, is_causal=True)
+            x = x + F.gelu(self.mix(y.transpose(1, 2).contiguous().view(b, t, c))) * scale
+        logits = self.head(x)
+        loss = F.cross_entropy(logits.view(-1, logits.shape[-1]), ids.view(-1))
+        return {"logits": logits, "loss": loss}
+
+
+class Chain(nn.Module):
+    """So many operators in a row that a recursive recompute would overflow the stack."""
+
+    def __init__(self, depth: int) -> None:
+        super().__init__()
+        self.depth = depth
+        self.weight = nn.Parameter(torch.ones(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(self.depth):
+            x = torch.sin(x * self.weight)
+        return x
+
+
+def convnet() -> tuple[nn.Module, tuple[Tensor, ...]]:
+    torch.manual_seed(0)
+    return ConvNet(), (torch.randn(4, 3, 16, 16),)
+
+
+def decoder() -> tuple[nn.Module, tuple[Tensor, ...]]:
+    torch.manual_seed(0)
+    return Decoder(), (torch.randint(0, 31, (2, 8)),)
+
+
+def plan_for(captured: Captured, mode: str, seed: int = 0, operators: int | None = None) -> dict[str, Any]:
+    """A legal plan that holds everything ("keep"), nothing ("drop"), or what a coin says ("random")."""
+    n = operators if operators is not None else len(captured.operators)
+    coin = random.Random(seed)
+    retain: list[dict[str, Any]] = []
+    for v in captured.values:
+        if v.kind == "activation" and v.storage == v.id and v.producer is not None:
+            pinned = captured.operators[v.producer].pinned
+            if pinned or mode == "keep" or (mode == "random" and coin.random() < 0.5):
+                retain.append({"value": v.id, "intervals": [[v.producer, 2 * n - 1 - v.producer]]})
+    for o in captured.operators:
+        if o.pinned or mode == "keep" or (mode == "random" and coin.random() < 0.6):
+            retain.append({"internals": o.id, "intervals": [[o.id, 2 * n - 1 - o.id]]})
+    rng = [o.id for o in captured.operators if o.random] if mode != "keep" else []
+    return {
+        "format": "monet-plan", "version": 1, "budget": None, "implementations": {}, "retain": retain, "rng": rng,
+        "graph": {"hash": "", "structure": captured.structure(), "model": "test", "operators": n}, "predicted": {},
+    }  # fmt: skip
+
+
+def total(output: Any) -> Tensor:
+    if isinstance(output, dict):
+        return output["loss"] + output["logits"].sum()
+    return output.sum()
+
+
+def step(model: nn.Module, args: tuple[Any, ...], seed: int = 1) -> dict[str, Tensor]:
+    """One step: loss, gradients and buffers, copied."""
+    torch.manual_seed(seed)
+    model.zero_grad()
+    loss = total(model(*args))
+    loss.backward()
+    found = {"loss": loss.detach().clone()}
+    found |= {f"grad {k}": p.grad.clone() for k, p in model.named_parameters() if p.grad is not None}
+    found |= {f"buffer {k}": b.clone() for k, b in model.named_buffers()}
+    return found
+
+
+def assert_equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
+    assert a.keys() == b.keys()
+    unequal = [k for k in a if not torch.equal(a[k], b[k])]
+    assert not unequal, f"not bitwise equal: {unequal}"

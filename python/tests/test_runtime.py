@@ -1,0 +1,442 @@
+"""A plan changes memory and time, and nothing else: each promise of the runtime, with real autograd."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import io
+import pickle
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import models
+import monet_torch
+import pytest
+import torch
+from models import assert_equal, plan_for, step, total
+from monet_torch import planned
+from monet_torch.capture import capture
+from monet_torch.measure import tracker_peak
+from torch import Tensor, nn
+
+Make = Callable[[], tuple[nn.Module, tuple[Tensor, ...]]]
+MAKERS: list[Make] = [models.convnet, models.decoder]
+MODES = [("keep", 0), ("drop", 0), *(("random", seed) for seed in range(6))]
+
+
+def both(make: Make) -> tuple[nn.Module, nn.Module, tuple[Tensor, ...]]:
+    model, args = make()
+    return model.train(), copy.deepcopy(model).train(), args
+
+
+def planned_model(make: Make, mode: str, seed: int = 0) -> tuple[nn.Module, nn.Module, tuple[Tensor, ...]]:
+    eager, model, args = both(make)
+    monet_torch.apply(model, plan_for(capture(model, args), mode, seed))
+    return eager, model, args
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize(("mode", "seed"), MODES)
+def test_gradients_buffers_and_loss_are_bitwise_equal_under_any_plan(make: Make, mode: str, seed: int) -> None:
+    eager, model, args = planned_model(make, mode, seed)
+    for turn in range(2):  # running statistics move on
+        assert_equal(step(eager, args, turn), step(model, args, turn))
+    assert monet_torch.status(model) == {"planned": 2, "eager": {}}
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_bf16_autocast_gives_the_same_bits(make: Make) -> None:
+    eager, model, args = both(make)
+    cast = ("cpu", torch.bfloat16)
+    for mode in ("keep", "drop"):
+        monet_torch.apply(model, plan_for(capture(model, args, autocast=cast), mode))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert_equal(step(eager, args), step(model, args))
+        assert monet_torch.status(model)["planned"] == 1
+        monet_torch.remove(model)
+
+
+def test_two_forwards_before_one_backward() -> None:
+    eager, model, args = planned_model(models.convnet, "drop")
+    results = []
+    for m in (eager, model):
+        torch.manual_seed(5)
+        first, second = m(*args), m(*args)
+        (first.sum() * 2).backward()
+        second.sum().backward()
+        results.append({k: p.grad.clone() for k, p in m.named_parameters()})
+    assert_equal(*results)
+
+
+def test_gradients_accumulate_over_steps() -> None:
+    eager, model, args = planned_model(models.convnet, "random")
+    for m in (eager, model):
+        torch.manual_seed(5)
+        for _ in range(3):
+            m(*args).sum().backward()
+    assert_equal(
+        {k: p.grad for k, p in eager.named_parameters()}, {k: p.grad for k, p in model.named_parameters()}
+    )
+
+
+@pytest.mark.parametrize("mode", ["keep", "drop", "random"])
+def test_a_retained_graph_can_be_differentiated_twice(mode: str) -> None:
+    eager, model, args = planned_model(models.decoder, mode, 3)
+    results = []
+    for m in (eager, model):
+        torch.manual_seed(5)
+        loss = total(m(*args))
+        loss.backward(retain_graph=True)
+        loss.backward()
+        results.append({k: p.grad.clone() for k, p in m.named_parameters()})
+    assert_equal(*results)
+
+
+def test_a_partial_backward_gives_the_same_gradient() -> None:
+    eager, model, args = planned_model(models.decoder, "drop")
+    results = []
+    for m in (eager, model):
+        torch.manual_seed(5)
+        (grad,) = torch.autograd.grad(total(m(*args)), [m.mix.weight])
+        results.append({"mix": grad})
+    assert_equal(*results)
+
+
+
+
+@pytest.fixture
+def cells(monkeypatch: pytest.MonkeyPatch) -> weakref.WeakSet[Any]:
+    """Every cell (held tensor) that is alive, without help from the cycle collector."""
+    from monet_torch import runtime
+
+    alive: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    class Watched(runtime._Cell):
+        __slots__ = ()
+
+        def __init__(self, tensor: Tensor, remade: bool) -> None:
+            super().__init__(tensor, remade)
+            alive.add(self)
+
+    monkeypatch.setattr(runtime, "_Cell", Watched)
+    gc.disable()
+    yield alive
+    gc.enable()
+
+
+@pytest.mark.parametrize("mode", ["keep", "drop", "random"])
+def test_nothing_stays_in_memory_after_a_step(mode: str, cells: weakref.WeakSet[Any]) -> None:
+    _, model, args = planned_model(models.convnet, mode)
+    step(model, args)
+    assert len(cells) == 0
+
+
+def test_a_backward_that_never_comes_leaves_nothing(cells: weakref.WeakSet[Any]) -> None:
+    _, model, args = planned_model(models.convnet, "keep")
+    output = model(*args)
+    assert len(cells) > 0
+    del output
+    assert len(cells) == 0
+
+
+def test_an_exception_in_forward_or_backward_leaves_nothing(cells: weakref.WeakSet[Any]) -> None:
+    _, model, args = planned_model(models.convnet, "random")
+    model(*args).sum().backward()
+
+    class Stop(Exception):
+        pass
+
+    def stop(_: Tensor) -> None:
+        raise Stop
+
+    for turn in range(3):
+        handle = model.conv1.weight.register_hook(stop)
+        loss = model(*args).sum()
+        with pytest.raises(Stop):
+            loss.backward()
+        handle.remove()
+        del loss
+        assert len(cells) == 0, f"turn {turn}"
+    with pytest.raises(RuntimeError):
+        model(args[0][:, :2])
+    assert len(cells) == 0
+    assert_equal(step(copy.deepcopy(model), args), step(model, args))
+
+
+@pytest.mark.parametrize("mode", ["keep", "drop"])
+@pytest.mark.parametrize("what", ["parameter", "input"])
+def test_a_tensor_changed_in_place_before_backward_is_refused_as_eager_refuses_it(mode: str, what: str) -> None:
+    eager, model, args = planned_model(models.convnet, mode)
+    for m in (eager, model):
+        x = args[0].clone()
+        loss = m(x).sum()
+        with torch.no_grad():
+            (m.conv1.weight if what == "parameter" else x).add_(1)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            loss.backward()
+
+
+def test_an_output_changed_in_place_is_refused_where_eager_refuses_it() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.sigmoid(self.fc(x))
+
+    model, args = Net(), (torch.randn(2, 4),)
+    for mode in ("keep", "drop"):
+        monet_torch.apply(model, plan_for(capture(model, args), mode))
+        output = model(*args)
+        output.data  # noqa: B018  (reading is no change)
+        with torch.no_grad():
+            output.mul_(2)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            output.sum().backward()
+        monet_torch.remove(model)
+
+
+def test_gradients_of_gradients_are_refused_with_what_to_do() -> None:
+    _, model, args = planned_model(models.convnet, "keep")
+    with pytest.raises(RuntimeError, match="create_graph.*remove"):
+        model(*args).sum().backward(create_graph=True)
+
+
+def test_anomaly_mode_works() -> None:
+    eager, model, args = planned_model(models.convnet, "drop")
+    with torch.autograd.detect_anomaly(check_nan=True):
+        assert_equal(step(eager, args), step(model, args))
+
+
+@pytest.mark.parametrize("mode", ["keep", "drop", "random"])
+def test_smaller_and_larger_batches_run_by_the_same_plan(mode: str) -> None:
+    eager, model, args = planned_model(models.convnet, mode)
+    for batch in (4, 2, 6, 4):
+        x = (torch.randn(batch, 3, 16, 16),)
+        assert_equal(step(eager, x), step(model, x))
+    assert monet_torch.status(model)["planned"] == 4
+
+
+def test_eval_and_no_grad_run_the_models_own_forward() -> None:
+    eager, model, args = planned_model(models.convnet, "drop")
+    step(eager, args), step(model, args)
+    with torch.no_grad():
+        torch.manual_seed(2)
+        want = eager(*args)
+        torch.manual_seed(2)
+        assert torch.equal(want, model(*args))
+    eager.eval(), model.eval()
+    assert torch.equal(eager(*args), model(*args))
+    with torch.inference_mode():
+        assert torch.equal(eager(*args), model(*args))
+    assert monet_torch.status(model)["planned"] == 1
+    eager.train(), model.train()
+    assert_equal(step(eager, args), step(model, args))
+
+
+def test_a_frozen_part_in_eval_mode_is_seen() -> None:
+    eager, model, args = planned_model(models.convnet, "drop")
+    step(eager, args), step(model, args)
+    for m in (eager, model):
+        m.drop.p = 0.6  # a schedule
+    assert_equal(step(eager, args), step(model, args))
+    for m in (eager, model):
+        m.conv1.weight.requires_grad_(False)
+        m.stem.requires_grad_(False)
+    assert_equal(step(eager, args), step(model, args))
+
+
+def test_a_counter_in_the_module_does_not_trace_again_and_again() -> None:
+    class Counting(models.ConvNet):
+        def __init__(self) -> None:
+            super().__init__()
+            self.calls = 0
+
+    model, args = Counting(), (torch.randn(4, 3, 16, 16),)
+    monet_torch.apply(model, plan_for(capture(model, args), "keep"))
+    for _ in range(5):
+        model.calls += 1
+        step(model, args)
+    assert len(planned._runtimes[model].programs) == 1
+
+
+def test_it_stays_the_same_module(tmp_path: Any) -> None:
+    eager, model, args = planned_model(models.convnet, "drop")
+    step(model, args)
+    assert isinstance(model, models.ConvNet)
+    assert type(model).__name__ == "ConvNet"
+    assert list(model.state_dict()) == list(eager.state_dict())
+    assert [k for k, _ in model.named_modules()] == [k for k, _ in eager.named_modules()]
+    assert "forward" not in vars(model)
+    again = pickle.loads(pickle.dumps(model))
+    assert type(again) is models.ConvNet
+    assert type(copy.deepcopy(model)) is models.ConvNet
+    buffer = io.BytesIO()
+    torch.save(model, buffer)
+    buffer.seek(0)
+    assert type(torch.load(buffer, weights_only=False)) is models.ConvNet
+    monet_torch.remove(model)
+    assert type(model) is models.ConvNet
+    monet_torch.remove(model)  # twice is no error
+    assert_equal(step(copy.deepcopy(model), args), step(model, args))
+
+
+def test_hooks_on_the_model_fire_and_hooks_inside_run_eager() -> None:
+    eager, model, args = planned_model(models.convnet, "drop")
+    seen = []
+    model.register_forward_hook(lambda m, i, o: seen.append("forward"))
+    model.register_full_backward_hook(lambda m, i, o: seen.append("backward"))
+    assert_equal(step(eager, args), step(model, args))
+    assert seen == ["forward", "backward"]
+    inner = model.fc.register_forward_hook(lambda m, i, o: seen.append("inner"))
+    with pytest.warns(UserWarning, match="Linear.*hooks"):
+        assert_equal(step(eager, args), step(model, args))
+    assert "inner" in seen
+    assert monet_torch.status(model)["eager"] == {"a submodule (Linear) has hooks": 1}
+    inner.remove()
+    step(model, args)
+    assert monet_torch.status(model)["planned"] == 2
+
+
+def test_keyword_arguments_and_structured_outputs() -> None:
+    eager, model, args = planned_model(models.decoder, "drop")
+    for m in (eager, model):
+        torch.manual_seed(0)
+        m.zero_grad()
+        total(m(ids=args[0], scale=0.5)).backward()
+    assert torch.equal(eager.mix.weight.grad, model.mix.weight.grad)
+    assert monet_torch.status(model) == {"planned": 1, "eager": {}}
+
+
+def test_a_long_chain_recomputes_without_recursion() -> None:
+    model, args = models.Chain(1500), (torch.randn(3),)
+    eager = copy.deepcopy(model)
+    captured = capture(model, args)
+    plan = plan_for(captured, "drop")
+    # Hold one value in the middle, to the end: everything else is made again from it or from the input, once.
+    n = len(captured.operators)
+    middle = captured.operators[n // 2].outputs[0]
+    last_need = captured.operators[n // 2 + 1]
+    first = captured.operators[0]
+    plan["retain"] = [
+        {"value": middle, "intervals": [[n // 2, 2 * n - 1 - last_need.id]]},
+        *(
+            {"value": o.outputs[0], "intervals": [[2 * n - 1 - (n - 1), 2 * n - 1 - o.id]]}
+            for o in captured.operators[n // 2 + 1 : n - 1]
+        ),
+        *(
+            {"value": o.outputs[0], "intervals": [[2 * n - 1 - (n // 2), 2 * n - 1 - o.id]]}
+            for o in captured.operators[first.id : n // 2 - 1]
+        ),
+    ]
+    monet_torch.apply(model, plan)
+    events: list[Any] = []
+    planned._runtimes[model].trace = lambda *e: events.append(e)
+    assert_equal(step(eager, args), step(model, args))
+    recomputes = [e for e in events if e[0] == "recompute"]
+    assert len(recomputes) <= n, "retained values must not be made twice"
+
+
+def test_dropping_takes_less() -> None:
+    eager, model, args = planned_model(models.convnet, "drop")
+    step(eager, args), step(model, args)
+    held = []
+    for m in (eager, model):
+        m.zero_grad()
+
+        outputs: list[Tensor] = []
+
+        def run(m: nn.Module = m, outputs: list[Tensor] = outputs) -> None:
+            outputs.append(m(*args))
+
+        held.append(tracker_peak(run).end_bytes)
+    assert held[1] < 0.25 * held[0]
+
+
+def test_a_plan_for_another_model_is_refused() -> None:
+    model, args = models.convnet()
+    other, other_args = models.decoder()
+    monet_torch.apply(model, plan_for(capture(other, other_args), "keep"))
+    with pytest.raises(monet_torch.PlanMismatch, match="profile and plan it again"):
+        model(*args)
+
+
+def test_applying_twice_is_refused() -> None:
+    _, model, args = planned_model(models.convnet, "keep")
+    with pytest.raises(monet_torch.MonetError, match="remove"):
+        monet_torch.apply(model, plan_for(capture(model, args), "keep"))
+
+
+def test_a_bad_plan_file_is_one_clear_sentence(tmp_path: Any) -> None:
+    model, _ = models.convnet()
+    for text, message in [("{", "cut off"), ("{}", "not a plan"), ('{"format":"monet-plan","version":9}', "version 9"),
+                          ('{"format":"monet-plan","version":1}', "not a complete plan")]:  # fmt: skip
+        path = tmp_path / "plan.json"
+        path.write_text(text)
+        with pytest.raises(monet_torch.MonetError, match=message):
+            monet_torch.apply(model, path)
+    with pytest.raises(monet_torch.MonetError, match="No such file"):
+        monet_torch.apply(model, tmp_path / "none.json")
+    assert type(model) is models.ConvNet
+
+
+def test_alternating_training_and_validation_with_an_optimizer() -> None:
+    eager, model, args = planned_model(models.convnet, "random")
+    optimizers = [torch.optim.AdamW(m.parameters(), lr=1e-2) for m in (eager, model)]
+    for epoch in range(4):
+        for m, optimizer in zip((eager, model), optimizers, strict=True):
+            m.train()
+            torch.manual_seed(epoch)
+            optimizer.zero_grad()
+            m(*args).sum().backward()
+            torch.nn.utils.clip_grad_norm_(m.parameters(), 1.0)
+            optimizer.step()
+            m.eval()
+            with torch.no_grad():
+                m(*args)
+    assert_equal(dict(eager.state_dict()), dict(model.state_dict()))
+
+
+def test_a_loss_outside_the_model_runs_by_the_plan() -> None:
+    from monet_torch.step import capture_step
+
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(nn.functional.gelu(output * 2), target)
+
+    eager, model, args = both(models.convnet)
+    target = torch.randint(0, 5, (4,))
+    captured, _ = capture_step(model, args, {}, (target,), loss, None)
+    assert capture(model, args).structure() == captured.structure()
+    for mode in ("keep", "drop", "random"):
+        planned_loss = monet_torch.apply(model, plan_for(captured, mode), loss=loss)
+        events: list[Any] = []
+        planned._runtimes[model].trace = lambda *e, events=events: events.append(e)
+        for m, f in ((eager, loss), (model, planned_loss)):
+            torch.manual_seed(3)
+            m.zero_grad()
+            f(m(*args), target).backward()
+        assert_equal(
+            {k: p.grad for k, p in eager.named_parameters()}, {k: p.grad for k, p in model.named_parameters()}
+        )
+        n = len(captured.operators)
+        assert sum(e[0] == "forward" for e in events) == n
+        monet_torch.remove(model)
+
+
+def test_what_is_retained_after_a_recompute_is_not_made_again() -> None:
+    eager, model, args = both(models.convnet)
+    captured = capture(model, args)
+    plan = plan_for(captured, "drop")
+    n = len(captured.operators)
+    conv2 = next(o for o in captured.operators if o.module == "conv2")
+    bn2 = next(o for o in captured.operators if o.module == "bn2" and "batch_norm" in o.name)
+    needed = conv2.inputs[0]  # recomputed for bn2's backward (through conv2), needed again by conv2's
+    plan["retain"].append({"value": needed, "intervals": [[2 * n - 1 - bn2.id, 2 * n - 1 - conv2.id]]})
+    monet_torch.apply(model, plan)
+    events: list[Any] = []
+    planned._runtimes[model].trace = lambda *e: events.append(e)
+    assert_equal(step(eager, args), step(model, args))
+    clock = 2 * n - 1 - conv2.id
+    assert not [e for e in events if e[0] == "recompute" and e[1] == clock]
