@@ -27,7 +27,7 @@ export function frontier(graph: Graph, steps: number, tools: Tools, onPoint?: (p
   for (let k = steps - 1; k > 0; k--) {
     tools.onProgress?.({ stage: "frontier", done: steps - 1 - k, total: steps });
     const budget = Math.round(least.summary.peak + (k / (steps - 1)) * Math.max(0, eager.summary.peak - least.summary.peak));
-    const draft = small ? exact(problem, budget) : workshop.best(budget, warm);
+    const draft = small ? exact(problem, budget) : workshop.best(budget, warm, false);
     if (draft === null) continue;
     drafts.push({ budget, draft });
     warm = small ? [] : [genomeOf(draft, problem.operators, problem.tensors)];

@@ -83,11 +83,11 @@ export class Workshop {
   }
 
   /** Eager where it fits and nothing else could be faster; else hierarchical, then search. */
-  best(budget: number, warm: readonly Genome[]): Draft | null {
+  best(budget: number, warm: readonly Genome[], fromEager = true): Draft | null {
     if (this.eager.peak <= budget && this.eager.time <= fastest(this.problem)) return draftOfGenome(this.problem, this.eager);
     if (budget < this.problem.fixed) return null;
     const skeleton = this.master(budget);
-    return this.search(budget, skeleton === null ? warm : [...warm, skeleton]);
+    return this.search(budget, skeleton === null ? warm : [...warm, skeleton], fromEager);
   }
 
   master(budget: number): Candidate | null {
@@ -97,7 +97,8 @@ export class Workshop {
     return master(this.evaluator, this.blocks, budget, this.tools.glpk);
   }
 
-  search(budget: number, warm: readonly Genome[]): Draft | null {
+  /** Annealing from the eager plan (unless told not to) and from what is given; then twice again from the best. */
+  search(budget: number, warm: readonly Genome[], fromEager = true): Draft | null {
     const { evaluator } = this;
     const { iterations, seed } = this.tools;
     let best: Candidate | null = null;
@@ -105,13 +106,14 @@ export class Workshop {
       if (candidate.peak <= budget && (best === null || evaluator.better(candidate, best, budget))) best = candidate;
     };
     const found = (): Candidate | null => best;
-    const starts = [this.eager, ...warm];
+    const far = fromEager || warm.length === 0 ? 1 : 0;
+    const starts = [...(far === 1 ? [this.eager] : []), ...warm];
     const runs = starts.length + 2;
     starts.forEach((start, k) => {
       this.report("search", k, runs);
       consider(evaluator.candidate(start));
       // The eager plan is far away and wants heat; a warm start is only to be improved.
-      consider(search(evaluator, budget, start, { seed: seed + k, iterations: k === 0 ? iterations : iterations / 2, heat: k === 0 ? 1 : 0.5 }));
+      consider(search(evaluator, budget, start, { seed: seed + k, iterations: k < far ? iterations : iterations / 2, heat: k < far ? 3 : 0.5 }));
     });
     if (found() === null) {
       consider(this.least);
