@@ -8,6 +8,7 @@ import { lowerBound } from "../src/core/solve/bound";
 import { draftOfGenome, eagerSummary, writePlan, type Draft } from "../src/core/solve/draft";
 import { exact } from "../src/core/solve/exact";
 import { eagerGenome, Evaluator } from "../src/core/solve/genome";
+import { exactSolver, hierarchicalSolver, searchSolver, solve, type Tools } from "../src/core/solve/solve";
 import { leastMemory, polish, search } from "../src/core/solve/search";
 import { loadGlpk } from "./support/tools";
 import { randomGraph, randomPlan } from "./support/random_graph";
@@ -17,6 +18,7 @@ const small = fc.record({
 });
 
 const glpk = await loadGlpk();
+const tools: Tools = { glpk, seed: 1, iterations: 300 };
 
 /** A budget somewhere between the fixed bytes and eager's peak. */
 function budgetOf(graph: Graph, share: number): number {
@@ -121,5 +123,76 @@ describe("the search", () => {
       { seed: 14, numRuns: 200 },
     );
     expect(equal / feasible).toBeGreaterThan(0.9);
+  });
+});
+
+describe("solvers of one signature", () => {
+  it("agree: none is faster than the exact one, and they find a plan only where it does", () => {
+    fc.assert(
+      fc.property(small, (shape) => {
+        const graph = checkGraph(randomGraph(shape.seed, shape));
+        const problem = indexGraph(graph);
+        const budget = budgetOf(graph, shape.share);
+        const best = exactSolver(problem, budget, tools);
+        for (const solver of [hierarchicalSolver, searchSolver]) {
+          const found = solver(problem, budget, tools);
+          if (found === null) continue;
+          expectLegal(graph, found, budget);
+          expect(best).not.toBeNull();
+          expect(found.summary.time).toBeGreaterThanOrEqual(best!.summary.time);
+        }
+      }),
+      { seed: 16, numRuns: 100 },
+    );
+  });
+
+  it("reproduce their plan byte for byte", () => {
+    fc.assert(
+      fc.property(small, fc.integer({ min: 7, max: 20 }), (shape, operators) => {
+        const graph = checkGraph(randomGraph(shape.seed, { operators, exotic: shape.exotic }));
+        const budget = budgetOf(graph, 0.3 + 0.7 * shape.share);
+        expect(JSON.stringify(solve(graph, budget, tools))).toBe(JSON.stringify(solve(graph, budget, tools)));
+      }),
+      { seed: 17, numRuns: 20 },
+    );
+  });
+});
+
+describe("solve", () => {
+  it("answers every budget with a plan within it and its bound, or with the least memory", () => {
+    fc.assert(
+      fc.property(small, fc.integer({ min: 1, max: 20 }), (shape, operators) => {
+        const graph = checkGraph(randomGraph(shape.seed, { operators, exotic: shape.exotic }));
+        const budget = budgetOf(graph, shape.share);
+        const answer = solve(graph, budget, tools);
+        const planned = answer.kind === "plan" ? answer : answer.smallest;
+        const plan = checkPlan(JSON.parse(JSON.stringify(planned.plan)), graph);
+        const { peak, time } = simulate(graph, plan);
+        expect(planned.bound).toBeLessThanOrEqual(time);
+        if (answer.kind === "plan") {
+          expect(peak).toBeLessThanOrEqual(budget);
+          return;
+        }
+        const { fixed, gradients, activations, running } = answer.dominatedBy;
+        expect(fixed + gradients + activations + running).toBe(peak);
+        expect(peak).toBeGreaterThan(budget);
+        expect(solve(graph, peak, tools).kind).toBe("plan");
+      }),
+      { seed: 18, numRuns: 80 },
+    );
+  });
+
+  it("gives small graphs the exact optimum, and the exact least memory where nothing fits", () => {
+    fc.assert(
+      fc.property(small, (shape) => {
+        const graph = checkGraph(randomGraph(shape.seed, { ...shape, operators: Math.min(4, shape.operators) }));
+        const problem = indexGraph(graph);
+        const budget = budgetOf(graph, shape.share);
+        const answer = solve(graph, budget, tools);
+        if (answer.kind === "plan") expect(answer.summary.time).toBe(exact(problem, budget)!.summary.time);
+        else expect(exact(problem, answer.smallest.summary.peak - 1)).toBeNull();
+      }),
+      { seed: 19, numRuns: 150 },
+    );
   });
 });

@@ -92,7 +92,7 @@ export class Workshop {
 
   master(budget: number): Candidate | null {
     this.report("blocks", 0, 1);
-    this.blocks ??= blockOptions(this.evaluator, 200, this.tools.seed);
+    this.blocks ??= blockOptions(this.evaluator, Math.min(200, Math.ceil(this.tools.iterations / 40)), this.tools.seed);
     this.report("master", 0, 1);
     return master(this.evaluator, this.blocks, budget, this.tools.glpk);
   }
