@@ -30,6 +30,7 @@ beforeAll(async () => {
   for (const file of ["web-tree-sitter/web-tree-sitter.wasm", "tree-sitter-python/tree-sitter-python.wasm"]) {
     put(`dist/${file.split("/").at(-1)!}`, readFileSync(require.resolve(file)));
   }
+  put("python/monet_torch/__init__.py", "");
   put("python/monet_torch/__main__.py", hangs);
   put("work/net.py", netSource);
   await build({

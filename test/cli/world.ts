@@ -94,6 +94,7 @@ export function world(): World {
   copyFileSync(require.resolve("tree-sitter-python/tree-sitter-python.wasm"), place("dist", "tree-sitter-python.wasm"));
   const graph = randomGraph(7, { operators: 8, exotic: false });
   writeFileSync(place("packages", "monet_torch", "graph.json"), JSON.stringify(graph));
+  writeFileSync(place("packages", "monet_torch", "__init__.py"), "");
   writeFileSync(place("packages", "monet_torch", "__main__.py"), helper);
   writeFileSync(place("packages", "monet_torch", "verdict"), "equal");
   writeFileSync(place("work", "net.py"), netSource);
@@ -122,6 +123,7 @@ export function world(): World {
       const env = { ...process.env };
       delete env["VIRTUAL_ENV"];
       delete env["MONET_PYTHON"];
+      delete env["PYTHONPATH"];
       const io: Io = {
         out: (text) => {
           out += text;

@@ -46,6 +46,7 @@ beforeAll(() => {
   const env = { ...process.env };
   delete env["VIRTUAL_ENV"];
   delete env["MONET_PYTHON"];
+  delete env["PYTHONPATH"];
   options = {
     interpreter: findInterpreter({ folders: [], env }),
     packages: folder,
