@@ -22,7 +22,8 @@ def _parser() -> argparse.ArgumentParser:
     profile.add_argument("--optimizer", choices=["none", "sgd", "momentum", "adam", "adamw"], default="none")
     profile.add_argument("--autocast", choices=["bf16", "fp16"])
     profile.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or the name of a card to estimate")
-    profile.add_argument("--gradients", choices=["fresh", "accumulate"], default="fresh")
+    profile.add_argument("--gradients", choices=["accumulate", "fresh"], default="accumulate",
+                         help="parameter gradients are there when the step starts, or appear during backward")
     profile.add_argument("--cache", metavar="DIR")
     profile.add_argument("--no-cache", action="store_true")
     profile.add_argument("--out", metavar="FILE", required=True)

@@ -22,7 +22,7 @@ const profileOptions = (): Option[] => [
   new Option("--optimizer <name>", "whose states to count").choices(["none", "sgd", "momentum", "adam", "adamw"]),
   new Option("--autocast <type>", "run under autocast").choices(["bf16", "fp16"]),
   new Option("--device <name>", "cpu, cuda, cuda:1, or a device to estimate for"),
-  new Option("--gradients <when>", "whether gradients appear in backward or are there before").choices(["fresh", "accumulate"]),
+  new Option("--gradients <when>", "parameter gradients are there when the step starts (accumulate, the default) or appear during backward (fresh)").choices(["fresh", "accumulate"]),
   new Option("--threads <n>", "threads that torch may use"),
   new Option("--cache <folder>", "where measured operators are remembered"),
   new Option("--no-cache", "measure every operator again"),

@@ -8,7 +8,7 @@ import { Schedule, type Intervals } from "./simulate/schedule";
 export interface Plan {
   readonly format: "monet-plan";
   readonly version: 1;
-  readonly graph: { readonly hash: string; readonly structure: string; readonly model: string };
+  readonly graph: { readonly hash: string; readonly structure: string; readonly model: string; readonly operators: number };
   readonly budget: number | null;
   readonly implementations: Readonly<Record<string, string>>;
   readonly retain: readonly Retention[];
@@ -43,7 +43,7 @@ export function checkPlan(document: unknown, graph: Graph): Plan {
   if (plan.graph.hash !== graph.hash) {
     throw new DocumentError("graph.hash", `this plan was made for another profile (${short(plan.graph.hash)}) than this graph (${short(graph.hash)})`);
   }
-  if (plan.graph.structure !== graph.structure) {
+  if (plan.graph.structure !== graph.structure || plan.graph.operators !== graph.operators.length) {
     throw new DocumentError("graph.structure", "this plan was made for a model with other operators");
   }
   checkImplementations(plan, graph);

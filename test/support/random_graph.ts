@@ -175,7 +175,7 @@ export function randomPlan(graph: Graph, seed: number): Plan {
     key.startsWith("v") ? { value: Number(key.slice(1)), intervals } : { internals: Number(key.slice(1)), intervals });
   return {
     format: "monet-plan", version: 1,
-    graph: { hash: graph.hash, structure: graph.structure, model: "random" },
+    graph: { hash: graph.hash, structure: graph.structure, model: "random", operators: graph.operators.length },
     budget: null,
     implementations: Object.fromEntries(graph.operators.flatMap((operator, i) => (chosen[i] === operator.implementations[0] ? [] : [[String(i), chosen[i]!.name]]))),
     retain,

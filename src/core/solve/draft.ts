@@ -60,7 +60,7 @@ export function writePlan(problem: Problem, { choice, intervals, rng, summary }:
   };
   return {
     format: "monet-plan", version: 1,
-    graph: { hash: graph.hash, structure: graph.structure, model: graph.made_from.model },
+    graph: { hash: graph.hash, structure: graph.structure, model: graph.made_from.model, operators: graph.operators.length },
     budget, implementations: names, retain, rng, predicted,
     bound: bound === null ? null : { time: bound },
   };
