@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { checkGraph, parseGraph } from "../src/core/graph";
+import { DocumentError } from "../src/core/graph_document";
 import { checkPlan, parsePlan } from "../src/core/plan";
 
 const read = (name: string): string => readFileSync(new URL(`fixtures/example.${name}`, import.meta.url), "utf8");
@@ -14,6 +15,16 @@ function changed(name: string, path: readonly (string | number)[], value: unknow
   for (const step of path.slice(0, -1)) at = at[step] as Record<string | number, unknown>;
   at[path.at(-1)!] = value;
   return document;
+}
+
+function messageOf(run: () => unknown): string {
+  try {
+    run();
+  } catch (error) {
+    if (error instanceof DocumentError) return error.message;
+    throw error;
+  }
+  return "no error";
 }
 
 describe("a graph document", () => {
@@ -37,7 +48,7 @@ describe("a graph document", () => {
     [["version"], 2, "this training graph has version 2; this release reads version 1"],
     [["format"], "monet-plan", "this is not a training graph: format is 'monet-plan', expected 'monet-graph'"],
   ])("that is wrong at %j is told so", (path, value, message) => {
-    expect(() => checkGraph(changed("graph.json", path, value))).toThrow(expect.objectContaining({ message }));
+    expect(messageOf(() => checkGraph(changed("graph.json", path, value)))).toBe(message);
   });
 
   it("that is cut off anywhere is told so in one sentence", () => {
@@ -67,7 +78,7 @@ describe("a plan document", () => {
     [["retain", 1, "intervals", 0], [7, 10], "retain[1].intervals[0]: [7, 10] must start where the tensor is computed and end where it is used"],
     [["rng"], [1], "rng: the steps rerun random operators [], not [1]"],
   ])("that is wrong at %j is told so", (path, value, message) => {
-    expect(() => checkPlan(changed("plan.json", path, value), graph)).toThrow(expect.objectContaining({ message }));
+    expect(messageOf(() => checkPlan(changed("plan.json", path, value), graph))).toBe(message);
   });
 
   it("may not run a pinned operator twice", () => {

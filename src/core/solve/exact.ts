@@ -30,7 +30,7 @@ export function exact(problem: Problem, budget: number): Draft | null {
 }
 
 /** Whether `exact` finishes soon: the number of sets and choices that it may have to visit. */
-export function isSmall(problem: Problem, limit = 1 << 12): boolean {
+export function isSmall(problem: Problem, limit = 1 << 10): boolean {
   let size = 2 ** settable(problem, eagerChoice(problem)).length;
   for (let i = 0; i < problem.operators; i++) size *= (int(problem.implementations, i + 1) - int(problem.implementations, i)) * (bit(problem.random, i) === 1 ? 2 : 1);
   return size <= limit;

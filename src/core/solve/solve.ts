@@ -78,7 +78,7 @@ export class Workshop {
 
   get least(): Candidate {
     this.report("least memory", 0, 1);
-    this.leastFound ??= leastMemory(this.evaluator, { seed: this.tools.seed, iterations: this.tools.iterations, heat: 1 });
+    this.leastFound ??= leastMemory(this.evaluator, { seed: this.tools.seed, iterations: 3 * this.tools.iterations, heat: 1 });
     return this.leastFound;
   }
 
