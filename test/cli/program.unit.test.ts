@@ -171,7 +171,7 @@ describe("monet show", () => {
   });
 
   it("refuses a plan of another graph", async () => {
-    w.write("net.plan.json", JSON.stringify({ ...eagerPlan(w.graph, null), graph: { hash: "f".repeat(64), structure: "0", model: "x" } }));
+    w.write("net.plan.json", JSON.stringify({ ...eagerPlan(w.graph, null), graph: { hash: "f".repeat(64), structure: "0", model: "x", operators: 8 } }));
     await refuses(["show", "net.plan.json"], 2, /'net.plan.json': graph.hash: this plan was made for another profile/);
   });
 });
