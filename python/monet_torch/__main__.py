@@ -59,6 +59,9 @@ def main(argv: list[str] | None = None) -> int:
         _require_torch()
         import torch
 
+        from .profile import keep_freed_memory
+
+        keep_freed_memory()
         if options.threads:
             torch.set_num_threads(options.threads)
         with _progress(options.progress) as say:
@@ -154,7 +157,7 @@ def _profile(options: argparse.Namespace, say: Callable[..., None]) -> int:
     say("trace", 1, 1)
     description = estimate.describe(place) if estimated else graph.describe_device(device)
     environment = [
-        description["name"], str(description["threads"]), torch.__version__, platform.machine(), "measure-1",
+        description["name"], str(description["threads"]), torch.__version__, platform.machine(), "measure-3",
     ]  # fmt: skip
     folder = None if options.no_cache or estimated else Path(options.cache) if options.cache else _cache_folder()
     cache = profile.Cache(folder, environment)

@@ -142,7 +142,7 @@ def _estimate(
             alias = owners.get(g.untyped_storage()._cdata)
             geometry = (tuple(g.shape), tuple(g.stride()))
             size = 0 if alias is not None else g.untyped_storage().nbytes()
-            gradients.append(Gradient(o.inputs.index(v), size, alias, is_dense(*geometry), geometry))
+            gradients.append(Gradient(o.inputs.index(v), size, alias, is_dense(*geometry), g._is_view(), geometry))
         made = sum(g.bytes for g in gradients)
         moved = made + sum(_bytes(g) for g in gs if made) + internal_bytes
         moved += sum(_bytes(t) for t in packed if made)

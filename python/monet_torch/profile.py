@@ -52,6 +52,7 @@ class Gradient:
     bytes: int
     alias: int | None
     dense: bool
+    view: bool
     geometry: Geometry
 
 
@@ -147,7 +148,10 @@ def _from_json(row: Any) -> Measured:
     return Measured(
         row["name"], row["exactness"], [(k, i) for k, i in row["saves"]], row["internal_bytes"],
         Run(**row["forward"]), Run(**row["recompute"]), Run(**row["backward"]) if row["backward"] else None,
-        [Gradient(g["input"], g["bytes"], g["alias"], g["dense"], geometry(g["geometry"])) for g in row["gradients"]],
+        [
+            Gradient(g["input"], g["bytes"], g["alias"], g["dense"], g["view"], geometry(g["geometry"]))
+            for g in row["gradients"]
+        ],
     )  # fmt: skip
 
 
@@ -282,7 +286,8 @@ def _fill(flat: Tensor, below: int, positive: bool) -> Tensor:
 def _filled(geometry: Geometry, dtype: torch.dtype, device: torch.device) -> Tensor:
     shape, stride = geometry
     flat = _fill(torch.empty(max(1, extent(shape, stride)), dtype=dtype, device=device), 1, False)
-    return torch.as_strided(flat, shape, stride)
+    # No view of `flat`: whether a gradient comes back as a view is part of what is observed.
+    return torch.empty(0, dtype=dtype, device=device).set_(flat.untyped_storage(), 0, shape, stride)
 
 
 def measure_on_device(captured: Captured, o: Operator, incoming: Sequence[Geometry | None]) -> list[Measured]:
@@ -300,20 +305,56 @@ def measure_on_device(captured: Captured, o: Operator, incoming: Sequence[Geomet
 def _measure(bench: _Bench, name: str, exactness: str, build: Callable[[Operator, bool], Any]) -> Measured:
     o = bench.o
     plain = build(o, False)
-    # The copy that stands in for an in-place write is not part of the operator: time its functional form.
-    timed = o.target if name == "eager" else plain
     saves, internal_bytes = _observe(bench, plain)
     forward_peak, backward_peak, gradients = _memory(bench, name, build)
-    with torch.no_grad() if not bench.has_backward else torch.enable_grad():
-        forward = _time(lambda: bench.run(timed), bench.device)
-    run = Run(forward[0], forward_peak, forward[1])
+    in_place = o.in_place is not None
+    with torch.set_grad_enabled(bench.has_backward):
+        forward = _time(_Timed(bench, build(o, in_place), in_place))
+        # A recompute runs eager's operator, out of place as a rule.
+        again = _time(_Timed(bench, o.target, False)) if in_place and name == "eager" else forward
+    run, recompute = Run(forward[0], forward_peak, forward[1]), Run(again[0], forward_peak, again[1])
     if not bench.has_backward:
-        return Measured(name, exactness, saves, internal_bytes, run, run, None)
-    outputs = bench.outputs(bench.run(plain))
-    backward = _time(lambda: bench.backward(outputs, True), bench.device)
+        return Measured(name, exactness, saves, internal_bytes, run, recompute, None)
+    backward = _time(_TimedBackward(bench, plain))
     return Measured(
-        name, exactness, saves, internal_bytes, run, run, Run(backward[0], backward_peak, backward[1]), gradients
+        name, exactness, saves, internal_bytes, run, recompute, Run(backward[0], backward_peak, backward[1]), gradients
     )
+
+
+class _Timed:
+    """The forward as it runs in a step: what it reads was just written, its weights were not."""
+
+    def __init__(self, bench: _Bench, call: Callable[..., Any], in_place: bool) -> None:
+        self.bench, self.call, self.in_place = bench, call, in_place
+        self.device = bench.device
+        self.tensors = bench.tensors
+
+    def prepare(self) -> None:
+        if self.in_place:
+            first = self.bench.o.inputs[0]
+            self.tensors = {**self.bench.tensors, first: self.bench.tensors[first].clone()}
+        _chill(self.device)
+        values = self.bench.captured.values
+        _touch([t for v, t in self.tensors.items() if values[v].kind == "activation"])
+
+    def run(self) -> Any:
+        return self.bench.run(self.call, self.tensors)
+
+
+class _TimedBackward:
+    """The backward as it runs in a step: its gradient was just written, what it saved was not."""
+
+    def __init__(self, bench: _Bench, call: Callable[..., Any]) -> None:
+        self.bench = bench
+        self.device = bench.device
+        self.outputs = bench.outputs(bench.run(call))
+
+    def prepare(self) -> None:
+        _chill(self.device)
+        _touch([g for g in self.bench.gradients if g is not None])
+
+    def run(self) -> Any:
+        return self.bench.backward(self.outputs, True)
 
 
 def _observe(bench: _Bench, call: Callable[..., Any]) -> tuple[list[tuple[str, int]], int]:
@@ -421,37 +462,84 @@ def _describe_gradients(bench: _Bench, results: Sequence[Tensor | None]) -> list
         shape, stride = tuple(g.shape), tuple(g.stride())
         described.append(
             Gradient(
-                bench.o.inputs.index(v), 0 if alias is not None else storage.nbytes(), alias, is_dense(shape, stride),
+                bench.o.inputs.index(v), 0 if alias is not None else storage.nbytes(), alias, is_dense(shape, stride), g._is_view(),
                 (shape, stride),
             )
         )  # fmt: skip
     return described
 
 
-def _time(fn: Callable[[], Any], device: torch.device, target_ns: int = 40_000_000) -> tuple[int, float]:
-    """Median nanoseconds of `fn` and the relative spread, after a warm-up, within about `target_ns`."""
-    if device.type == "cuda":
-        return _cuda_time(fn)
-    fn()
-    start = time.perf_counter_ns()
-    fn()
-    once = max(1, time.perf_counter_ns() - start)
-    samples = []
-    for _ in range(max(5, min(60, target_ns // once))):
+_cold: list[Tensor] = []
+
+
+def _chill(device: torch.device) -> None:
+    """Push everything out of the CPU's caches: in a step, hundreds of megabytes pass between two uses of a tensor."""
+    if device.type != "cpu":
+        return
+    if not _cold:
+        _cold.append(torch.zeros(2 * cache_bytes() // 4))
+    _cold[0].add_(1)
+
+
+def _touch(tensors: Sequence[Tensor]) -> None:
+    with torch.no_grad():
+        for t in tensors:
+            if t.is_cpu and t.numel() and t.dtype not in (torch.bool,):
+                t.max() if not t.is_complex() else None
+
+
+def cache_bytes() -> int:
+    """Size of this CPU's last-level cache, or 32 MiB where it can't be read."""
+    try:
+        text = Path("/sys/devices/system/cpu/cpu0/cache/index3/size").read_text(encoding="ascii").strip()
+        return int(text.rstrip("KM")) << (20 if text.endswith("M") else 10)
+    except (OSError, ValueError):
+        return 32 << 20
+
+
+def keep_freed_memory() -> None:
+    """Ask glibc not to give freed memory back to the system while this process measures.
+
+    Else a large part of a step on the CPU is the system clearing pages again and again, more or less of it by
+    chance, for eager and planned steps alike. A caching allocator, as CUDA's, does the same. Elsewhere: no effect.
+    """
+    import ctypes
+
+    m_trim_threshold, m_mmap_max = -1, -4
+    try:
+        library = ctypes.CDLL(None)
+        library.mallopt(m_mmap_max, 0)
+        library.mallopt(m_trim_threshold, -1)
+    except (OSError, AttributeError):
+        return
+
+
+def _time(timed: _Timed | _TimedBackward, target_ns: int = 40_000_000) -> tuple[int, float]:
+    """Median nanoseconds and their relative spread, after a warm-up, within about `target_ns` of running."""
+    if timed.device.type == "cuda":
+        return _cuda_time(timed)
+    timed.prepare()
+    timed.run()
+    samples: list[int] = []
+    while len(samples) < 5 or (sum(samples) < target_ns and len(samples) < 15):
+        timed.prepare()
         start = time.perf_counter_ns()
-        fn()
+        result = timed.run()
         samples.append(time.perf_counter_ns() - start)
+        del result
     return _summary(samples)
 
 
-def _cuda_time(fn: Callable[[], Any]) -> tuple[int, float]:
+def _cuda_time(timed: _Timed | _TimedBackward) -> tuple[int, float]:
     for _ in range(3):
-        fn()
+        timed.prepare()
+        timed.run()
     samples = []
     for _ in range(10):
+        timed.prepare()
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         start.record()  # type: ignore[no-untyped-call]
-        fn()
+        timed.run()
         end.record()  # type: ignore[no-untyped-call]
         torch.cuda.synchronize()
         samples.append(int(start.elapsed_time(end) * 1e6))  # type: ignore[no-untyped-call]

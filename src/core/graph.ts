@@ -77,6 +77,8 @@ export interface Gradient {
   readonly bytes: number;
   readonly alias: number | null;
   readonly dense: boolean;
+  /** A view keeps its base alive, so that nothing is summed into it. */
+  readonly view: boolean;
 }
 
 /** Reads and checks a graph; throws a DocumentError whose sentence names the place in the document. */

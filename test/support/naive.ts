@@ -101,7 +101,7 @@ function walk(graph: Graph, plan: Plan, structure: boolean): [peak: number, time
   // Backward. A gradient storage has a number; a buffer points at one.
   let made = 0;
   const referencesOf = new Map<number, number>();
-  const buffers = new Map<number, { storage: number; dense: boolean }>();
+  const buffers = new Map<number, { storage: number; dense: boolean; view: boolean }>();
   const newStorage = (bytes: number): number => {
     made++;
     add(`g${made}`, bytes);
@@ -160,9 +160,9 @@ function walk(graph: Graph, plan: Plan, structure: boolean): [peak: number, time
     moment(live + (structure ? own : x.backward.peak));
     const arriving = x.backward.gradients.map((g) => {
       const aliased = g.alias === null ? undefined : buffers.get(o.outputs[g.alias]!);
-      if (aliased === undefined) return { id: o.inputs[g.input]!, storage: newStorage(g.bytes), dense: g.dense };
+      if (aliased === undefined) return { id: o.inputs[g.input]!, storage: newStorage(g.bytes), dense: g.dense, view: g.view };
       referencesOf.set(aliased.storage, referencesOf.get(aliased.storage)! + 1);
-      return { id: o.inputs[g.input]!, storage: aliased.storage, dense: g.dense };
+      return { id: o.inputs[g.input]!, storage: aliased.storage, dense: g.dense, view: g.view || aliased.view };
     });
     // 3
     for (const id of o.outputs) {
@@ -180,20 +180,20 @@ function walk(graph: Graph, plan: Plan, structure: boolean): [peak: number, time
       if ((x.saves.includes(s) && !heldAfter(s)) || ends) remove(key);
     }
     // 4
-    for (const { id, storage, dense: isDense } of arriving) {
+    for (const { id, storage, dense: isDense, view } of arriving) {
       if (values[id]!.kind !== "activation" && values[id]!.kind !== "parameter") {
         releaseReference(storage);
         continue;
       }
       const buffer = buffers.get(id);
-      if (buffer === undefined) buffers.set(id, { storage, dense: isDense });
-      else if (!structure && buffer.dense && referencesOf.get(buffer.storage) === 1) releaseReference(storage);
+      if (buffer === undefined) buffers.set(id, { storage, dense: isDense, view });
+      else if (!structure && buffer.dense && !buffer.view && referencesOf.get(buffer.storage) === 1) releaseReference(storage);
       else {
         const sum = newStorage(dense(id));
         moment(live);
         releaseReference(buffer.storage);
         releaseReference(storage);
-        buffers.set(id, { storage: sum, dense: true });
+        buffers.set(id, { storage: sum, dense: true, view: false });
       }
     }
     // 5

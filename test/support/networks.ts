@@ -38,7 +38,7 @@ class Net {
     const internal = spec.internal ?? 0;
     const gradients =
       spec.gradients ??
-      spec.inputs.flatMap((k, input) => (this.values[k]!.requires_grad ? [{ input, bytes: 4 * elements(this.values[k]!.shape), alias: null, dense: true }] : []));
+      spec.inputs.flatMap((k, input) => (this.values[k]!.requires_grad ? [{ input, bytes: 4 * elements(this.values[k]!.shape), alias: null, dense: true, view: false }] : []));
     const fresh = gradients.reduce((sum, gradient) => sum + gradient.bytes, 0);
     const workspace = spec.workspace ?? 0;
     const implementation: Implementation = {
@@ -84,7 +84,7 @@ class Net {
   }
 
   add(a: number, b: number, inPlace: boolean): number {
-    const gradients = [0, 1].map((input) => ({ input, bytes: 0, alias: 0, dense: true }));
+    const gradients = [0, 1].map((input) => ({ input, bytes: 0, alias: 0, dense: true, view: false }));
     return this.op(inPlace ? "add_" : "add", { inputs: [a, b], shape: this.values[a]!.shape, inPlace, gradients });
   }
 
@@ -115,7 +115,7 @@ class Net {
   }
 
   loss(x: number): number {
-    return this.op("sum", { inputs: [x], shape: [], gradients: [{ input: 0, bytes: 4, alias: null, dense: false }] });
+    return this.op("sum", { inputs: [x], shape: [], gradients: [{ input: 0, bytes: 4, alias: null, dense: false, view: false }] });
   }
 
   finish(name: string, output: number): Graph {
@@ -178,7 +178,7 @@ export function gpt(batch = 2, tokens = 256, layers = 12, width = 768, heads = 1
   let x = net.dropout(net.op("embedding", { inputs: [ids, table], shape: flat }));
   for (let k = 0; k < layers; k++) {
     const qkv = net.linear(net.layerNorm(x), 3 * width);
-    const split = net.op("view", { inputs: [qkv], shape: [batch, tokens, 3 * width], view: true, gradients: [{ input: 0, bytes: 0, alias: 0, dense: true }] });
+    const split = net.op("view", { inputs: [qkv], shape: [batch, tokens, 3 * width], view: true, gradients: [{ input: 0, bytes: 0, alias: 0, dense: true, view: false }] });
     const attended = net.op("attention", {
       inputs: [split], shape: flat, saves: "input", internal: 3 * 4 * batch * heads * tokens * tokens, random: true,
       flops: 4 * batch * tokens * tokens * width, workspace: 4 * batch * heads * tokens * tokens,

@@ -72,7 +72,7 @@ export function randomGraph(seed: number, { operators: n, exotic }: Shape): Grap
         const value = values[id]!;
         if (!value.requires_grad) return;
         const alias = value.kind === "activation" && dice.chance(view ? 1 : 0.25) ? 0 : null;
-        gradients.push({ input, alias, bytes: alias === null ? 4 * value.shape[0]! : 0, dense: dice.chance(0.85) });
+        gradients.push({ input, alias, bytes: alias === null ? 4 * value.shape[0]! : 0, dense: dice.chance(0.85), view: dice.chance(view ? 0.5 : 0.1) });
       });
       if (dice.chance(0.3)) gradients.reverse();
       const own = gradients.reduce((sum, gradient) => sum + gradient.bytes, 0);

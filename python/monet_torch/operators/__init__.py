@@ -65,4 +65,4 @@ def named(captured: Captured, operator: Operator, name: str) -> Callable[[Operat
     return next((i.build for i in alternatives(captured, operator) if i.name == name), None)
 
 
-from . import dropout, pooling, relu  # noqa: E402, F401  (each registers its implementations)
+from . import dropout, linear, pooling, relu  # noqa: E402, F401  (each registers its implementations)

@@ -51,6 +51,28 @@ def _in_memory_order(mask: Tensor) -> Tensor:
     return torch.as_strided(mask, (mask.numel(),), (1,), mask.storage_offset())
 
 
+class _HardtanhFromOutput(torch.autograd.Function):
+    """Where the gradient passes can be read off the output as well as off the input: x ≤ low and y ≤ low agree.
+
+    Eager's in-place form saves a copy of its input; the output is most often saved by the next operator anyway.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, low: float, high: float, in_place: bool) -> Tensor:
+        y = torch.nn.functional.hardtanh(x, low, high, in_place)
+        if in_place:
+            ctx.mark_dirty(x)
+        ctx.bounds = (low, high)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        (y,) = ctx.saved_tensors
+        return torch.ops.aten.hardtanh_backward(grads[0], y, *ctx.bounds), None, None, None
+
+
 def _build_relu(operator: Operator, in_place: bool) -> Any:
     def run(x: Tensor) -> Any:
         return _Masked.apply(x, None, None, in_place)
@@ -65,5 +87,13 @@ def _build_hardtanh(operator: Operator, in_place: bool) -> Any:
     return run
 
 
+def _build_hardtanh_from_output(operator: Operator, in_place: bool) -> Any:
+    def run(x: Tensor, low: float = -1.0, high: float = 1.0) -> Any:
+        return _HardtanhFromOutput.apply(x, float(low), float(high), in_place)
+
+    return run
+
+
 register("aten.relu.default", Implementation("mask", "bitwise", _applies, _build_relu))
+register("aten.hardtanh.default", Implementation("output", "bitwise", _applies, _build_hardtanh_from_output))
 register("aten.hardtanh.default", Implementation("mask", "bitwise", _applies, _build_hardtanh))

@@ -45,6 +45,7 @@ interface Storage {
 interface Reference {
   readonly storage: Storage;
   readonly dense: boolean;
+  readonly view: boolean;
 }
 
 /** Under a tracker of live tensors (structure) PyTorch sums out of place, otherwise in place where it may. */
@@ -122,9 +123,9 @@ class GradientWalk {
     const aliased = gradient.alias === null ? undefined : this.buffers.get(item(operator.outputs, gradient.alias));
     if (aliased !== undefined) {
       aliased.storage.references++;
-      return { storage: aliased.storage, dense: gradient.dense };
+      return { storage: aliased.storage, dense: gradient.dense, view: gradient.view || aliased.view };
     }
-    return { storage: this.allocate(item(operator.inputs, gradient.input), gradient.bytes), dense: gradient.dense };
+    return { storage: this.allocate(item(operator.inputs, gradient.input), gradient.bytes), dense: gradient.dense, view: gradient.view };
   }
 
   private handOn(id: number, incoming: Reference): GradientEvent | null {
@@ -139,7 +140,7 @@ class GradientWalk {
       this.buffers.set(id, incoming);
       return null;
     }
-    if (!this.structure && buffer.dense && buffer.storage.references === 1) {
+    if (!this.structure && buffer.dense && !buffer.view && buffer.storage.references === 1) {
       this.release(incoming.storage);
       return { kind: "sum", before, moment: before, after: this.live, allocated: [], freed: this.freed };
     }
@@ -147,7 +148,7 @@ class GradientWalk {
     const moment = this.live;
     this.release(buffer.storage);
     this.release(incoming.storage);
-    this.buffers.set(id, { storage: sum, dense: true });
+    this.buffers.set(id, { storage: sum, dense: true, view: false });
     return { kind: "sum", before, moment, after: this.live, allocated: [{ kind: "gradient", id, bytes: sum.bytes }], freed: this.freed };
   }
 
