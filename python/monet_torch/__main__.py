@@ -22,8 +22,12 @@ def _parser() -> argparse.ArgumentParser:
     profile.add_argument("--optimizer", choices=["none", "sgd", "momentum", "adam", "adamw"], default="none")
     profile.add_argument("--autocast", choices=["bf16", "fp16"])
     profile.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or the name of a card to estimate")
-    profile.add_argument("--gradients", choices=["accumulate", "fresh"], default="accumulate",
-                         help="parameter gradients are there when the step starts, or appear during backward")
+    profile.add_argument(
+        "--gradients",
+        choices=["accumulate", "fresh"],
+        default="accumulate",
+        help="parameter gradients are there when the step starts, or appear during backward",
+    )
     profile.add_argument("--cache", metavar="DIR")
     profile.add_argument("--no-cache", action="store_true")
     profile.add_argument("--out", metavar="FILE", required=True)
@@ -99,7 +103,7 @@ class _progress:
         if self.path == "-":
             self.file = sys.stdout
         elif self.path:
-            self.file = open(self.path, "w", encoding="utf-8")  # noqa: SIM115
+            self.file = open(self.path, "w", encoding="utf-8")
         return self.say
 
     def __exit__(self, *_: object) -> None:
@@ -153,7 +157,10 @@ def _profile(options: argparse.Namespace, say: Callable[..., None]) -> int:
     say("trace", 0, 1)
     moved = pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), (made.args, made.kwargs, made.targets))
     model = made.model.to(device)
-    captured, loss = step.capture_step(model, *moved, made.loss, _autocast(options.autocast, device.type))
+    args, kwargs, targets = moved
+    captured, loss = step.capture_step(
+        model, args, kwargs, targets, made.loss, _autocast(options.autocast, device.type)
+    )
     say("trace", 1, 1)
     description = estimate.describe(place) if estimated else graph.describe_device(device)
     environment = [
@@ -198,7 +205,9 @@ def _verify(options: argparse.Namespace, say: Callable[..., None]) -> int:
     source = graph["made_from"]
     extra = source["options"]
     if graph["device"]["estimated"]:
-        raise MonetError(f"{options.graph} is an estimate for {graph['device']['name']}; profile on a real device first")
+        raise MonetError(
+            f"{options.graph} is an estimate for {graph['device']['name']}; profile on a real device first"
+        )
     made = target.load(options.target, source["inputs"], extra["targets"], extra["kwargs"], source["loss"])
     device = _device(extra["device"])
     report = verify.verify(

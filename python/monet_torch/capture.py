@@ -158,7 +158,7 @@ def _export(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     version = tuple(int(p) for p in torch.__version__.split("+")[0].split(".")[:2])
     export: Callable[..., Any] = torch.export.export
     if version < (2, 7):
-        export = torch.export.export_for_training
+        export = getattr(torch.export, "export_for_training")  # noqa: B009  (gone from later versions)
     with _quiet():
         return export(module, args, kwargs, strict=False)
 
@@ -243,11 +243,11 @@ class _Placeholder:
     ref: Ref | None = None
 
 
-class _CastSpy(TorchDispatchMode):
+class _CastSpy(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Which of an operator's inputs autocast casts, and to what: observed, since the lists live in C++."""
 
     def __init__(self, inputs: Sequence[torch.Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.by_storage = {(t.untyped_storage()._cdata, t.dtype, tuple(t.shape)): i for i, t in enumerate(inputs)}
         self.casts: dict[int, torch.dtype] = {}
 
@@ -463,7 +463,7 @@ class _Flattener:
         if cast is not None:
             args, kwargs, cast = self._lower_autocast(target, args, kwargs, grad, cast, place)
         result = self._append(target, args, kwargs, node.name, grad, cast, place, in_place)
-        if node.target._schema.is_mutable and in_place is not None:
+        if in_place is not None:
             # Both names of the tensor now mean the new value.
             for other, value in list(env.items()):
                 if value == args[0] and other is not node:
@@ -499,7 +499,8 @@ class _Flattener:
         return False
 
     def _fakes_of(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        return pytree.tree_map_only(Ref, lambda r: self.fakes[r.id], (args, kwargs))
+        fakes: tuple[Any, Any] = pytree.tree_map_only(Ref, lambda r: self.fakes[r.id], (args, kwargs))
+        return fakes
 
     def _append(
         self, target: Any, args: Any, kwargs: Any, name: str, grad: bool, cast: Autocast,
@@ -583,8 +584,8 @@ class _Flattener:
                 value, key = self.values[ref.id], (ref.id, dtypes[ref.id])
                 if key not in self.casts:
                     name = f"{value.name}_cast"
-                    call = (torch.ops.aten.to.dtype, (ref, key[1]), {}, name, grad, None, place, None)
-                    result: Ref = self._append(*call)
+                    arguments = (ref, key[1])
+                    result: Ref = self._append(torch.ops.aten.to.dtype, arguments, {}, name, grad, None, place, None)
                     if not value.is_constant:
                         made[ref.id] = result
                         return result

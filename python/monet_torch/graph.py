@@ -77,7 +77,8 @@ def _implementation(captured: Captured, o: Operator, m: Measured) -> dict[str, A
     backward = None
     if m.backward is not None:
         rows = [
-            {"input": g.input, "bytes": g.bytes, "alias": g.alias, "dense": g.dense, "view": g.view} for g in m.gradients
+            {"input": g.input, "bytes": g.bytes, "alias": g.alias, "dense": g.dense, "view": g.view}
+            for g in m.gradients
         ]
         backward = {**run(m.backward), "gradients": rows}
     return {

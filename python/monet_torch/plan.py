@@ -95,7 +95,8 @@ def load_plan(source: str | os.PathLike[str] | dict[str, Any]) -> Plan:
                 internals[int(row["internals"])] = intervals
         return Plan(
             structure=graph["structure"], graph_hash=graph["hash"], model=graph.get("model", ""),
-            operators=int(graph["operators"]), implementations={int(k): v for k, v in document["implementations"].items()}, values=values,
+            operators=int(graph["operators"]),
+            implementations={int(k): v for k, v in document["implementations"].items()}, values=values,
             internals=internals, rng=frozenset(document.get("rng", [])), predicted=document.get("predicted", {}),
             budget=document.get("budget"),
         )  # fmt: skip

@@ -24,6 +24,7 @@ from .runtime import Program
 _MOST_PROGRAMS = 16  # input signatures captured per module; beyond these, forwards run as eager does
 _runtimes: weakref.WeakKeyDictionary[nn.Module, _Runtime] = weakref.WeakKeyDictionary()
 _classes: dict[type[nn.Module], type[nn.Module]] = {}
+_originals: dict[type[nn.Module], type[nn.Module]] = {}
 
 
 Loss = Callable[..., Tensor]
@@ -33,9 +34,7 @@ Loss = Callable[..., Tensor]
 def apply(model: nn.Module, plan: str | os.PathLike[str] | dict[str, Any]) -> None: ...
 @overload
 def apply(model: nn.Module, plan: str | os.PathLike[str] | dict[str, Any], *, loss: Loss) -> Loss: ...
-def apply(
-    model: nn.Module, plan: str | os.PathLike[str] | dict[str, Any], *, loss: Loss | None = None
-) -> Loss | None:
+def apply(model: nn.Module, plan: str | os.PathLike[str] | dict[str, Any], *, loss: Loss | None = None) -> Loss | None:
     """Run the training forwards of `model` by `plan` from now on.
 
     Nothing else changes: parameters, buffers, `state_dict`, hooks on the model, DDP, `eval()`. The first training
@@ -60,7 +59,7 @@ def apply(
 def remove(model: nn.Module) -> None:
     """Give `model` its own forward back. A model without a plan is left as it is."""
     if _runtimes.pop(model, None) is not None:
-        model.__class__ = type(model).__monet_original__
+        model.__class__ = _originals[type(model)]
 
 
 def status(model: nn.Module) -> dict[str, Any]:
@@ -94,7 +93,7 @@ def _planned_class(original: type[nn.Module]) -> type[nn.Module]:
         return runtime(self, original.forward, args, kwargs)
 
     def reduce(self: nn.Module, protocol: Any) -> Any:
-        function, arguments, *rest = original.__reduce_ex__(self, protocol)
+        function, arguments, *rest = cast(tuple[Any, ...], original.__reduce_ex__(self, protocol))
         if function is getattr(copyreg, "__newobj__", None) and arguments == (planned,):
             # Pickle insists that __newobj__ gets the object's own class; this is what older protocols call.
             return (copyreg._reconstructor, (original, object, None), *rest)  # type: ignore[attr-defined]
@@ -102,10 +101,11 @@ def _planned_class(original: type[nn.Module]) -> type[nn.Module]:
 
     namespace = {
         "forward": forward, "__reduce_ex__": reduce, "__module__": original.__module__,
-        "__qualname__": original.__qualname__, "__doc__": original.__doc__, "__monet_original__": original,
+        "__qualname__": original.__qualname__, "__doc__": original.__doc__,
     }  # fmt: skip
     planned = type(original.__name__, (original,), namespace)
     _classes[original] = planned
+    _originals[planned] = original
     return planned
 
 

@@ -383,9 +383,7 @@ def _observe(bench: _Bench, call: Callable[..., Any]) -> tuple[list[tuple[str, i
     return sorted(set(saves)), sum(internals.values())
 
 
-def _memory(
-    bench: _Bench, name: str, build: Callable[[Operator, bool], Any]
-) -> tuple[int, int, list[Gradient]]:
+def _memory(bench: _Bench, name: str, build: Callable[[Operator, bool], Any]) -> tuple[int, int, list[Gradient]]:
     """Peak bytes of forward and backward above what was live when each started, and the gradients' memory."""
     o = bench.o
     call, tensors, added = build(o, False), bench.tensors, 0
@@ -462,7 +460,8 @@ def _describe_gradients(bench: _Bench, results: Sequence[Tensor | None]) -> list
         shape, stride = tuple(g.shape), tuple(g.stride())
         described.append(
             Gradient(
-                bench.o.inputs.index(v), 0 if alias is not None else storage.nbytes(), alias, is_dense(shape, stride), g._is_view(),
+                bench.o.inputs.index(v), 0 if alias is not None else storage.nbytes(), alias, is_dense(shape, stride),
+                g._is_view(),
                 (shape, stride),
             )
         )  # fmt: skip
@@ -537,12 +536,13 @@ def _cuda_time(timed: _Timed | _TimedBackward) -> tuple[int, float]:
     samples = []
     for _ in range(10):
         timed.prepare()
-        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        start.record()  # type: ignore[no-untyped-call]
+        start: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        end: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        start.record()
         timed.run()
-        end.record()  # type: ignore[no-untyped-call]
+        end.record()
         torch.cuda.synchronize()
-        samples.append(int(start.elapsed_time(end) * 1e6))  # type: ignore[no-untyped-call]
+        samples.append(int(start.elapsed_time(end) * 1e6))
     return _summary(samples)
 
 

@@ -13,7 +13,7 @@ import contextlib
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -70,7 +70,7 @@ class Program:
         plan.check(captured)
         self.captured, self.plan = captured, plan
         n, count = plan.operators, len(captured.operators)
-        self.clock = 2 * n - 1  # b(i) = clock − i
+        self.clock = 2 * n - 1  # b(i) = clock - i
         self.trace: Trace | None = None
         self.geometry_checked = False
         values, ops = captured.values, captured.operators
@@ -88,7 +88,7 @@ class Program:
                 )
             self.builders.append(build)
 
-        # Until which clock a storage or an operator's internals are held from forward; −1: dropped after forward.
+        # Until which clock a storage or an operator's internals are held from forward; -1: dropped after forward.
         self.hold = [-1] * len(values)
         self.hold_internals = [-1] * count
         # What is retained from a recompute at some backward clock: clock -> {storage or operator: to}.
@@ -119,9 +119,7 @@ class Program:
             self.hold[v] = 2 * n
         self.model_outputs = sorted(model_outputs)
 
-        self.input_roots = [
-            sorted({self.root[v] for v in o.inputs if not self.constant[v]}) for o in ops
-        ]
+        self.input_roots = [sorted({self.root[v] for v in o.inputs if not self.constant[v]}) for o in ops]
         self.output_roots = [[v for v in o.outputs if self.root[v] == v] for o in ops]
         self.last_use = [-1] * len(values)
         for o in ops:
@@ -149,7 +147,8 @@ class Program:
     def recompute_call(self, o: Operator, in_place: bool, internals: bool) -> Callable[..., Any]:
         """Only who wants the internals of another implementation has to run it: all give the same output."""
         if internals:
-            return self.builders[o.id](o, False)
+            call: Callable[..., Any] = self.builders[o.id](o, False)
+            return call
         return o.in_place if in_place and o.in_place is not None else o.target
 
     def _compile(self) -> Callable[[_Frame, tuple[Tensor, ...]], list[Any]]:
@@ -216,7 +215,7 @@ class Program:
         lifeline = _Lifeline(frame)
         for output in outputs:
             if isinstance(output, Tensor) and output.grad_fn is not None:
-                output.grad_fn.metadata["monet"] = lifeline
+                cast(dict[Any, Any], output.grad_fn.metadata)["monet"] = lifeline  # a property, whatever its stub says
         return outputs
 
 
@@ -271,9 +270,7 @@ class _Frame:
         self.remade: dict[int, list[weakref.ref[_Handle]]] = {}
         self.output_cells: list[_Cell] = []
         self.constants = dict(
-            zip(
-                (v.id for v in program.captured.values if v.is_constant and v.storage == v.id), constants, strict=True
-            )
+            zip((v.id for v in program.captured.values if v.is_constant and v.storage == v.id), constants, strict=True)
         )
         self.versions: dict[int, int] = {}
 
@@ -329,11 +326,11 @@ class _Frame:
                 continue
             producer = program.captured.values[root].producer
             assert producer is not None
-            cell = self.held.get(root) if program.hold[root] >= clock else None
-            if cell is None and program.captured.operators[producer].pinned:
+            kept = self.held.get(root) if program.hold[root] >= clock else None
+            if kept is None and program.captured.operators[producer].pinned:
                 continue
-            handle.root, handle.cell, handle.tensor = root, cell, None
-            size, stride, offset = tensor.shape, tensor.stride(), tensor.storage_offset()
+            handle.root, handle.cell, handle.tensor = root, kept, None
+            size, stride, offset = tensor.shape, tensor.stride(), int(tensor.storage_offset())
             if (size, stride, offset) != program.geometry[root]:
                 handle.whole, handle.size, handle.stride, handle.offset = False, size, stride, offset
         for root in program.ends[op]:
@@ -348,7 +345,7 @@ class _Frame:
         program = self.program
         o = program.captured.operators[op]
         for v, tensor in zip((*o.inputs, *o.outputs), tensors, strict=True):
-            program.geometry[v] = (tuple(tensor.shape), tensor.stride(), tensor.storage_offset())
+            program.geometry[v] = (tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset()))
         for v, tensor in zip(o.outputs, tensors[len(o.inputs) :], strict=True):
             root = program.root[v]
             own = tensor.untyped_storage()._cdata
@@ -647,5 +644,5 @@ def _rng_state(captured: Captured, op: int) -> tuple[Tensor, Tensor | None, torc
 def _set_rng_state(state: tuple[Tensor, Tensor | None, torch.device | None]) -> None:
     cpu, cuda, device = state
     torch.set_rng_state(cpu)
-    if cuda is not None:
+    if cuda is not None and device is not None:
         torch.cuda.set_rng_state(cuda, device)

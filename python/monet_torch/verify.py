@@ -71,8 +71,9 @@ class StepRunner:
     def __init__(self, target: Target, gradients: str, autocast: Autocast, device: torch.device) -> None:
         self.target, self.autocast, self.device = target, autocast, device
         self.model = target.model.to(device)
-        move = lambda x: pytree.tree_map_only(Tensor, lambda t: t.to(device), x)  # noqa: E731
-        self.args, self.kwargs, self.targets = move(target.args), move(target.kwargs), move(target.targets)
+        self.args, self.kwargs, self.targets = pytree.tree_map_only(
+            Tensor, lambda t: t.to(device), (target.args, target.kwargs, target.targets)
+        )
         self.accumulate = gradients == "accumulate"
         self.state = {k: v.clone() for k, v in self.model.state_dict().items()}
 
@@ -176,9 +177,7 @@ def verify(
         at("timing")
         if pairs:
             step.reset()
-            times = interleaved(
-                {"eager": eager_step, "planned": step.timed}, pairs=pairs, warmup=1, device=device
-            )
+            times = interleaved({"eager": eager_step, "planned": step.timed}, pairs=pairs, warmup=1, device=device)
             ratio = times["planned"].ratio_to(times["eager"])
             report.eager_seconds, report.planned_seconds = times["eager"].median, times["planned"].median
             report.overhead, report.overhead_low, report.overhead_high = (

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from monet_torch.capture import Captured
 from torch import Tensor, nn
+
+from monet_torch.capture import Captured
 
 
 class ConvNet(nn.Module):

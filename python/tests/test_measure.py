@@ -226,17 +226,13 @@ allocator_peak(step)
 print("after", file=sys.stderr)
 """
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment
-    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout == "on stdout\n"
     assert done.stderr == "on stderr\nstraight to 2\nafter\n"
 
 
 def test_the_slower_one_is_told_from_the_faster() -> None:
-    timings = interleaved(
-        {"short": lambda: time.sleep(0.001), "long": lambda: time.sleep(0.003)}, pairs=8, warmup=1
-    )
+    timings = interleaved({"short": lambda: time.sleep(0.001), "long": lambda: time.sleep(0.003)}, pairs=8, warmup=1)
     short, long = timings["short"], timings["long"]
     assert short.low <= short.median <= short.high < long.low
     assert len(short.samples) == 8

@@ -11,14 +11,15 @@ from collections.abc import Callable
 from typing import Any
 
 import models
-import monet_torch
 import pytest
 import torch
 from models import assert_equal, plan_for, step, total
+from torch import Tensor, nn
+
+import monet_torch
 from monet_torch import planned
 from monet_torch.capture import capture
 from monet_torch.measure import tracker_peak
-from torch import Tensor, nn
 
 Make = Callable[[], tuple[nn.Module, tuple[Tensor, ...]]]
 MAKERS: list[Make] = [models.convnet, models.decoder]
@@ -75,9 +76,7 @@ def test_gradients_accumulate_over_steps() -> None:
         torch.manual_seed(5)
         for _ in range(3):
             m(*args).sum().backward()
-    assert_equal(
-        {k: p.grad for k, p in eager.named_parameters()}, {k: p.grad for k, p in model.named_parameters()}
-    )
+    assert_equal({k: p.grad for k, p in eager.named_parameters()}, {k: p.grad for k, p in model.named_parameters()})
 
 
 @pytest.mark.parametrize("mode", ["keep", "drop", "random"])
@@ -101,8 +100,6 @@ def test_a_partial_backward_gives_the_same_gradient() -> None:
         (grad,) = torch.autograd.grad(total(m(*args)), [m.mix.weight])
         results.append({"mix": grad})
     assert_equal(*results)
-
-
 
 
 @pytest.fixture
@@ -200,7 +197,7 @@ def test_an_output_changed_in_place_is_refused_where_eager_refuses_it() -> None:
 
 def test_gradients_of_gradients_are_refused_with_what_to_do() -> None:
     _, model, args = planned_model(models.convnet, "keep")
-    with pytest.raises(RuntimeError, match="create_graph.*remove"):
+    with pytest.raises(RuntimeError, match=r"create_graph.*remove"):
         model(*args).sum().backward(create_graph=True)
 
 
@@ -212,7 +209,7 @@ def test_anomaly_mode_works() -> None:
 
 @pytest.mark.parametrize("mode", ["keep", "drop", "random"])
 def test_smaller_and_larger_batches_run_by_the_same_plan(mode: str) -> None:
-    eager, model, args = planned_model(models.convnet, mode)
+    eager, model, _ = planned_model(models.convnet, mode)
     for batch in (4, 2, 6, 4):
         x = (torch.randn(batch, 3, 16, 16),)
         assert_equal(step(eager, x), step(model, x))
@@ -417,9 +414,7 @@ def test_a_loss_outside_the_model_runs_by_the_plan() -> None:
             torch.manual_seed(3)
             m.zero_grad()
             f(m(*args), target).backward()
-        assert_equal(
-            {k: p.grad for k, p in eager.named_parameters()}, {k: p.grad for k, p in model.named_parameters()}
-        )
+        assert_equal({k: p.grad for k, p in eager.named_parameters()}, {k: p.grad for k, p in model.named_parameters()})
         n = len(captured.operators)
         assert sum(e[0] == "forward" for e in events) == n
         monet_torch.remove(model)

@@ -28,7 +28,7 @@ class _Own(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> Any:
         (grad,) = grads
         # By way of a storage object of Python's, the memory would have one owner more than autograd allows.
-        return torch.empty(0, dtype=grad.dtype, device=grad.device).set_(grad)
+        return torch.empty(0, dtype=grad.dtype, device=grad.device).set_(grad)  # type: ignore[call-overload]
 
 
 def _applies(captured: Captured, operator: Operator) -> bool:
@@ -40,7 +40,7 @@ def _applies(captured: Captured, operator: Operator) -> bool:
 
 def _build(operator: Operator, in_place: bool) -> Any:
     def run(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
-        return torch.nn.functional.linear(x, _Own.apply(weight), bias)
+        return torch.nn.functional.linear(x, _Own.apply(weight), bias)  # type: ignore[no-untyped-call]
 
     return run
 

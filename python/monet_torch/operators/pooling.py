@@ -28,9 +28,10 @@ def _two(x: Any) -> tuple[int, int]:
 class _MaxPool2d(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, settings: Any) -> Tensor:
+        y: Tensor
         y, indices = torch.ops.aten.max_pool2d_with_indices(x, *settings)
         ctx.settings, ctx.shape, ctx.stride = settings, x.shape, x.stride()
-        # index = h·W + w in the plane; the place in the window is (h − h0)/dh·kw + (w − w0)/dw.
+        # index = h·W + w in the plane; the place in the window is (h - h0)/dh·kw + (w - w0)/dw.
         (_, kw), (sh, sw), (ph, pw), (dh, dw), _ = settings
         width = x.shape[-1]
         rows, columns = _origins(y, sh, sw, ph, pw)
@@ -78,7 +79,7 @@ def _build(operator: Operator, in_place: bool) -> Any:
     settings = _settings(*operator.args[1:])
 
     def run(x: Tensor, *_: Any) -> Any:
-        return _MaxPool2d.apply(x, settings)
+        return _MaxPool2d.apply(x, settings)  # type: ignore[no-untyped-call]
 
     return run
 

@@ -75,21 +75,21 @@ class _HardtanhFromOutput(torch.autograd.Function):
 
 def _build_relu(operator: Operator, in_place: bool) -> Any:
     def run(x: Tensor) -> Any:
-        return _Masked.apply(x, None, None, in_place)
+        return _Masked.apply(x, None, None, in_place)  # type: ignore[no-untyped-call]
 
     return run
 
 
 def _build_hardtanh(operator: Operator, in_place: bool) -> Any:
     def run(x: Tensor, low: float = -1.0, high: float = 1.0) -> Any:
-        return _Masked.apply(x, float(low), float(high), in_place)
+        return _Masked.apply(x, float(low), float(high), in_place)  # type: ignore[no-untyped-call]
 
     return run
 
 
 def _build_hardtanh_from_output(operator: Operator, in_place: bool) -> Any:
     def run(x: Tensor, low: float = -1.0, high: float = 1.0) -> Any:
-        return _HardtanhFromOutput.apply(x, float(low), float(high), in_place)
+        return _HardtanhFromOutput.apply(x, float(low), float(high), in_place)  # type: ignore[no-untyped-call]
 
     return run
 
