@@ -49,12 +49,8 @@ class Row:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), metavar="CASE")
-    parser.add_argument(
-        "--only", choices=("peers", "monet"), help="leave the other half out (eager is always in)"
-    )
-    parser.add_argument(
-        "--pairs", type=int, default=30, help="for eager and for the plan that keeps everything"
-    )
+    parser.add_argument("--only", choices=("peers", "monet"), help="leave the other half out (eager is always in)")
+    parser.add_argument("--pairs", type=int, default=30, help="for eager and for the plan that keeps everything")
     parser.add_argument("--other-pairs", type=int, default=10, help="for everything else")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--sizes", help="other sizes for every input, such as 1,3,64,64, to try the bench")
@@ -118,9 +114,7 @@ def measure_case(case: Case, folder: Path, options: argparse.Namespace) -> tuple
         try:
             plan = folder / "plan.json"
             progress(f"{case.name}: planning for {budget}")
-            preparation[f"solve for {budget}"] = monet(
-                "plan", str(graph), "--budget", budget, "--out", str(plan)
-            )
+            preparation[f"solve for {budget}"] = monet("plan", str(graph), "--budget", budget, "--out", str(plan))
             row.plan = json.loads(plan.read_text())
             measure(row, "monet", options.pairs if budget == "max" else options.other_pairs, plan)
             for reason, count in (row.measured or {})["status"]["eager"].items():
@@ -137,8 +131,6 @@ def profile(case: Case, threads: int, folder: Path, preparation: dict[str, float
     arguments += ["--threads", str(threads), "--cache", str(folder / "cache")]
     for spec in case.inputs:
         arguments += ["--input", spec]
-    if case.accumulate:
-        arguments += ["--gradients", "accumulate"]
     for which in ("profile, cold", "profile, cached"):
         progress(f"{case.name}: {which}")
         start = time.perf_counter()
@@ -188,14 +180,13 @@ def report(case: Case, rows: Sequence[Row], preparation: dict[str, float]) -> st
     header = ["", "peak above fixed", "of eager", "predicted", "tracker", "predicted"]
     header += ["step", "overhead (95%)", "predicted", "gradients", "buffers"]
     lines = [header, *(cells(row, eager) for row in rows)]
-    gradients = "there before the step (accumulation)" if case.accumulate else "fresh in every step"
-    parts = [f"{case.target}  {'  '.join(case.inputs)}  gradients {gradients}", table(lines)]
+    parts = [f"{case.target}  {'  '.join(case.inputs)}  (gradients are there before the step)", table(lines)]
     if preparation:
         parts.append("; ".join(f"{what} {took:.1f} s" for what, took in preparation.items()))
     if any(row.name.startswith("checkpoint") and _buffers_differ(row) for row in rows):
         parts.append("checkpoint: batch norm's running statistics are updated a second time as it recomputes")
     if any(row.name.startswith("compile") and row.measured for row in rows):
-        parts.append("compile: no tracker, since torch.compile steps aside under a dispatch mode")
+        parts.append("compile: no tracker, since torch.compile does not compile under a dispatch mode")
     parts += [note for row in rows for note in row.notes]
     return "\n".join(parts)
 
@@ -241,8 +232,7 @@ def mebibytes(count: int) -> str:
 def table(lines: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
-        for line in lines
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
     ]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
     return "\n".join([text[0], rule, *text[1:]])

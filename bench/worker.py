@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 from cases import CASES, Case
 from monet_torch.measure import Measured, allocator_peak, interleaved, tracker_peak
+from monet_torch.profile import keep_freed_memory
 
 Run = Callable[..., Tensor]
 
@@ -57,21 +58,16 @@ def as_planned(plan: str) -> Callable[[nn.Module, Case, type[nn.Module]], Run]:
     return way
 
 
-def stepper(
-    model: nn.Module, run: Run, case: Case, inputs: list[Tensor]
-) -> tuple[Callable[[], None], Callable[[], None]]:
-    """The step, and what brings gradients to where they are before it."""
+def stepper(model: nn.Module, run: Run, inputs: list[Tensor]) -> tuple[Callable[[], None], Callable[[], None]]:
+    """The step, and what makes gradients zero and present before it, as `monet profile` assumes by default."""
 
     def clear() -> None:
-        model.zero_grad(set_to_none=not case.accumulate)
-        if case.accumulate:
-            for parameter in model.parameters():
-                if parameter.grad is None:
-                    parameter.grad = torch.zeros_like(parameter)
+        model.zero_grad(set_to_none=False)
+        for parameter in model.parameters():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
 
     def step() -> None:
-        if not case.accumulate:
-            model.zero_grad(set_to_none=True)
         output = run(*inputs)  # held until the step ends, as a training loop does
         loss = output.sum() if output.dim() else output
         loss.backward()  # type: ignore[no-untyped-call]
@@ -112,6 +108,7 @@ def in_brief(measured: Measured) -> dict[str, int]:
 
 def measure(case: Case, way: str, plan: str | None, pairs: int, warmup: int, threads: int) -> dict[str, Any]:
     torch.set_num_threads(threads)
+    keep_freed_memory()
     ways: dict[str, Callable[[nn.Module, Case, type[nn.Module]], Run]] = {
         "eager": as_eager,
         "checkpoint": as_checkpointed,
@@ -123,8 +120,8 @@ def measure(case: Case, way: str, plan: str | None, pairs: int, warmup: int, thr
     eager_model, _ = case.build()
     model, block = case.build()
     run = change(model, case, block)
-    eager_step, eager_clear = stepper(eager_model, eager_model, case, inputs)
-    step, clear = stepper(model, run, case, inputs)
+    eager_step, eager_clear = stepper(eager_model, eager_model, inputs)
+    step, clear = stepper(model, run, inputs)
 
     for one_step, one_clear in ((eager_step, eager_clear), (step, clear)):
         one_clear()
