@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("plan", metavar="PLAN")
     verify.add_argument("--graph", metavar="FILE", required=True)
     verify.add_argument("--pairs", type=int, default=5, help="interleaved timed pairs of steps (0: none)")
+    verify.add_argument("--trace", metavar="FILE", help="what the runtime does in a planned step, as lines of JSON")
     _common(verify)
     return parser
 
@@ -212,7 +213,7 @@ def _verify(options: argparse.Namespace, say: Callable[..., None]) -> int:
     device = _device(extra["device"])
     report = verify.verify(
         made, plan, graph, autocast=_autocast(source["autocast"], device.type), device=device, pairs=options.pairs,
-        progress=say,
+        progress=say, trace=Path(options.trace) if options.trace else None,
     )  # fmt: skip
     if options.json:
         print(json.dumps(report.to_json()))

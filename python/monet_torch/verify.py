@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -131,7 +133,7 @@ def compare(a: dict[str, Tensor], b: dict[str, Tensor]) -> list[Difference]:
 
 def verify(
     target: Target, plan: dict[str, Any], graph: dict[str, Any], *, autocast: Autocast, device: torch.device,
-    pairs: int, progress: Callable[[str, int, int], None] | None = None,
+    pairs: int, progress: Callable[[str, int, int], None] | None = None, trace: Path | None = None,
 ) -> Report:  # fmt: skip
     """Run eager and planned steps of `target` from the same state and compare them."""
     say = progress or (lambda stage, done, total: None)
@@ -169,6 +171,9 @@ def verify(
         report.planned_peak = fixed + allocator_peak(step, device).peak_bytes
         step.reset()
         report.planned_tracker_peak = fixed + tracker_peak(step).peak_bytes
+        if trace is not None:
+            step.reset()
+            trace.write_text("".join(f"{json.dumps(event)}\n" for event in runtime_events(step)), encoding="utf-8")
 
         def eager_step() -> None:
             with planned.paused(step.model):
@@ -190,6 +195,21 @@ def verify(
         step.reset()
     say("done", total, total)
     return report
+
+
+def runtime_events(step: StepRunner) -> list[dict[str, Any]]:
+    """What the runtime does in one planned step; the timeline of `simulate` must tell the same.
+
+    An operator without saved tensors has no backward event, and neither has a loss that runs outside the plan.
+    """
+    events: list[dict[str, Any]] = []
+    runtime = planned._runtimes[step.model]
+    runtime.trace = lambda kind, clock, operator: events.append({"kind": kind, "clock": clock, "operator": operator})
+    try:
+        step()
+    finally:
+        runtime.trace = None
+    return events
 
 
 def human(n: float) -> str:
