@@ -28,6 +28,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .errors import CaptureError
+from .geometry import extent
 
 _TORCH_ROOT = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
@@ -301,6 +302,7 @@ class _Flattener:
         self.casts: dict[tuple[int, torch.dtype], int] = {}
         self.constants: dict[int, torch.Tensor] = {}
         self.inputs: list[int | None] = []
+        self.orders: dict[torch.fx.Graph, dict[torch.fx.Node, int]] = {}
         self.touched: dict[int, set[int]] = {}  # storage -> operators that read or write it
         self.mutated: set[int] = set()
         self.mode = FakeTensorMode(allow_non_fake_inputs=True)
@@ -361,11 +363,12 @@ class _Flattener:
         trains = tensor.requires_grad
         # Only the geometry counts; empty_strided keeps a real tensor's memory out of the fake one.
         size = tensor.untyped_storage().nbytes() // max(1, tensor.element_size())
-        if size:
+        whole = tensor.storage_offset() == 0 and extent(tensor.shape, tensor.stride()) == size
+        if whole or not size:
+            fake = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device)
+        else:
             base = torch.empty(size, dtype=tensor.dtype, device=tensor.device)
             fake = torch.as_strided(base, tensor.shape, tensor.stride(), tensor.storage_offset()).detach()
-        else:
-            fake = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device)
         fake.requires_grad_(trains)
         return self._add_value(name, kind, fake, None, target)
 
@@ -488,15 +491,21 @@ class _Flattener:
         if not isinstance(written, Ref):
             return True
         root = self.values[written.id].storage
-        position = {n: i for i, n in enumerate(node.graph.nodes)}
+        order = self._order(node.graph)
         for other, value in env.items():
-            for leaf in pytree.tree_leaves(value):
-                if (
-                    isinstance(leaf, Ref) and leaf != written and self.values[leaf.id].storage == root
-                    and any(position.get(user, 1 << 60) > position[node] for user in other.users)
-                ):  # fmt: skip
-                    return True
+            if isinstance(value, _Placeholder):
+                continue
+            leaves = (value,) if isinstance(value, Ref) else pytree.tree_leaves(value)
+            if any(isinstance(r, Ref) and r != written and self.values[r.id].storage == root for r in leaves) and any(
+                order.get(user, len(order)) > order[node] for user in other.users
+            ):
+                return True
         return False
+
+    def _order(self, graph: torch.fx.Graph) -> dict[torch.fx.Node, int]:
+        if graph not in self.orders:
+            self.orders[graph] = {node: k for k, node in enumerate(graph.nodes)}
+        return self.orders[graph]
 
     def _fakes_of(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
         fakes: tuple[Any, Any] = pytree.tree_map_only(Ref, lambda r: self.fakes[r.id], (args, kwargs))
