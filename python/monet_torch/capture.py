@@ -451,6 +451,11 @@ class _Flattener:
         in_place = None
         if target._schema.is_mutable:
             written = args[0] if args else None
+            if node.name.startswith("copy__default") and isinstance(written, Ref):
+                # Not the user's (that is named copy_): how torch.export, since 2.7, says `self.buffer = …`.
+                raise CaptureError(
+                    f"the forward replaces {self.values[written.id].target or 'an input'}, which a plan can't repeat"
+                )
             functional = _functional(target)
             later = self._later_aliases(node, written, env)
             if (
