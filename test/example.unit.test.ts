@@ -41,7 +41,7 @@ describe("the worked example of docs/format.md", () => {
   });
 
   it("reads as rows", () => {
-    const fates = explain(graph, plan).map(({ id, tensors }) => [id, ...tensors.map(({ kind, fate, until, recomputedFor }) => ({ kind, fate, until, recomputedFor }))]);
+    const fates = explain(graph, plan).operators.map(({ id, tensors }) => [id, ...tensors.map(({ kind, fate, until, recomputedFor }) => ({ kind, fate, until, recomputedFor }))]);
     expect(fates).toEqual([
       [0, { kind: "value", fate: "kept", until: [1], recomputedFor: [] }],
       [1, { kind: "value", fate: "recomputed", until: [], recomputedFor: [4, 1] }, { kind: "internals", fate: "recomputed", until: [], recomputedFor: [4, 1] }],
@@ -50,6 +50,7 @@ describe("the worked example of docs/format.md", () => {
       [4, { kind: "value", fate: "unused", until: [], recomputedFor: [] }],
       [5, { kind: "value", fate: "kept", until: [], recomputedFor: [] }],
     ]);
-    expect(explain(graph, plan).map(({ extraTime }) => extraTime)).toEqual([0, 40, 10, 0, 0, 0]);
+    expect(explain(graph, plan).operators.map(({ extraTime }) => extraTime)).toEqual([0, 40, 10, 0, 0, 0]);
+    expect(explain(graph, plan)).toMatchObject({ recomputes: 3, recomputeTime: 50, peak: { kind: "backward", operator: 2 } });
   });
 });

@@ -62,7 +62,7 @@ function build(io: Io, solver: Solver, run: Run): Command {
     run(profile(io, target, options));
   });
   withOptions(command("plan <graph>", "find the fastest schedule that fits a budget"), [
-    new Option("--budget <size>", "peak of the device (6GiB), share of what activations take (60%), or max"),
+    new Option("--budget <size>", "peak of the device (6GiB), share of what activations take (60%), max for the fastest, or eager"),
     new Option("--frontier", "plans for all budgets, from the least memory to no overhead"),
     exactnessOption(),
     new Option("--out <file>", "where the plan goes"),
@@ -72,7 +72,7 @@ function build(io: Io, solver: Solver, run: Run): Command {
   });
   withOptions(command("optimize <target>", "profile FILE:MODEL and plan it for a budget"), [
     ...profileOptions(),
-    new Option("--budget <size>", "peak of the device (6GiB), share of what activations take (60%), or max").makeOptionMandatory(),
+    new Option("--budget <size>", "peak of the device (6GiB), share of what activations take (60%), max for the fastest, or eager").makeOptionMandatory(),
     exactnessOption(),
     new Option("--verify", "then run a real training step with and without the plan, and compare"),
     new Option("--pairs <n>", "steps to time, each with and without the plan"),

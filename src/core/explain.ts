@@ -1,6 +1,6 @@
 import type { Graph, Implementation, Operator } from "./graph";
 import type { Interval, Plan } from "./plan";
-import { simulate } from "./simulate";
+import { simulate, type Event } from "./simulate";
 
 /** What becomes of one tensor between forward and its last use in backward. */
 export interface TensorRow {
@@ -25,19 +25,75 @@ export interface OperatorRow {
   readonly changed: boolean;
   readonly tensors: readonly TensorRow[];
   readonly recomputes: number;
+  /** Nanoseconds that these take. */
+  readonly recomputeTime: number;
   /** Nanoseconds that it costs more than in eager: recomputes, and a slower or faster implementation. */
   readonly extraTime: number;
   /** Bytes that eager holds from its forward to backward and this plan doesn't. */
   readonly savedBytes: number;
 }
 
+/** Operators that follow each other in one part of the model: a block of a stack, or a container with its layers. */
+export interface Part {
+  /** A path in the module tree; "" for the model itself. */
+  readonly module: string;
+  readonly operators: readonly OperatorRow[];
+}
+
 /** A plan as rows for people: per operator what is kept until when, what is recomputed where, and what that costs. */
-export function explain(graph: Graph, plan: Plan): OperatorRow[] {
-  const n = graph.operators.length;
+export interface Explanation {
+  readonly operators: readonly OperatorRow[];
+  /** Bytes held from forward to backward, by this plan and by eager. */
+  readonly kept: number;
+  readonly keptByEager: number;
+  /** Runs of operators in backward, and the nanoseconds that they take. */
+  readonly recomputes: number;
+  readonly recomputeTime: number;
+  readonly peak: Pick<Event, "kind" | "operator">;
+}
+
+export function explain(graph: Graph, plan: Plan): Explanation {
+  const { events, peak } = simulate(graph, plan);
   const runs = new Map<number, number[]>();
-  for (const event of simulate(graph, plan).events) {
-    if (event.kind === "recompute") runs.set(event.operator, [...(runs.get(event.operator) ?? []), event.clock]);
+  for (const { kind, operator, clock } of events) if (kind === "recompute") runs.set(operator, [...(runs.get(operator) ?? []), clock]);
+  const operators = explainOperators(graph, plan, runs);
+  const highest = events.find(({ moment }) => moment === peak);
+  const total = (measure: (row: OperatorRow) => number): number => operators.reduce((sum, row) => sum + measure(row), 0);
+  return {
+    operators,
+    kept: total(({ tensors }) => keptBytes(tensors)),
+    keptByEager: total(({ tensors, savedBytes }) => keptBytes(tensors) + savedBytes),
+    recomputes: total((row) => row.recomputes),
+    recomputeTime: total((row) => row.recomputeTime),
+    peak: { kind: highest?.kind ?? "forward", operator: highest?.operator ?? 0 },
+  };
+}
+
+export const keptBytes = (tensors: readonly TensorRow[]): number => tensors.reduce((sum, { fate, bytes }) => (fate === "kept" ? sum + bytes : sum), 0);
+
+/** Splits the rows where the model goes on with another block or container. */
+export function partsOf(rows: readonly OperatorRow[]): Part[] {
+  const containers = new Set(rows.flatMap(({ module }) => pathsAbove(module)));
+  const parts: { module: string; operators: OperatorRow[] }[] = [];
+  for (const row of rows) {
+    const own = containers.has(row.module) ? row.module : (pathsAbove(row.module).at(-1) ?? "");
+    const module = /^.*?(?:^|\.)\d+(?=\.|$)/.exec(own)?.[0] ?? own;
+    const last = parts.at(-1);
+    if (last?.module === module) last.operators.push(row);
+    else parts.push({ module, operators: [row] });
   }
+  return parts;
+}
+
+/** `""`, `layer1` and `layer1.0` for `layer1.0.conv1`. */
+function pathsAbove(module: string): string[] {
+  if (module === "") return [];
+  const names = module.split(".");
+  return names.map((_, k) => names.slice(0, k).join("."));
+}
+
+function explainOperators(graph: Graph, plan: Plan, runs: ReadonlyMap<number, readonly number[]>): OperatorRow[] {
+  const n = graph.operators.length;
   const held = new Map(plan.retain.map((entry) => [keyOf(entry.internals === undefined ? "value" : "internals", entry.internals ?? entry.value), entry.intervals]));
   const wanted = neededStorages(graph, graph.operators.map((operator) => chosen(operator, plan)));
   const wantedByEager = neededStorages(graph, graph.operators.map((operator) => chosen(operator, null)));
@@ -48,28 +104,29 @@ export function explain(graph: Graph, plan: Plan): OperatorRow[] {
     const implementation = chosen(operator, plan);
     const eager = chosen(operator, null);
     const clocks = runs.get(operator.id) ?? [];
-    const row = (kind: TensorRow["kind"], id: number, bytes: number, needed: boolean): TensorRow => {
+    const tensor = (kind: TensorRow["kind"], id: number, bytes: number, needed: boolean): TensorRow => {
       const intervals = held.get(keyOf(kind, id)) ?? [];
       return { kind, id, bytes, ...fateOf(intervals, clocks, n, needed, kind === "value" && outputs.has(id)) };
     };
     const tensors = operator.outputs.flatMap((id) => {
       const value = graph.values[id];
-      return value?.storage === id && value.kind === "activation" ? [row("value", id, value.bytes, wanted.has(id) || read.has(id))] : [];
+      return value?.storage === id && value.kind === "activation" ? [tensor("value", id, value.bytes, wanted.has(id) || read.has(id))] : [];
     });
-    if (implementation.internal_bytes > 0) tensors.push(row("internals", operator.id, implementation.internal_bytes, implementation.backward !== null));
-    const kept = tensors.reduce((sum, { fate, bytes }) => (fate === "kept" ? sum + bytes : sum), 0);
+    if (implementation.internal_bytes > 0) tensors.push(tensor("internals", operator.id, implementation.internal_bytes, implementation.backward !== null));
     const keptByEager =
       operator.outputs.reduce((sum, id) => (wantedByEager.has(id) || outputs.has(id) ? sum + (graph.values[id]?.bytes ?? 0) : sum), 0) +
       (eager.backward === null ? 0 : eager.internal_bytes);
     const time = (x: Implementation): number => x.forward.time + (x.backward?.time ?? 0);
+    const recomputeTime = clocks.length * implementation.recompute.time;
     return {
       id: operator.id, op: operator.op, module: operator.module, source: operator.source,
       implementation: implementation.name,
       changed: implementation !== eager,
       tensors,
       recomputes: clocks.length,
-      extraTime: time(implementation) - time(eager) + clocks.length * implementation.recompute.time,
-      savedBytes: keptByEager - kept,
+      recomputeTime,
+      extraTime: time(implementation) - time(eager) + recomputeTime,
+      savedBytes: keptByEager - keptBytes(tensors),
     };
   });
 }

@@ -50,8 +50,10 @@ export type Budget =
   | { readonly kind: "bytes"; readonly bytes: number }
   /** A share of eager's peak above the fixed part. */
   | { readonly kind: "share"; readonly share: number }
-  /** No limit: keep everything. */
-  | { readonly kind: "max" };
+  /** No limit. */
+  | { readonly kind: "max" }
+  /** No limit, and nothing done otherwise than eager PyTorch does it. */
+  | { readonly kind: "eager" };
 
 const factors: Readonly<Record<string, number>> = {
   "": 1, b: 1,
@@ -61,10 +63,10 @@ const factors: Readonly<Record<string, number>> = {
   t: 2 ** 40, tib: 2 ** 40, tb: 1e12,
 };
 
-/** `6GiB`, `512 MiB`, `60%`, `max`; null for what is none of these. */
+/** `6GiB`, `512 MiB`, `60%`, `max`, `eager`; null for what is none of these. */
 export function parseBudget(text: string): Budget | null {
   const trimmed = text.trim().toLowerCase();
-  if (trimmed === "max") return { kind: "max" };
+  if (trimmed === "max" || trimmed === "eager") return { kind: trimmed };
   const match = /^(\d+(?:\.\d+)?|\.\d+)\s*(%|[a-z]*)$/.exec(trimmed);
   if (match === null) return null;
   const [, number = "", unit = ""] = match;
@@ -74,7 +76,7 @@ export function parseBudget(text: string): Budget | null {
   return Number.isSafeInteger(bytes) ? { kind: "bytes", bytes } : null;
 }
 
-/** The bytes that a budget allows the whole device; infinite for `max`. */
+/** The bytes that a budget allows the whole device; infinite where there is no limit. */
 export function budgetBytes(budget: Budget, sizes: { readonly fixed: number; readonly eagerPeak: number }): number {
   switch (budget.kind) {
     case "bytes":
@@ -82,6 +84,7 @@ export function budgetBytes(budget: Budget, sizes: { readonly fixed: number; rea
     case "share":
       return sizes.fixed + Math.floor(budget.share * (sizes.eagerPeak - sizes.fixed));
     case "max":
+    case "eager":
       return Number.POSITIVE_INFINITY;
   }
 }

@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { splitTarget } from "../../src/cli/target";
 import { ranges } from "../../src/cli/schedule";
-import { eagerPlan, world, type World } from "./world";
+import { eagerPlan } from "../../src/core/solve/draft";
+import { world, type World } from "./world";
 
 let w: World;
 beforeEach(() => {
@@ -108,6 +109,14 @@ describe("monet plan", () => {
     expect(document(w.read("net.plan.json"))["format"]).toBe("monet-plan");
   });
 
+  it("writes eager's own plan without asking the solver", async () => {
+    w.solution = () => {
+      throw new Error("the solver was asked");
+    };
+    expect((await w.monet("plan", "net.graph.json", "--budget", "eager")).exit).toBe(0);
+    expect(document(w.read("net.plan.json"))).toEqual(eagerPlan(w.graph));
+  });
+
   it("a share is of eager's peak above the fixed part", async () => {
     const asked: number[] = [];
     const { solution } = w;
@@ -117,7 +126,7 @@ describe("monet plan", () => {
     };
     await w.monet("plan", "net.graph.json", "--budget", "50%");
     const fixed = Object.values(w.graph.fixed).reduce((sum, bytes) => sum + bytes, 0);
-    const { eager_peak } = eagerPlan(w.graph, null).predicted;
+    const { eager_peak } = eagerPlan(w.graph).predicted;
     expect(asked).toEqual([fixed + Math.floor((eager_peak - fixed) / 2)]);
   });
 
@@ -148,7 +157,7 @@ describe("monet plan", () => {
 describe("monet show", () => {
   beforeEach(() => {
     w.write("net.graph.json", JSON.stringify(w.graph));
-    w.write("net.plan.json", JSON.stringify(eagerPlan(w.graph, null)));
+    w.write("net.plan.json", JSON.stringify(eagerPlan(w.graph)));
   });
 
   it("prints the schedule, operator by operator", async () => {
@@ -166,12 +175,12 @@ describe("monet show", () => {
   });
 
   it("without a graph it says what it can", async () => {
-    w.write("other.json", JSON.stringify(eagerPlan(w.graph, null)));
+    w.write("other.json", JSON.stringify(eagerPlan(w.graph)));
     expect((await w.monet("show", "other.json")).out).toContain("Name the training graph with --graph");
   });
 
   it("refuses a plan of another graph", async () => {
-    w.write("net.plan.json", JSON.stringify({ ...eagerPlan(w.graph, null), graph: { hash: "f".repeat(64), structure: "0", model: "x", operators: 8 } }));
+    w.write("net.plan.json", JSON.stringify({ ...eagerPlan(w.graph), graph: { hash: "f".repeat(64), structure: "0", model: "x", operators: 8 } }));
     await refuses(["show", "net.plan.json"], 2, /'net.plan.json': graph.hash: this plan was made for another profile/);
   });
 });
@@ -197,7 +206,7 @@ describe("monet optimize and verify", () => {
   });
 
   it("refuses a plan without its graph, before any Python runs", async () => {
-    w.write("lone.plan.json", JSON.stringify(eagerPlan(w.graph, null)));
+    w.write("lone.plan.json", JSON.stringify(eagerPlan(w.graph)));
     await refuses(["verify", "net.py:net", "lone.plan.json", "--python", "no-such-python"], 2, /There is no training graph 'lone.graph.json'/);
   });
 

@@ -7,10 +7,7 @@ import type { Io } from "../../src/cli/io";
 import { runCli } from "../../src/cli/program";
 import type { Solution, Solver } from "../../src/cli/solving";
 import type { Graph } from "../../src/core/graph";
-import type { Plan } from "../../src/core/plan";
-import { indexGraph } from "../../src/core/simulate/problem";
-import { draftOfGenome, eagerSummary, writePlan } from "../../src/core/solve/draft";
-import { eagerGenome } from "../../src/core/solve/genome";
+import { eagerPlan } from "../../src/core/solve/draft";
 import { randomGraph } from "../support/random_graph";
 
 export const netSource = `from torch import nn
@@ -61,11 +58,6 @@ else:
     sys.exit(0 if equal else 1)
 `;
 
-export function eagerPlan(graph: Graph, budget: number | null): Plan {
-  const problem = indexGraph(graph);
-  return writePlan(problem, draftOfGenome(problem, eagerGenome(problem)), budget, null, eagerSummary(problem));
-}
-
 export interface World {
   readonly folder: string;
   readonly graph: Graph;
@@ -104,7 +96,7 @@ export function world(): World {
     folder,
     graph,
     signal: new AbortController().signal,
-    solution: (asked, budget) => ({ kind: "plan", plan: eagerPlan(asked, Number.isFinite(budget) ? budget : null) }),
+    solution: (asked, budget) => ({ kind: "plan", plan: { ...eagerPlan(asked), budget: Number.isFinite(budget) ? budget : null } }),
     remove: () => {
       rmSync(root, { recursive: true, force: true });
     },
@@ -140,7 +132,7 @@ export function world(): World {
       };
       const solver: Solver = {
         solve: (asked, budget) => Promise.resolve(made.solution(asked, budget)),
-        frontier: (asked) => Promise.resolve([eagerPlan(asked, null)]),
+        frontier: (asked) => Promise.resolve([eagerPlan(asked)]),
       };
       const exit = await runCli(argv, io, solver);
       return { exit, out, err };

@@ -62,6 +62,7 @@ describe("budgets", () => {
     ["123456", { kind: "bytes", bytes: 123456 }],
     ["60%", { kind: "share", share: 0.6 }],
     [" MAX ", { kind: "max" }],
+    ["eager", { kind: "eager" }],
   ])("reads %s", (text, budget) => {
     expect(parseBudget(text)).toEqual(budget);
   });

@@ -1,5 +1,6 @@
 import { fixedBytes, type Graph } from "../../core/graph";
 import type { Plan } from "../../core/plan";
+import { eagerPlan } from "../../core/solve/draft";
 import { budgetBytes, formatBytes, formatDuration, formatPercent, parseBudget, type Budget } from "../../core/units";
 import { UserError } from "../../helper/user_error";
 import { exitCodes } from "../exit";
@@ -21,7 +22,7 @@ export interface PlanOptions {
 
 export function readBudget(text: string): Budget {
   const budget = parseBudget(text);
-  if (budget === null) throw new UserError("input", `'${text}' is no budget: write bytes (6GiB, 512MiB), a share of what activations take (60%), or max.`);
+  if (budget === null) throw new UserError("input", `'${text}' is no budget: write bytes (6GiB, 512MiB), a share of what activations take (60%), max, or eager.`);
   return budget;
 }
 
@@ -34,6 +35,7 @@ export function planFacts(plan: Plan): Record<string, unknown> {
 }
 
 export async function planFor(io: Io, solver: Solver, graph: Graph, budget: Budget, exactness: SolverOptions["exactness"]): Promise<Plan> {
+  if (budget.kind === "eager") return eagerPlan(graph);
   const facts = graphFacts(graph);
   const bytes = budgetBytes(budget, { fixed: facts.fixed, eagerPeak: facts.eager_peak });
   if (bytes < facts.fixed) {
@@ -60,7 +62,7 @@ export async function planFor(io: Io, solver: Solver, graph: Graph, budget: Budg
 
 export async function plan(io: Io, solver: Solver, graphFile: string, options: PlanOptions): Promise<Outcome> {
   if (options.budget === undefined && options.frontier !== true) {
-    throw new UserError("input", "Which budget? Name one with --budget (6GiB, 60%, max), or ask for all with --frontier.");
+    throw new UserError("input", "Which budget? Name one with --budget (6GiB, 60%, max, eager), or ask for all with --frontier.");
   }
   const budget = options.budget === undefined ? null : readBudget(options.budget);
   const graph = readGraph(io, graphFile);

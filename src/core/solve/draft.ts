@@ -1,8 +1,10 @@
+import type { Graph } from "../graph";
 import type { Plan, Predicted, Retention } from "../plan";
 import { eager, Simulator, type Summary } from "../simulate";
 import { int, num } from "../simulate/arrays";
-import type { Problem } from "../simulate/problem";
+import { indexGraph, type Problem } from "../simulate/problem";
 import { Schedule, type Intervals } from "../simulate/schedule";
+import { eagerGenome } from "./genome";
 
 /** A plan in the solver's terms: an implementation per operator and the intervals of every tensor. */
 export interface Draft {
@@ -36,6 +38,12 @@ export function draftOfGenome(problem: Problem, { genes, choice }: { genes: Uint
 export function eagerSummary(problem: Problem): Summary {
   const { choice, schedule } = eager(problem);
   return new Simulator(problem).summary(choice, schedule);
+}
+
+/** Exactly what eager PyTorch does: the first implementation everywhere, all that is needed kept. */
+export function eagerPlan(graph: Graph): Plan {
+  const problem = indexGraph(graph);
+  return writePlan(problem, draftOfGenome(problem, eagerGenome(problem)), null, null, eagerSummary(problem));
 }
 
 /** The draft as the document of docs/format.md. */

@@ -1,0 +1,129 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { fixedBytes, parseGraph, type Graph } from "../src/core/graph";
+import { checkPlan, type Plan } from "../src/core/plan";
+import { simulate } from "../src/core/simulate";
+import { eagerPlan } from "../src/core/solve/draft";
+import { solve } from "../src/core/solve/solve";
+import { runHelper } from "../src/helper/helper";
+import { findInterpreter } from "../src/helper/interpreter";
+import { loadGlpk } from "./support/tools";
+
+const project = fileURLToPath(new URL("..", import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), "monet runtime "));
+afterAll(() => {
+  rmSync(folder, { recursive: true });
+});
+
+/** The real thing, with the Python that has torch; without one these tests fail. */
+async function python(command: "profile" | "verify", ...args: string[]): Promise<string> {
+  const { output } = await runHelper(command, [...args, "--threads", "1"], {
+    interpreter: findInterpreter({ folders: [project], env: process.env }),
+    packages: join(project, "python"),
+    cwd: join(project, "test", "fixtures"),
+    env: process.env,
+    onProgress: () => undefined,
+  });
+  return output;
+}
+
+interface Step {
+  readonly kind: string;
+  readonly clock: number;
+  readonly operator: number;
+}
+
+interface Report {
+  readonly equal: boolean;
+  readonly eager_peak: number;
+  readonly planned_peak: number;
+  readonly eager_forwards: Record<string, number>;
+}
+
+async function verify(target: string, graph: Graph, plan: Plan): Promise<{ report: Report; steps: Step[] }> {
+  const name = (file: string): string => join(folder, file);
+  writeFileSync(name("graph.json"), JSON.stringify(graph));
+  writeFileSync(name("plan.json"), JSON.stringify(plan));
+  const output = await python("verify", target, name("plan.json"), "--graph", name("graph.json"), "--pairs", "0", "--json", "--trace", name("trace"));
+  const steps = readFileSync(name("trace"), "utf8").trim().split("\n").map((line) => JSON.parse(line) as Step);
+  return { report: JSON.parse(output) as Report, steps: backwardLast(steps) };
+}
+
+/** The runtime tells of a backward at its first saved tensor, and recomputes when it comes to one that is missing. */
+function backwardLast(steps: readonly Step[]): Step[] {
+  const ordered: Step[] = [];
+  let backward: Step | undefined;
+  for (const step of steps) {
+    if (backward !== undefined && backward.clock !== step.clock) {
+      ordered.push(backward);
+      backward = undefined;
+    }
+    if (step.kind === "backward") backward = step;
+    else ordered.push(step);
+  }
+  return backward === undefined ? ordered : [...ordered, backward];
+}
+
+/** Only an operator that saved something tells the runtime that its backward starts, and the loss runs outside it. */
+function told(graph: Graph, plan: Plan, events: readonly Step[]): string[] {
+  return events.flatMap(({ kind, clock, operator }) => {
+    const { part, implementations } = graph.operators[operator]!;
+    const named = plan.implementations[operator];
+    const { saves, internal_bytes } = implementations.find(({ name }) => name === named) ?? implementations[0]!;
+    const silent = kind === "backward" ? saves.length === 0 && internal_bytes === 0 : kind !== "forward" && kind !== "recompute";
+    return part === "loss" || silent ? [] : [`${clock} ${kind} ${operator}`];
+  });
+}
+
+/** Times that do not change from run to run, so that neither do the plans. */
+function steady(graph: Graph): Graph {
+  const cost = <Each extends { peak: number }>(each: Each): Each => ({ ...each, time: 1000 + Math.round(each.peak / 8) });
+  const operators = graph.operators.map((operator) => ({
+    ...operator,
+    implementations: operator.implementations.map((each) => ({
+      ...each,
+      forward: cost(each.forward), recompute: cost(each.recompute), backward: each.backward === null ? null : cost(each.backward),
+    })),
+  }));
+  return { ...graph, operators };
+}
+
+/** The gradient of the loss itself is a constant that no graph lists. */
+const ownGradient = 4;
+
+const models = [
+  { target: "conv.py:ConvNet", about: "a skip, ReLU in place, batch norm, dropout", options: ["--input", "float32[4,3,32,32]"] },
+  { target: "attention.py:Decoder", about: "attention, dropout, a tied embedding", options: ["--input", "int64[4,32]<97", "--input", "int64[4,32]<97"] },
+  { target: "branches.py:Branches", about: "branches, views, a loss outside", options: ["--input", "float32[256,64]", "--loss", "spread", "--target", "float32[256,1]"] },
+];
+
+describe.each(models)("the runtime does what the simulator tells, on $target ($about)", ({ target, options }) => {
+  let graph: Graph;
+
+  beforeAll(async () => {
+    const file = join(folder, "profiled.json");
+    await python("profile", target, ...options, "--no-cache", "--out", file);
+    graph = steady(parseGraph(readFileSync(file, "utf8")));
+  }, 120_000);
+
+  it.each(["eager", 0.65, 0.4])("event by event and byte by byte: %s", async (share) => {
+    const eager = eagerPlan(graph);
+    let plan = eager;
+    if (typeof share === "number") {
+      const fixed = fixedBytes(graph);
+      const budget = fixed + Math.floor(share * (eager.predicted.peak - fixed));
+      const solution = solve(graph, budget, { glpk: await loadGlpk(), seed: 1, iterations: 3000 });
+      ({ plan } = solution.kind === "plan" ? solution : solution.smallest);
+    }
+    checkPlan(plan, graph);
+    const { report, steps } = await verify(target, graph, plan);
+    expect(told(graph, plan, steps)).toEqual(told(graph, plan, simulate(graph, plan).events));
+    expect(report.equal).toBe(true);
+    expect(report.eager_forwards).toEqual({});
+    expect(report.eager_peak - plan.predicted.eager_peak).toBe(ownGradient);
+    expect(report.planned_peak - plan.predicted.peak).toBe(ownGradient);
+  }, 120_000);
+});
