@@ -1,144 +1,100 @@
-/** A plan against its graph, operator by operator: the view that `monet show` prints. */
-import type { Graph, Operator } from "../core/graph";
-import type { Interval, Plan } from "../core/plan";
-import { simulate } from "../core/simulate";
+/** A plan against its graph as `monet show` prints it: part by part, operator by operator. */
+import { explain, keptBytes, partsOf, type Explanation, type OperatorRow, type Part, type TensorRow } from "../core/explain";
+import { fixedBytes, type Graph } from "../core/graph";
+import type { Plan } from "../core/plan";
 import { formatBytes, formatDuration, formatPercent } from "../core/units";
-import { count, table } from "./table";
+import { count, table, type Column } from "./table";
 
-export interface TensorFate {
-  readonly name: string;
-  readonly bytes: number;
-  /** `kept` from forward until backward needs it, `recomputed` in backward, or not needed there at all. */
-  readonly fate: "kept" | "recomputed" | "not needed";
-  readonly intervals: readonly Interval[];
+const columns: readonly Column[] = [
+  { title: "#", right: true },
+  { title: "operator" },
+  { title: "layer" },
+  { title: "source" },
+  { title: "runs as" },
+  { title: "makes", right: true },
+  { title: "made again for", right: true },
+  { title: "kept until", right: true },
+  { title: "costs", right: true },
+];
+
+export function scheduleText(graph: Graph, plan: Plan): string {
+  const explanation = explain(graph, plan);
+  const worthTelling = 0.001 * (plan.predicted.eager_peak - fixedBytes(graph));
+  const parts = partsOf(explanation.operators).map((part) => ({ part, lines: linesOf(part, worthTelling) })).filter(({ lines }) => lines.length > 0);
+  // All parts are one table, so that the columns of each stand below those of the one before.
+  const [title = "", ...body] = table(columns, parts.flatMap(({ lines }) => lines)).split("\n");
+  const text: string[] = [];
+  for (const { part, lines } of parts) text.push("", partLine(part, graph), ...body.splice(0, lines.length));
+  return [headline(plan), ...summary(graph, explanation), "", ...legend, "", title, ...text, ""].join("\n");
 }
 
-export interface OperatorView {
-  readonly id: number;
-  readonly op: string;
-  readonly module: string;
-  readonly source: string | null;
-  readonly implementation: string;
-  readonly changed: boolean;
-  readonly tensors: readonly TensorFate[];
-  readonly recomputed: number;
+const legend = [
+  "Numbers are operators: a tensor is kept until the backward of one (from forward, or from where it is made again",
+  "for another); without either it is gone after its last use. `own` is what an operator saves beside its output.",
+  "Left out are views, and tensors of less than a thousandth of what eager takes.",
+];
+
+function summary(graph: Graph, { operators, kept, keptByEager, recomputes, recomputeTime, peak }: Explanation): string[] {
+  const changed = operators.filter((row) => row.changed).length;
+  const again = operators.filter((row) => row.recomputes > 0).length;
+  const where = graph.operators[peak.operator];
+  const moment = peak.kind === "forward" ? "forward" : "backward";
+  return [
+    `Kept from forward to backward: ${formatBytes(kept)}, where eager keeps ${formatBytes(keptByEager)}`,
+    again === 0
+      ? "Nothing is recomputed"
+      : `Recomputed: ${count(again, "operator")} of ${operators.length}, in ${count(recomputes, "run")} that take ${formatDuration(recomputeTime)}`,
+    ...(changed === 0 ? [] : [`Run otherwise than in eager: ${count(changed, "operator")}`]),
+    ...(where === undefined ? [] : [`The peak comes in ${moment} at ${peak.operator}, ${[shortName(where.op), where.module].filter((each) => each !== "").join(" of ")}`]),
+  ];
 }
 
-export interface BackwardView {
-  readonly operator: number;
-  readonly recomputes: readonly number[];
-  /** Nanoseconds that the recomputes take. */
-  readonly time: number;
+function partLine({ module, operators }: Part, graph: Graph): string {
+  const kept = operators.reduce((sum, row) => sum + keptBytes(row.tensors), 0);
+  const byEager = operators.reduce((sum, row) => sum + row.savedBytes, kept);
+  const extra = operators.reduce((sum, row) => sum + row.extraTime, 0);
+  const own = graph.operators.find((operator) => operator.module === module)?.module_type.split(".").at(-1);
+  const name = module === "" ? "the model" : module;
+  const costs = extra === 0 ? "" : `, ${costOf(extra)}`;
+  return `${name}${own === undefined || own === "" ? "" : `, ${own}`}: keeps ${formatBytes(kept)} of ${formatBytes(byEager)}${costs}`;
 }
 
-export interface Schedule {
-  readonly operators: readonly OperatorView[];
-  /** The backward steps that recompute something, in order. */
-  readonly backward: readonly BackwardView[];
-}
-
-function implementationOf(operator: Operator, plan: Plan): Operator["implementations"][number] | undefined {
-  const name = plan.implementations[operator.id];
-  return name === undefined ? operator.implementations[0] : operator.implementations.find((each) => each.name === name);
-}
-
-export function scheduleOf(graph: Graph, plan: Plan): Schedule {
-  const n = graph.operators.length;
-  const times = new Map<number, number>();
-  const steps = new Map<number, number[]>();
-  for (const event of simulate(graph, plan).events) {
-    if (event.kind !== "recompute") continue;
-    times.set(event.operator, (times.get(event.operator) ?? 0) + 1);
-    steps.set(event.clock, [...(steps.get(event.clock) ?? []), event.operator]);
-  }
-  const held = new Map<string, readonly Interval[]>();
-  for (const entry of plan.retain) {
-    held.set(entry.internals === undefined ? `value ${entry.value}` : `internals ${entry.internals}`, entry.intervals);
-  }
-  const fate = (key: string, name: string, bytes: number, operator: Operator): TensorFate => {
-    const intervals = held.get(key) ?? [];
-    const kept = intervals.some(([from]) => from < n);
-    return { name, bytes, intervals, fate: kept ? "kept" : times.has(operator.id) ? "recomputed" : "not needed" };
-  };
-
-  const operators = graph.operators.map((operator): OperatorView => {
-    const implementation = implementationOf(operator, plan);
-    const outputs = operator.outputs.flatMap((id) => {
-      const value = graph.values[id];
-      return value?.storage === id ? [fate(`value ${id}`, value.name, value.bytes, operator)] : [];
-    });
-    const internal = implementation?.internal_bytes ?? 0;
-    return {
-      id: operator.id,
-      op: operator.op,
-      module: operator.module,
-      source: operator.source === null ? null : `${operator.source.file}:${operator.source.line}`,
-      implementation: implementation?.name ?? "",
-      changed: implementation !== operator.implementations[0],
-      tensors: internal > 0 ? [...outputs, fate(`internals ${operator.id}`, "internals", internal, operator)] : outputs,
-      recomputed: times.get(operator.id) ?? 0,
-    };
+/** One line per operator with a tensor that counts; a second for what it alone makes and saves. */
+function linesOf({ module, operators }: Part, worthTelling: number): string[][] {
+  return operators.flatMap((row) => {
+    const tensors = row.tensors.filter(({ bytes }) => bytes >= worthTelling);
+    if (tensors.length === 0 && row.extraTime === 0 && !row.changed) return [];
+    const rest = tensors.length === 0 ? [["", "", ""]] : tensors.map(fateCells);
+    return rest.map((cells, k) => (k === 0 ? [...operatorCells(row, module), ...cells, row.extraTime === 0 ? "" : costOf(row.extraTime)] : ["", "", "", "", "", ...cells, ""]));
   });
-  const backward = [...steps].map(([clock, recomputes]): BackwardView => {
-    const time = recomputes.reduce((sum, id) => {
-      const operator = graph.operators[id];
-      return sum + (operator === undefined ? 0 : (implementationOf(operator, plan)?.recompute.time ?? 0));
-    }, 0);
-    return { operator: 2 * n - 1 - clock, recomputes, time };
-  });
-  return { operators, backward };
 }
 
-const shortName = (op: string): string => op.replace(/^aten\./, "").replace(/\.default$/, "");
-
-function fateText(operator: OperatorView): string {
-  const fates = operator.tensors.map(({ name, bytes, fate }) => `${name === "internals" ? "internals " : ""}${formatBytes(bytes)} ${fate}`);
-  const again = operator.recomputed > 1 ? [`${operator.recomputed} times`] : [];
-  return [...fates, ...again].join(", ");
+function operatorCells(row: OperatorRow, part: string): string[] {
+  const layer = part === "" ? row.module : row.module.slice(part.length + 1);
+  const source = row.source === null ? "" : `${row.source.file.replace(/^.*[\\/]/, "")}:${row.source.line}`;
+  return [String(row.id), shortName(row.op), layer, source, row.changed ? row.implementation : ""];
 }
 
-/** `5, 7–9, 12`. */
+function fateCells({ kind, bytes, fate, until, recomputedFor }: TensorRow): string[] {
+  const end = fate === "kept" && until.length === 0 ? "end" : until.join(", ");
+  return [`${kind === "internals" ? "own " : ""}${formatBytes(bytes)}`, ranges(recomputedFor), end];
+}
+
+const costOf = (nanoseconds: number): string => `${nanoseconds > 0 ? "+" : ""}${formatDuration(nanoseconds)}`;
+
+const shortName = (op: string): string => op.replace(/^aten\./, "").replace(/\.(default|Tensor|int)$/, "");
+
+/** `12, 9–7, 5`: as they come, in either direction. */
 export function ranges(ids: readonly number[]): string {
   const runs: [number, number][] = [];
   for (const id of ids) {
     const run = runs.at(-1);
-    if (run !== undefined && id === run[1] + 1) run[1] = id;
+    const step = run === undefined ? 0 : id - run[1];
+    const direction = run === undefined ? 0 : Math.sign(run[1] - run[0]);
+    if (run !== undefined && Math.abs(step) === 1 && (direction === 0 || direction === step)) run[1] = id;
     else runs.push([id, id]);
   }
-  return runs.map(([from, to]) => (from === to ? String(from) : to === from + 1 ? `${from}, ${to}` : `${from}–${to}`)).join(", ");
-}
-
-export function scheduleText(graph: Graph, plan: Plan): string {
-  const { operators, backward } = scheduleOf(graph, plan);
-  const file = (source: string | null): string => source?.replace(/^.*[\\/]/, "") ?? "";
-  const forward = table(
-    [{ title: "#", right: true }, { title: "operator" }, { title: "module" }, { title: "source" }, { title: "runs as" }, { title: "its output" }],
-    operators.map((each) => [
-      String(each.id),
-      shortName(each.op),
-      each.module,
-      file(each.source),
-      each.changed ? each.implementation : "",
-      fateText(each),
-    ]),
-    "  ",
-  );
-  const steps = backward.map(({ operator, recomputes, time }) => [
-    String(operator),
-    shortName(graph.operators[operator]?.op ?? ""),
-    graph.operators[operator]?.module ?? "",
-    ranges(recomputes),
-    formatDuration(time),
-  ]);
-  const back =
-    steps.length === 0
-      ? "  Nothing is recomputed."
-      : table(
-          [{ title: "#", right: true }, { title: "backward of" }, { title: "module" }, { title: "first recomputes" }, { title: "in", right: true }],
-          steps,
-          "  ",
-        );
-  return [headline(plan), "", `Forward, ${count(operators.length, "operator")}`, forward, "", "Backward, last operator first", back, ""].join("\n");
+  return runs.map(([from, to]) => (from === to ? String(from) : Math.abs(to - from) === 1 ? `${from}, ${to}` : `${from}–${to}`)).join(", ");
 }
 
 export function overhead({ predicted }: Plan): number {

@@ -1,12 +1,13 @@
 import { statSync } from "node:fs";
 import { resolve } from "node:path";
+import { explain } from "../../core/explain";
 import { parseJson } from "../../core/graph";
 import { readPlanAlone } from "../plan_alone";
 import { exitCodes } from "../exit";
 import { asInput, readGraph, readPlan, readText } from "../files";
 import type { Io } from "../io";
 import type { Outcome } from "../outcome";
-import { headline, scheduleOf, scheduleText } from "../schedule";
+import { headline, scheduleText } from "../schedule";
 import { count } from "../table";
 import { graphBeside } from "./verify";
 
@@ -32,5 +33,5 @@ export function show(io: Io, file: string, options: ShowOptions): Outcome {
   }
   const graph = readGraph(io, graphFile);
   const plan = readPlan(io, file, graph);
-  return { exit: exitCodes.ok, text: scheduleText(graph, plan), json: { plan, schedule: scheduleOf(graph, plan) } };
+  return { exit: exitCodes.ok, text: scheduleText(graph, plan), json: { plan, schedule: explain(graph, plan) } };
 }
