@@ -1,7 +1,20 @@
 """Train within a memory budget: run a rematerialization plan inside an ordinary PyTorch training loop."""
 
+from typing import TYPE_CHECKING, Any
+
 from .errors import CaptureError, EnvironmentProblem, MonetError, PlanMismatch
-from .planned import apply, remove, status
+
+if TYPE_CHECKING:
+    from .planned import apply, remove, status
 
 __all__ = ["CaptureError", "EnvironmentProblem", "MonetError", "PlanMismatch", "apply", "remove", "status"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """`apply` and the like come with torch; where that is missing, the command line still has to say so."""
+    if name not in ("apply", "remove", "status"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import planned
+
+    return getattr(planned, name)

@@ -50,8 +50,14 @@ def _model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--loss", metavar="NAME")
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 up")
+    return int(text)
+
+
 def _common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--threads", type=int)
+    parser.add_argument("--threads", type=_positive)
     parser.add_argument("--progress", metavar="FILE", help="lines of JSON; - for standard output")
     parser.add_argument("--json", action="store_true")
 
@@ -74,6 +80,9 @@ def main(argv: list[str] | None = None) -> int:
     except MonetError as error:
         print(f"error: {error}", file=sys.stderr)
         return EnvironmentProblem.exit_code if isinstance(error, EnvironmentProblem) else error.exit_code
+    except OSError as error:  # of a file that is ours to write: what the user's code raises comes as a MonetError
+        print(f"error: {error.filename2 or error.filename}: {error.strerror or error}", file=sys.stderr)
+        return MonetError.exit_code
     except KeyboardInterrupt:
         print("error: cancelled", file=sys.stderr)
         return 130

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from .capture import Autocast, Captured, capture
+from .capture import Autocast, Captured, Ref, capture
 from .errors import MonetError
 
 MODEL = "model"
@@ -53,7 +53,9 @@ def capture_step(
     step = Step(model, loss).train()
     captured = capture(step, (args, kwargs, targets), autocast=autocast, loss_prefix=MODEL)
     first = captured.outputs[0]
-    return captured, int(first.id)
+    if not isinstance(first, Ref) or captured.values[first.id].shape or not captured.values[first.id].requires_grad:
+        raise MonetError("the loss must return one number that requires a gradient, as a tensor without dimensions")
+    return captured, first.id
 
 
 def synchronize(device: torch.device) -> None:

@@ -32,6 +32,14 @@ class Spec:
     below: int
 
     def make(self, generator: torch.Generator) -> Tensor:
+        """Raises MonetError where PyTorch has no such tensor."""
+        try:
+            return self._make(generator)
+        except (RuntimeError, TypeError, NotImplementedError) as error:
+            dtype = str(self.dtype).removeprefix("torch.")
+            raise MonetError(f"PyTorch can't make random {dtype}{list(self.shape)} ({_short(error)})") from error
+
+    def _make(self, generator: torch.Generator) -> Tensor:
         if self.dtype.is_floating_point:
             return torch.randn(self.shape, generator=generator).to(self.dtype)
         if self.dtype is torch.bool:
@@ -39,7 +47,7 @@ class Spec:
         return torch.randint(0, self.below, self.shape, generator=generator, dtype=self.dtype)
 
 
-_SPEC = re.compile(r"(?:(?P<name>\w+)=)?(?P<dtype>\w+)\[(?P<shape>[\d,\s]*)\](?:<(?P<below>\d+))?")
+_SPEC = re.compile(r"(?:(?P<name>\w+)=)?(?P<dtype>\w+)\[(?P<shape>(?:\s*\d+\s*,)*\s*\d*\s*)\](?:<(?P<below>\d+))?")
 
 
 def parse_spec(text: str) -> Spec:
@@ -93,7 +101,10 @@ def load(
     if loss is not None:
         loss_fn = getattr(module, loss, None)
         if isinstance(loss_fn, type):
-            loss_fn = loss_fn()
+            try:
+                loss_fn = loss_fn()
+            except Exception as error:
+                raise MonetError(f"{file}: --loss {loss} can't be built without arguments ({_short(error)})") from error
         if not callable(loss_fn):
             raise MonetError(f"{file}: there is no function {loss!r} for --loss; name one defined in the file")
     generator = torch.Generator().manual_seed(seed)
