@@ -12,7 +12,7 @@ const checks = [
   ["Types", node(bin("typescript", "bin/tsc"), "--noEmit")],
   ["Lint", node(bin("eslint", "bin/eslint.js"), ".", "--max-warnings", "0")],
   ["Build", node(join(root, "scripts", "build.mjs"))],
-  ["Python lint (ruff)", python("-m", "ruff", "check", ".")],
+  ["Python lint (ruff)", python("-m", "ruff", "check", ".", "../examples", "../bench", "../test/fixtures")],
   ["Python types (mypy --strict)", python("-m", "mypy", "--strict", "monet_torch")],
 ];
 
