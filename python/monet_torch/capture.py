@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import logging
 import os
 import re
+import sys
 import threading
 import warnings
 from collections import OrderedDict
@@ -160,8 +162,17 @@ def _export(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     export: Callable[..., Any] = torch.export.export
     if version < (2, 7):
         export = getattr(torch.export, "export_for_training")  # noqa: B009  (gone from later versions)
-    with _quiet():
-        return export(module, args, kwargs, strict=False)
+    stderr = io.StringIO()
+    try:
+        with _quiet(), contextlib.redirect_stderr(stderr):
+            return export(module, args, kwargs, strict=False)
+    except Exception as error:
+        # On stderr, torch.export prints the graph that it had so far; the rest is the user's.
+        graph = f"{getattr(error, 'partial_fx_graph', '')}\n"
+        stderr = io.StringIO(stderr.getvalue().replace(graph, "") if graph != "\n" else stderr.getvalue())
+        raise
+    finally:
+        print(stderr.getvalue(), end="", file=sys.stderr)
 
 
 def capture(

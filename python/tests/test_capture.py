@@ -320,6 +320,19 @@ def depends_on_data(self: Net, x: Tensor) -> Tensor:
     return y
 
 
+def prints_and_branches(self: Net, x: Tensor) -> Tensor:
+    print("the user's own", file=sys.stderr)
+    return depends_on_data(self, x)
+
+
+def test_a_refused_trace_prints_nothing_of_its_own(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(CaptureError):
+        capture(Net(prints_and_branches), (torch.randn(3, 4),))
+    captured = capfd.readouterr()
+    assert set(captured.err.splitlines()) == {"the user's own"}
+    assert captured.out == ""
+
+
 def test_control_flow_on_data_is_refused_at_the_users_line() -> None:
     with pytest.raises(CaptureError) as caught:
         capture(Net(depends_on_data), (torch.randn(3, 4),))
