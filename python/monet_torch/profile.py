@@ -97,9 +97,11 @@ class Cache:
         self.changed = False
         if self.path is not None and self.path.is_file():
             try:
-                self.rows = json.loads(self.path.read_text(encoding="utf-8"))
-            except (OSError, json.JSONDecodeError):
-                self.rows = {}  # measured again below
+                rows = json.loads(self.path.read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                return  # measured again
+            if isinstance(rows, dict):
+                self.rows = rows
 
     def get(self, signature: str) -> list[Measured] | None:
         row = self.rows.get(_digest(signature))
