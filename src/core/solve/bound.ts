@@ -19,6 +19,10 @@ import { LinearProgram, type Glpk } from "./linear";
  * have been there all along: bytes(u)·(1 − R_u). Recompute of j: the same at the latest step that can want j
  * (residency only shrinks with time), with j's inputs and peak.
  *
+ * What only a recompute reads is charged through it. Let j read u and make w, which a step after i needs. If j is
+ * recomputed and u never, then at i either u is there (j runs after i) or w is (it ran before): both are charged
+ *   min(bytes(u), bytes(w)) · D_uj,   D_uj ≥ R_j − R_u.
+ *
  * Every legal plan satisfies these rows, so the relaxation, and its dual by LinearProgram.dualBound, bounds them all.
  */
 export interface Bound {
@@ -187,6 +191,34 @@ function snapshotProgram(problem: Problem, budget: number): LinearProgram | null
     if (!close()) return null;
   }
 
+  // Who reads a storage and makes something that counts: candidates for j above, with a column once one is used.
+  const readers: { j: number; column: number }[][] = Array.from({ length: storages }, () => []);
+  for (let j = 0; j < n; j++) {
+    if (int(recompute, j) < 0) continue;
+    for (const u of rowOf(reads, j)) if (bit(there, u) === 0) readers[u]?.push({ j, column: -1 });
+  }
+  /** Storages that `covered` has are charged already; each w is charged once at most. */
+  const chargeThroughReaders = (i: number, covered: ReadonlySet<number>): void => {
+    const left = new Map<number, number>();
+    const roomOf = (j: number): number => {
+      const made = rowOf(problem.makes, j).filter((w) => int(certainNeed, w) < i && bit(there, w) === 0 && !covered.has(w));
+      return left.get(j) ?? made.reduce((sum, w) => sum + size(w), j < i ? num(leastInternal, j) : 0);
+    };
+    for (let u = 0; u < storages; u++) {
+      if (bit(there, u) === 1 || covered.has(u) || int(certainNeed, u) < i || resident[u]?.some((entry) => entry.i < i) === true) continue;
+      let best: { j: number; column: number } | undefined;
+      for (const reader of readers[u] ?? []) if (roomOf(reader.j) > (best === undefined ? 0 : roomOf(best.j))) best = reader;
+      if (best === undefined) continue;
+      const amount = Math.min(size(u), roomOf(best.j));
+      left.set(best.j, roomOf(best.j) - amount);
+      if (best.column < 0) {
+        best.column = program.column(0);
+        program.row([[int(recompute, best.j), 1], [again(u), -1], [best.column, -1]], 0);
+      }
+      terms.push([best.column, amount]);
+    }
+  };
+
   // Backward rows, and the least gradient memory from the start to each step.
   const alike = problem.gradientClass.every((kind) => kind === 0);
   const gradients = alike ? new Simulator(problem).profile(eagerChoice(problem)).gradients.before : new Float64Array(n);
@@ -207,6 +239,7 @@ function snapshotProgram(problem: Problem, budget: number): LinearProgram | null
       else for (const q of list) chosen(i, q, size(u));
     }
     chargeInternals(i, i);
+    chargeThroughReaders(i, new Set(wanted.keys()));
     if (!close()) return null;
   }
 
