@@ -156,9 +156,9 @@ def _device(name: str) -> Any:
 
 def _profile(options: argparse.Namespace, say: Callable[..., None]) -> int:
     import torch
-    from torch.utils import _pytree as pytree
 
     from . import estimate, graph, profile, step, target
+    from ._private import pytree
 
     made = target.load(options.target, options.input, options.loss_targets, options.kwargs, options.loss)
     place = _device(options.device)
@@ -208,8 +208,8 @@ def _verify(options: argparse.Namespace, say: Callable[..., None]) -> int:
     from . import target, verify
     from .errors import MonetError, PlanMismatch
 
-    graph = _read(options.graph, "monet-graph")
-    plan = _read(options.plan, "monet-plan")
+    graph = _read(options.graph, "monet-graph", _OF_GRAPH)
+    plan = _read(options.plan, "monet-plan", _OF_PLAN)
     if graph["hash"] != plan["graph"]["hash"]:
         raise PlanMismatch(f"{options.plan} was not made from {options.graph}; plan again from this graph")
     source = graph["made_from"]
@@ -231,7 +231,19 @@ def _verify(options: argparse.Namespace, say: Callable[..., None]) -> int:
     return 0 if report.ok else 1
 
 
-def _read(path: str, kind: str) -> Any:
+# What verify reads, as paths: a file without one of these is cut short, or of another program.
+_OF_GRAPH = [
+    "hash", "fixed", "gradients", "device.name", "device.estimated", "made_from.model", "made_from.inputs",
+    "made_from.loss", "made_from.autocast", "made_from.options.targets", "made_from.options.kwargs",
+    "made_from.options.device",
+]  # fmt: skip
+_OF_PLAN = [
+    "graph.hash", "budget", "predicted.peak", "predicted.structure_peak", "predicted.time", "predicted.eager_peak",
+    "predicted.eager_time",
+]  # fmt: skip
+
+
+def _read(path: str, kind: str, required: list[str]) -> Any:
     from .errors import MonetError
 
     try:
@@ -242,6 +254,12 @@ def _read(path: str, kind: str) -> Any:
         raise MonetError(f"{path}:{error.lineno}: not valid JSON ({error.msg}), is the file cut off?") from error
     if not isinstance(document, dict) or document.get("format") != kind:
         raise MonetError(f"{path}: not a {kind} file")
+    for name in required:
+        found: Any = document
+        for part in name.split("."):
+            if not isinstance(found, dict) or part not in found:
+                raise MonetError(f"{path}: not a complete {kind} file, it has no {name}; make it again")
+            found = found[part]
     return document
 
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from . import planned
+from ._private import pytree
 from .capture import Autocast, _autocast
+from .errors import PlanMismatch
 from .measure import allocator_peak, interleaved, tracker_peak
 from .step import loss_of
 from .target import Target
@@ -119,16 +120,23 @@ class StepRunner:
 
 
 def compare(a: dict[str, Tensor], b: dict[str, Tensor]) -> list[Difference]:
-    """What is not equal bit for bit (NaN equals NaN), with the largest absolute difference."""
+    """What is not equal bit for bit (every NaN equals every other), with the largest absolute difference."""
     differences = [Difference(f"{k} (only in one)", float("inf")) for k in sorted(a.keys() ^ b.keys())]
     for name in a.keys() & b.keys():
         x, y = a[name], b[name]
         if x.shape != y.shape or x.dtype != y.dtype:
             differences.append(Difference(f"{name} (other shape or type)", float("inf")))
-        elif not torch.equal(x, y) and not torch.equal(x.nan_to_num(), y.nan_to_num()):
-            largest = (x.double() - y.double()).abs().nan_to_num(nan=float("inf")).max().item()
-            differences.append(Difference(name, largest))
+        elif not torch.equal(_bits(x), _bits(y)):
+            x, y = (torch.view_as_real(t).double() if t.is_complex() else t.double() for t in (x, y))
+            same = ((x == y) & (x.signbit() == y.signbit())) | (x.isnan() & y.isnan())
+            if not same.all():
+                largest = (x - y)[~same].abs().nan_to_num(nan=float("inf"), posinf=float("inf")).max().item()
+                differences.append(Difference(name, largest))
     return sorted(differences, key=lambda d: (-d.largest, d.what))
+
+
+def _bits(t: Tensor) -> Tensor:
+    return t.contiguous().view(-1).view(torch.uint8)
 
 
 def verify(
@@ -162,7 +170,10 @@ def verify(
     planned.apply(step.model, plan)
     try:
         at("planned step")
-        mine = step.results(1)
+        try:
+            mine = step.results(1)
+        except RuntimeError as error:  # the eager step went through, so it is the plan's
+            raise PlanMismatch(f"the planned step stopped: {str(error).splitlines()[0]}") from error
         report.compared = len(mine)
         report.differences = compare(eager, mine)
         del eager, mine
