@@ -14,7 +14,39 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
+from torch._ops import OpOverload
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.profiler import ProfilerActivity, profile
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+__all__ = [
+    "FakeTensorMode",
+    "OpOverload",
+    "TorchDispatchMode",
+    "cpu_allocations",
+    "is_view",
+    "pytree",
+    "storage_key",
+    "version_of",
+]
+
+
+def storage_key(tensor: Tensor) -> int:
+    """What tensors that share memory have in common, fake ones too, and others that are alive have not."""
+    key: int = tensor.untyped_storage()._cdata
+    return key
+
+
+def version_of(tensor: Tensor) -> int:
+    """How often this memory was written in place: the count that autograd checks."""
+    return tensor._version
+
+
+def is_view(tensor: Tensor) -> bool:
+    """Does autograd know a base of this tensor? Then its memory has a second owner."""
+    return tensor._is_view()
 
 
 class Allocation(NamedTuple):

@@ -25,10 +25,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from ._private import FakeTensorMode, OpOverload, TorchDispatchMode, pytree, storage_key
 from .errors import CaptureError
 from .geometry import extent
 
@@ -79,7 +77,7 @@ class Operator:
     """One operator; `args`/`kwargs` hold `Ref`s, `layout` places outputs (a value id, None, or a tuple of these)."""
 
     id: int
-    target: torch._ops.OpOverload
+    target: OpOverload
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     inputs: tuple[int, ...]
@@ -89,7 +87,7 @@ class Operator:
     module_type: str
     part: str
     source: Source | None
-    in_place: torch._ops.OpOverload | None  # the in-place form that the user wrote
+    in_place: OpOverload | None  # the in-place form that the user wrote
     random: bool
     pinned: bool
     grad: bool
@@ -260,20 +258,20 @@ class _CastSpy(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self, inputs: Sequence[torch.Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.by_storage = {(t.untyped_storage()._cdata, t.dtype, tuple(t.shape)): i for i, t in enumerate(inputs)}
+        self.by_storage = {(storage_key(t), t.dtype, tuple(t.shape)): i for i, t in enumerate(inputs)}
         self.casts: dict[int, torch.dtype] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func is torch.ops.aten._to_copy.default and "dtype" in kwargs:
             source = args[0]
-            index = self.by_storage.get((source.untyped_storage()._cdata, source.dtype, tuple(source.shape)))
+            index = self.by_storage.get((storage_key(source), source.dtype, tuple(source.shape)))
             if index is not None:
                 self.casts[index] = kwargs["dtype"]
         return func(*args, **kwargs)
 
 
-def _functional(target: torch._ops.OpOverload) -> torch._ops.OpOverload | None:
+def _functional(target: OpOverload) -> OpOverload | None:
     """The functional form of `relu_`, `add_.Tensor`, …"""
     namespace, _, name = target._schema.name.partition("::")
     if not name.endswith("_") or name.endswith("__"):
@@ -289,7 +287,7 @@ _IGNORED = {"aten._assert_tensor_metadata.default", "aten._assert_async.msg", "a
 HIDDEN_STATE = {"aten.batch_norm.default": ((3, 4), 5), "aten.instance_norm.default": ((3, 4), 5)}
 
 
-def _is_random(target: torch._ops.OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+def _is_random(target: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     if torch.Tag.nondeterministic_seeded not in target.tags:
         return False
     name = str(target)
@@ -384,7 +382,7 @@ class _Flattener:
         return self._add_value(name, kind, fake, None, target)
 
     def _add_value(self, name: str, kind: str, fake: torch.Tensor, producer: int | None, target: str = "") -> Ref:
-        address = fake.untyped_storage()._cdata
+        address = storage_key(fake)
         id_ = len(self.values)
         root = self.roots.setdefault(address, id_)
         self.fakes.append(fake)
@@ -432,7 +430,7 @@ class _Flattener:
                 env[node] = self._call(args[4], args[5:], grad, inner)
             elif name in _IGNORED:
                 env[node] = None
-            elif isinstance(node.target, torch._ops.OpOverload):
+            elif isinstance(node.target, OpOverload):
                 env[node] = self._operator(node, args, kwargs, env, grad, cast)
             else:
                 where = _source(node.meta.get("stack_trace", "") or "")

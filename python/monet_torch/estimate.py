@@ -8,12 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
-from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import FlopCounterMode
 
 from . import operators
+from ._private import FakeTensorMode, is_view, pytree, storage_key
 from .capture import Captured, Operator, Ref, _autocast
 from .errors import MonetError
 from .geometry import extent, is_dense
@@ -102,22 +101,18 @@ def _estimate(
             else:
                 result = build(o, False)(*args, **kwargs)
         outputs = [t for t in pytree.tree_leaves(result) if isinstance(t, Tensor)]
-        places = {t.untyped_storage()._cdata: ("o", k) for k, t in enumerate(outputs)}
+        places = {storage_key(t): ("o", k) for k, t in enumerate(outputs)}
         for k, v in enumerate(o.inputs):
-            places[tensors[v].untyped_storage()._cdata] = ("i", k)
+            places[storage_key(tensors[v])] = ("i", k)
         saves, internals = set(), {}
         for t in packed:
-            key = t.untyped_storage()._cdata
+            key = storage_key(t)
             if key in places:
                 saves.add(places[key])
             else:
                 internals[key] = t.untyped_storage().nbytes()
         fresh = sum(
-            {
-                t.untyped_storage()._cdata: t.untyped_storage().nbytes()
-                for t in outputs
-                if places[t.untyped_storage()._cdata][0] == "o"
-            }.values()
+            {storage_key(t): t.untyped_storage().nbytes() for t in outputs if places[storage_key(t)][0] == "o"}.values()
         )
         internal_bytes = sum(internals.values())
         if o.name == "aten.dropout.default" and name == "eager" and o.random:
@@ -134,15 +129,15 @@ def _estimate(
         gs = [torch.empty_strided(*g, dtype=t.dtype) for t, g in pairs]
         with FlopCounterMode(display=False) as flops_back:
             results = torch.autograd.grad([t for t, _ in pairs], [tensors[v] for v in wants], gs, allow_unused=True)
-        owners = {g.untyped_storage()._cdata: outputs.index(t) for (t, _), g in zip(pairs, gs, strict=True)}
+        owners = {storage_key(g): outputs.index(t) for (t, _), g in zip(pairs, gs, strict=True)}
         gradients = []
         for v, g in zip(wants, results, strict=True):
             if g is None:
                 continue
-            alias = owners.get(g.untyped_storage()._cdata)
+            alias = owners.get(storage_key(g))
             geometry = (tuple(g.shape), tuple(g.stride()))
             size = 0 if alias is not None else g.untyped_storage().nbytes()
-            gradients.append(Gradient(o.inputs.index(v), size, alias, is_dense(*geometry), g._is_view(), geometry))
+            gradients.append(Gradient(o.inputs.index(v), size, alias, is_dense(*geometry), is_view(g), geometry))
         made = sum(g.bytes for g in gradients)
         moved = made + sum(_bytes(g) for g in gs if made) + internal_bytes
         moved += sum(_bytes(t) for t in packed if made)

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
+from ._private import pytree
 from .capture import Captured, Operator
 from .profile import Measured, Run
 

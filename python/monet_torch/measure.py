@@ -18,10 +18,9 @@ from statistics import median
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from . import _private
+from ._private import TorchDispatchMode, pytree
 
 Step = Callable[[], object]
 
@@ -148,7 +147,7 @@ class _StorageTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _storages(tree: object) -> Iterator[torch.UntypedStorage]:
-    for leaf in tree_leaves(tree):
+    for leaf in pytree.tree_leaves(tree):
         if isinstance(leaf, torch.Tensor) and leaf.layout == torch.strided:
             yield leaf.untyped_storage()
 

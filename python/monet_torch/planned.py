@@ -14,8 +14,8 @@ from typing import Any, cast, overload
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
+from ._private import pytree
 from .capture import Captured, ambient_autocast, capture, is_capturing
 from .errors import CaptureError, MonetError, PlanMismatch
 from .plan import Plan, load_plan

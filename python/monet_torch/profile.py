@@ -21,10 +21,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
-from torch.utils import _pytree as pytree
 
 from . import operators
-from ._private import cpu_allocations
+from ._private import cpu_allocations, is_view, pytree, storage_key
 from .capture import Captured, Operator, Ref, Value, _autocast
 from .errors import MonetError
 from .geometry import extent, is_dense
@@ -371,13 +370,13 @@ def _observe(bench: _Bench, call: Callable[..., Any]) -> tuple[list[tuple[str, i
         outputs = bench.outputs(bench.run(call))
     places: dict[int, tuple[str, int]] = {}
     for k, t in enumerate(outputs):
-        places[t.untyped_storage()._cdata] = ("o", k)
+        places[storage_key(t)] = ("o", k)
     for k, v in enumerate(bench.o.inputs):
-        places[bench.tensors[v].untyped_storage()._cdata] = ("i", k)
+        places[storage_key(bench.tensors[v])] = ("i", k)
     saves: list[tuple[str, int]] = []
     internals: dict[int, int] = {}
     for t in packed:
-        address = t.untyped_storage()._cdata
+        address = storage_key(t)
         if address in places:
             saves.append(places[address])
         else:
@@ -451,7 +450,7 @@ def _cuda_memory(
 
 def _describe_gradients(bench: _Bench, results: Sequence[Tensor | None]) -> list[Gradient]:
     owners = {
-        g.untyped_storage()._cdata: k for k, g in enumerate(bench.gradients) if g is not None
+        storage_key(g): k for k, g in enumerate(bench.gradients) if g is not None
     }  # fmt: skip
     described = []
     for v, g in zip(bench.wants, results, strict=True):
@@ -463,7 +462,7 @@ def _describe_gradients(bench: _Bench, results: Sequence[Tensor | None]) -> list
         described.append(
             Gradient(
                 bench.o.inputs.index(v), 0 if alias is not None else storage.nbytes(), alias, is_dense(shape, stride),
-                g._is_view(),
+                is_view(g),
                 (shape, stride),
             )
         )  # fmt: skip

@@ -18,9 +18,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
-from torch.utils import _pytree as pytree
 
 from . import operators
+from ._private import pytree, storage_key, version_of
 from .capture import HIDDEN_STATE, Captured, Operator, Ref, _autocast
 from .errors import PlanMismatch
 from .plan import Plan
@@ -48,7 +48,7 @@ class _Handle:
     def __init__(self, frame: _Frame, tensor: Tensor) -> None:
         self.frame = frame
         self.tensor: Tensor | None = tensor
-        self.version: int = tensor._version
+        self.version: int = version_of(tensor)
         self.root = _STRONG
         self.cell: _Cell | None = None
         self.extra: list[_Cell] | None = None  # kept for a recompute that this operator's backward starts
@@ -308,13 +308,13 @@ class _Frame:
         # Outputs first: one that took over its input's memory is what that memory now holds.
         ids = (*o.outputs, *o.inputs)
         tensors = (*tensors[len(o.inputs) :], *tensors[: len(o.inputs)])
-        addresses = [t.untyped_storage()._cdata for t in tensors]
+        addresses = [storage_key(t) for t in tensors]
         clock = program.clock - op
         for handle in pending:
             handle.op = op
             tensor = handle.tensor
             assert tensor is not None
-            address = tensor.untyped_storage()._cdata
+            address = storage_key(tensor)
             try:
                 v = ids[addresses.index(address)]
             except ValueError:
@@ -348,8 +348,8 @@ class _Frame:
             program.geometry[v] = (tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset()))
         for v, tensor in zip(o.outputs, tensors[len(o.inputs) :], strict=True):
             root = program.root[v]
-            own = tensor.untyped_storage()._cdata
-            shared = [u for u, t in zip(o.inputs, tensors, strict=False) if t.untyped_storage()._cdata == own]
+            own = storage_key(tensor)
+            shared = [u for u, t in zip(o.inputs, tensors, strict=False) if storage_key(t) == own]
             foreseen = root != v
             if foreseen != bool(shared) and o.in_place is None and not o.pinned:
                 raise PlanMismatch(
@@ -364,7 +364,7 @@ class _Frame:
         self.pending = []
         self.program.geometry_checked = True
         # Now and not at the start: a forward may count its calls or update its own statistics.
-        self.versions = {v: t._version for v, t in self.constants.items()}
+        self.versions = {v: version_of(t) for v, t in self.constants.items()}
 
     def release(self) -> None:
         self.output_cells = []
@@ -528,7 +528,7 @@ class _Frame:
         return tensor.requires_grad_(value.requires_grad) if grad else tensor
 
     def _check_constant(self, v: int, tensor: Tensor) -> None:
-        if tensor._version != self.versions[v]:
+        if version_of(tensor) != self.versions[v]:
             raise _changed(tensor, self.versions[v], self.program.captured.values[v].target)
 
     @contextlib.contextmanager
@@ -553,7 +553,7 @@ class _Frame:
             handle = reference()
             if handle is not None and handle.root == _INTERNAL:
                 handle.tensor = tensor
-                handle.version = tensor._version
+                handle.version = version_of(tensor)
                 self.remade.setdefault(owner, []).append(reference)
 
     def _attach(self, op: int, made: dict[int, _Cell], needed: set[int], retained: dict[int, int]) -> None:
@@ -596,7 +596,7 @@ def _unpack(handle: _Handle) -> Tensor:
     if root == _STRONG:
         tensor = handle.tensor
         assert tensor is not None
-        if tensor._version != handle.version:
+        if version_of(tensor) != handle.version:
             raise _changed(tensor, handle.version, "")
     elif root == _INTERNAL:
         if handle.tensor is None:
@@ -610,7 +610,7 @@ def _unpack(handle: _Handle) -> Tensor:
             cell = handle.cell or frame.cell(root)
             assert cell is not None
         tensor = cell.tensor
-        if not cell.remade and tensor._version != handle.version:
+        if not cell.remade and version_of(tensor) != handle.version:
             raise _changed(tensor, handle.version, "")
         if not handle.whole:
             tensor = torch.as_strided(tensor, handle.size, handle.stride, handle.offset)
@@ -628,7 +628,7 @@ def _changed(tensor: Tensor, expected: int, name: str) -> RuntimeError:
     what = f" ({name})" if name else ""
     return RuntimeError(
         "one of the variables needed for gradient computation has been modified by an inplace operation: "
-        f"[{tensor.type()} {list(tensor.shape)}]{what} is at version {tensor._version}; expected version {expected} "
+        f"[{tensor.type()} {list(tensor.shape)}]{what} is at version {version_of(tensor)}; expected version {expected} "
         "instead."
     )
 

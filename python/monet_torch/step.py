@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
+from ._private import pytree
 from .capture import Autocast, Captured, Ref, capture
 from .errors import MonetError
 
