@@ -1,0 +1,108 @@
+"""DistributedDataParallel around a planned model gives the gradients that it gives without a plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import models
+import pytest
+import torch
+import torch.distributed as dist
+from models import assert_equal, plan_for
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+import monet_torch
+from monet_torch.capture import capture
+
+WORLD = 2
+# Keeps everything, keeps nothing, and something between; gradients of two batches, synchronised with the second.
+RUNS = [("keep", False), ("drop", False), ("random", False), ("random", True)]
+
+
+def fresh() -> nn.Module:
+    model, _ = models.convnet()
+    return model.train()
+
+
+def batch(rank: int, turn: int) -> Tensor:
+    return torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(10 * turn + rank))
+
+
+def steps(model: nn.Module, rank: int, accumulate: bool) -> dict[str, Tensor]:
+    """Two steps of SGD, with a step of accumulation without synchronisation before each where asked for."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    found: dict[str, Tensor] = {}
+    for turn in range(2):
+        torch.manual_seed(100 + 10 * turn + rank)
+        optimizer.zero_grad()
+        if accumulate and isinstance(model, DistributedDataParallel):
+            with model.no_sync():
+                model(batch(rank, turn + 10)).square().sum().backward()
+        model(batch(rank, turn)).square().sum().backward()
+        found |= {f"{turn} {k}": p.grad.clone() for k, p in model.named_parameters() if p.grad is not None}
+        optimizer.step()
+    return found | {k: v.clone() for k, v in model.state_dict().items()}
+
+
+def worker(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=WORLD)
+    try:
+        results: dict[str, Any] = {}
+        captured = capture(fresh(), (batch(rank, 0),))
+        for accumulate in (False, True):
+            results[f"eager, {accumulate}"] = steps(DistributedDataParallel(fresh()), rank, accumulate)
+        for mode, accumulate in RUNS:
+            plan, inside = plan_for(captured, mode, 1), fresh()
+            monet_torch.apply(inside, plan)
+            wrapped = DistributedDataParallel(inside)
+            results[f"applied, then wrapped: {mode}, {accumulate}"] = steps(wrapped, rank, accumulate)
+            results[f"status: {mode}, {accumulate}"] = monet_torch.status(inside)
+        wrapped = DistributedDataParallel(fresh())
+        monet_torch.apply(wrapped.module, plan_for(captured, "drop"))
+        results["wrapped, then applied: drop, False"] = steps(wrapped, rank, False)
+        monet_torch.remove(wrapped.module)
+        results["wrapped, then removed: drop, False"] = type(wrapped.module) is models.ConvNet
+        results["structure"] = captured.structure()
+        torch.save(results, f"{folder}/{rank}.pt")
+    finally:
+        dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    if not dist.is_available() or not dist.is_gloo_available():
+        pytest.skip("this PyTorch has no gloo")
+    folder: Path = tmp_path_factory.mktemp("meeting")
+    torch.multiprocessing.spawn(worker, args=(str(folder),), nprocs=WORLD)
+    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(WORLD)]
+
+
+@pytest.mark.parametrize(("mode", "accumulate"), RUNS)
+def test_a_planned_model_in_a_wrapper_trains_as_without_a_plan(
+    mode: str, accumulate: bool, results: list[dict[str, Any]]
+) -> None:
+    for found in results:
+        assert_equal(found[f"eager, {accumulate}"], found[f"applied, then wrapped: {mode}, {accumulate}"])
+        assert found[f"status: {mode}, {accumulate}"] == {"planned": 4 if accumulate else 2, "eager": {}}
+
+
+def test_a_wrapped_model_takes_a_plan_as_well(results: list[dict[str, Any]]) -> None:
+    for found in results:
+        assert_equal(found["eager, False"], found["wrapped, then applied: drop, False"])
+        assert found["wrapped, then removed: drop, False"]
+
+
+def test_both_processes_have_the_same_gradients_and_they_are_not_those_of_one(results: list[dict[str, Any]]) -> None:
+    first, second = (r["applied, then wrapped: drop, False"] for r in results)
+    gradients = [k for k in first if k[0].isdigit()]
+    assert len(gradients) == 2 * len(list(fresh().parameters()))
+    assert all(torch.equal(first[k], second[k]) for k in gradients)
+    alone = steps(fresh(), 0, False)
+    assert not torch.equal(alone["0 fc.weight"], first["0 module.fc.weight"])
+
+
+def test_both_processes_trace_the_same_structure(results: list[dict[str, Any]]) -> None:
+    assert results[0]["structure"] == results[1]["structure"]
