@@ -21,18 +21,19 @@ export function frontier(graph: Graph, steps: number, tools: Tools, onPoint?: (p
   const workshop = new Workshop(problem, tools);
   const eager = draftOfGenome(problem, eagerGenome(problem));
   const least = draftOfGenome(problem, workshop.least);
+  const bottom = genomeOf(least, problem.operators, problem.tensors);
   const small = isSmall(problem);
   const drafts: { budget: number; draft: Draft }[] = [];
   let warm: Genome[] = [];
-  for (let k = steps - 1; k > 0; k--) {
+  for (let k = steps - 1; k >= 0; k--) {
     tools.onProgress?.({ stage: "frontier", done: steps - 1 - k, total: steps });
-    const budget = Math.round(least.summary.peak + (k / (steps - 1)) * Math.max(0, eager.summary.peak - least.summary.peak));
-    const draft = small ? exact(problem, budget) : workshop.best(budget, warm, false);
+    const budget = Math.round(least.summary.peak + (k / Math.max(1, steps - 1)) * Math.max(0, eager.summary.peak - least.summary.peak));
+    const draft = small ? exact(problem, budget) : workshop.best(budget, k === 0 ? [...warm, bottom] : warm, false);
     if (draft === null) continue;
     drafts.push({ budget, draft });
     warm = small ? [] : [genomeOf(draft, problem.operators, problem.tensors)];
   }
-  drafts.push({ budget: least.summary.peak, draft: (small ? exact(problem, least.summary.peak) : null) ?? least });
+  if (drafts.at(-1)?.budget !== least.summary.peak) drafts.push({ budget: least.summary.peak, draft: least });
   drafts.reverse();
   let best = drafts[0]?.draft ?? least;
   const points = drafts.map(({ budget, draft }) => {

@@ -107,7 +107,8 @@ export function leastMemory(evaluator: Evaluator, options: SearchOptions): Candi
       if (peak < best.peak || (peak === best.peak && time < best.time)) best = { genes: genes.slice(), choice: choice.slice(), peak, time };
     } else moves.undo(genes, choice);
   }
-  return best;
+  // A budget of nothing: smaller first, and faster where that costs no memory.
+  return polish(evaluator, 0, best);
 }
 
 /** Starts from the literature, each a genome: √n checkpointing keeps every k-th block's result. */
