@@ -17,6 +17,7 @@ from torch import Tensor
 
 from monet_torch import __main__ as command_line
 from monet_torch import operators, planned, profile, runtime, verify
+from monet_torch.errors import PlanMismatch
 from monet_torch.target import load
 
 SMALL = Path(__file__).parent / "files" / "small.py"
@@ -169,7 +170,7 @@ def test_the_step_is_as_it_was_afterwards(graphs: Any) -> None:
             plan["graph"] = plan["graph"] | {"structure": "another"}
         try:
             verify.verify(target, plan, graph, autocast=None, device=torch.device("cpu"), pairs=0)
-        except verify.planned.PlanMismatch:
+        except PlanMismatch:
             assert broken
         assert type(target.model) is original
         assert target.model not in planned._runtimes
