@@ -1,4 +1,4 @@
-"""relu and relu6/hardtanh from one bit per element instead of their output or input (N/32 in fp32)."""
+"""relu from one bit per element (N/32 in fp32), relu6/hardtanh from its output."""
 
 from __future__ import annotations
 
@@ -17,20 +17,13 @@ def _applies(captured: Captured, operator: Operator) -> bool:
     return value.storage_bytes > 0 and len(value.shape) > 0 and is_dense(value.shape, value.stride)
 
 
-class _Masked(torch.autograd.Function):
-    """`run` computes the result, `keep` the mask of where the gradient passes; NaN passes as in eager."""
-
+class _ReluFromMask(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, low: float | None, high: float | None, in_place: bool) -> Tensor:
-        if low is None or high is None:
-            y = torch.relu_(x) if in_place else torch.relu(x)
-            passes = (y <= 0).logical_not_()  # y > 0 would stop the gradient at NaN, threshold_backward does not
-        else:
-            # Eager's own kernel says where the gradient passes: at NaN its vectorized and scalar parts differ.
-            passes = torch.ops.aten.hardtanh_backward(torch.ones_like(x), x, low, high) != 0
-            y = torch.nn.functional.hardtanh(x, low, high, in_place)
+    def forward(ctx: Any, x: Tensor, in_place: bool) -> Tensor:
+        y = torch.relu_(x) if in_place else torch.relu(x)
         if in_place:
             ctx.mark_dirty(x)
+        passes = (y <= 0).logical_not_()  # y > 0 would stop the gradient at NaN, threshold_backward does not
         ctx.geometry = (y.shape, y.stride())
         ctx.save_for_backward(bits.pack(_in_memory_order(passes)))
         return y
@@ -41,9 +34,8 @@ class _Masked(torch.autograd.Function):
         (packed,) = ctx.saved_tensors
         (grad,) = grads
         shape, stride = ctx.geometry
-        n = shape.numel()
-        passes = torch.as_strided(bits.unpack(packed, n), shape, stride)
-        return torch.where(passes, grad, grad.new_zeros(())), None, None, None
+        passes = torch.as_strided(bits.unpack(packed, shape.numel()), shape, stride)
+        return torch.where(passes, grad, grad.new_zeros(())), None
 
 
 def _in_memory_order(mask: Tensor) -> Tensor:
@@ -55,6 +47,7 @@ class _HardtanhFromOutput(torch.autograd.Function):
     """Where the gradient passes can be read off the output as well as off the input: x ≤ low and y ≤ low agree.
 
     Eager's in-place form saves a copy of its input; the output is most often saved by the next operator anyway.
+    (One bit would not do: at NaN, eager's kernel lets a gradient pass or not by how it lies in memory.)
     """
 
     @staticmethod
@@ -75,19 +68,12 @@ class _HardtanhFromOutput(torch.autograd.Function):
 
 def _build_relu(operator: Operator, in_place: bool) -> Any:
     def run(x: Tensor) -> Any:
-        return _Masked.apply(x, None, None, in_place)  # type: ignore[no-untyped-call]
+        return _ReluFromMask.apply(x, in_place)  # type: ignore[no-untyped-call]
 
     return run
 
 
 def _build_hardtanh(operator: Operator, in_place: bool) -> Any:
-    def run(x: Tensor, low: float = -1.0, high: float = 1.0) -> Any:
-        return _Masked.apply(x, float(low), float(high), in_place)  # type: ignore[no-untyped-call]
-
-    return run
-
-
-def _build_hardtanh_from_output(operator: Operator, in_place: bool) -> Any:
     def run(x: Tensor, low: float = -1.0, high: float = 1.0) -> Any:
         return _HardtanhFromOutput.apply(x, float(low), float(high), in_place)  # type: ignore[no-untyped-call]
 
@@ -95,5 +81,4 @@ def _build_hardtanh_from_output(operator: Operator, in_place: bool) -> Any:
 
 
 register("aten.relu.default", Implementation("mask", "bitwise", _applies, _build_relu))
-register("aten.hardtanh.default", Implementation("output", "bitwise", _applies, _build_hardtanh_from_output))
-register("aten.hardtanh.default", Implementation("mask", "bitwise", _applies, _build_hardtanh))
+register("aten.hardtanh.default", Implementation("output", "bitwise", _applies, _build_hardtanh))
