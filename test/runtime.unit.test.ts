@@ -49,22 +49,7 @@ async function verify(target: string, graph: Graph, plan: Plan): Promise<{ repor
   writeFileSync(name("plan.json"), JSON.stringify(plan));
   const output = await python("verify", target, name("plan.json"), "--graph", name("graph.json"), "--pairs", "0", "--json", "--trace", name("trace"));
   const steps = readFileSync(name("trace"), "utf8").trim().split("\n").map((line) => JSON.parse(line) as Step);
-  return { report: JSON.parse(output) as Report, steps: backwardLast(steps) };
-}
-
-/** The runtime tells of a backward at its first saved tensor, and recomputes when it comes to one that is missing. */
-function backwardLast(steps: readonly Step[]): Step[] {
-  const ordered: Step[] = [];
-  let backward: Step | undefined;
-  for (const step of steps) {
-    if (backward !== undefined && backward.clock !== step.clock) {
-      ordered.push(backward);
-      backward = undefined;
-    }
-    if (step.kind === "backward") backward = step;
-    else ordered.push(step);
-  }
-  return backward === undefined ? ordered : [...ordered, backward];
+  return { report: JSON.parse(output) as Report, steps };
 }
 
 /** Only an operator that saved something tells the runtime that its backward starts, and the loss runs outside it. */

@@ -574,6 +574,8 @@ class _Frame:
         left = self.unpacks_left[op] - 1
         self.unpacks_left[op] = left
         if left <= 0:
+            if self.program.trace is not None:
+                self.program.trace("backward", self.program.clock - op, op)
             self.unpacks_left[op] = len(self.handles[op])  # a retained graph may be unpacked again
             for reference in self.remade.pop(op, ()):
                 handle = reference()
@@ -614,8 +616,6 @@ def _unpack(handle: _Handle) -> Tensor:
             raise _changed(tensor, handle.version, "")
         if not handle.whole:
             tensor = torch.as_strided(tensor, handle.size, handle.stride, handle.offset)
-    if frame.program.trace is not None and frame.unpacks_left[op] == len(frame.handles[op]):
-        frame.program.trace("backward", frame.program.clock - op, op)
     frame.unpacked(op)
     return tensor
 
