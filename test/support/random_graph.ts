@@ -1,22 +1,9 @@
 import type { Gradient, Graph, Implementation, Operator, Value } from "../../src/core/graph";
 import type { Plan, Retention } from "../../src/core/plan";
+import { Random } from "../../src/core/solve/random";
 
-/** A small deterministic generator (mulberry32): the same seed makes the same graph on every machine. */
-export class Dice {
-  private state: number;
-  constructor(seed: number) {
-    this.state = seed >>> 0;
-  }
-  next(): number {
-    this.state = (this.state + 0x6d2b79f5) >>> 0;
-    let t = this.state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  }
-  below(n: number): number {
-    return Math.floor(this.next() * n);
-  }
+/** The same seed makes the same graph on every machine. */
+export class Dice extends Random {
   chance(p: number): boolean {
     return this.next() < p;
   }
