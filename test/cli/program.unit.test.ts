@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { splitTarget } from "../../src/cli/target";
 import { ranges } from "../../src/cli/schedule";
@@ -206,7 +207,14 @@ describe("monet optimize and verify", () => {
 
   it("refuses a plan without its graph, before any Python runs", async () => {
     w.write("lone.plan.json", JSON.stringify(eagerPlan(w.graph)));
-    await refuses(["verify", "net.py:net", "lone.plan.json", "--python", "no-such-python"], 2, /There is no training graph 'lone.graph.json'/);
+    await refuses(["verify", "net.py:net", "lone.plan.json", "--python", "no-such-python"], 2, /There is no training graph .*looked for 'lone.graph.json' and '.monet\/net.graph.json'.*name it with --graph/);
+  });
+
+  it("finds the model's graph for a plan that was put elsewhere", async () => {
+    await w.monet("optimize", "net.py:net", "--budget", "max", "--out", "other/x.plan.json");
+    const { exit, out } = await w.monet("verify", "net.py:net", "other/x.plan.json");
+    expect([exit, out]).toEqual([0, "gradients equal: True\n"]);
+    expect(w.helperArguments()).toContain(join(w.folder, ".monet", "net.graph.json"));
   });
 
   it("leaves no plan when nothing fits", async () => {

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import type { Graph } from "../../core/graph";
 import { runHelper, type HelperResult } from "../../helper/helper";
@@ -23,6 +24,16 @@ export function graphBeside(plan: string): string | null {
   return plan.endsWith(".plan.json") ? plan.replace(/\.plan\.json$/, ".graph.json") : null;
 }
 
+/** The graph beside the plan; without one (the plan went elsewhere with `--out`), where `profile` and `optimize` put the model's. */
+function graphOf(io: Io, target: Target, plan: string): string {
+  const beside = graphBeside(plan);
+  const usual = defaultFile(target.file, target.model, "graph");
+  const found = [beside, usual].find((file) => file !== null && existsSync(resolve(io.cwd, file)));
+  if (found !== undefined && found !== null) return found;
+  const looked = [...new Set([beside ?? usual, usual])].map((file) => `'${file}'`).join(" and ");
+  throw new UserError("input", `There is no training graph for the plan '${plan}' (looked for ${looked}): name it with --graph.`);
+}
+
 export async function runVerify(io: Io, target: Target, plan: string, graph: string, options: VerifyOptions): Promise<HelperResult> {
   const line = new ProgressLine(io);
   const args = [`${target.file}:${target.model}`, plan, "--graph", graph];
@@ -38,7 +49,7 @@ export async function runVerify(io: Io, target: Target, plan: string, graph: str
 
 export async function verify(io: Io, name: string, plan: string, options: VerifyOptions): Promise<Outcome> {
   const target = await readTarget(io, name);
-  const graphFile = options.graph ?? graphBeside(plan) ?? defaultFile(target.file, target.model, "graph");
+  const graphFile = options.graph ?? graphOf(io, target, plan);
   const graph: Graph = readGraph(io, graphFile);
   readPlan(io, plan, graph);
   const result = await runVerify(io, target, resolve(io.cwd, plan), resolve(io.cwd, graphFile), options);
