@@ -1,4 +1,4 @@
-/** Runs `python -m monet_torch` and turns what it says into progress, a result, or one sentence. */
+/** Runs Python's `monet_torch` and turns what it says into progress, a result, or one sentence. */
 import { delimiter } from "node:path";
 import type { Interpreter } from "./interpreter";
 import { runProcess, type Ended } from "./process";
@@ -28,6 +28,13 @@ export interface HelperResult {
   readonly differs: boolean;
 }
 
+/**
+ * As `python -m monet_torch`, but with the working folder last on the search path instead of first: a model there
+ * finds what it imports, and a stray `json.py` does not stand in for Python's own. (`-m` and `-c` put it first
+ * unless PYTHONSAFEPATH is set, which Python 3.10 does not know.)
+ */
+const start = 'import sys; sys.path = [folder for folder in sys.path if folder]; import os, runpy; sys.path.append(os.getcwd()); runpy.run_module("monet_torch", run_name="__main__", alter_sys=True)';
+
 /** Null for a line that is no progress. */
 export function parseProgress(line: string): Progress | null {
   if (!line.startsWith("{")) return null;
@@ -54,9 +61,9 @@ export async function runHelper(command: "profile" | "verify", args: readonly st
   const pythonPath = [packages, env["PYTHONPATH"]].filter((part) => part !== undefined && part !== "").join(delimiter);
   let ended: Ended;
   try {
-    ended = await runProcess(interpreter.path, ["-m", "monet_torch", command, ...args, "--progress", "-"], {
+    ended = await runProcess(interpreter.path, ["-c", start, command, ...args, "--progress", "-"], {
       cwd,
-      env: { ...env, PYTHONPATH: pythonPath, PYTHONUNBUFFERED: "1", PYTHONIOENCODING: "utf-8" },
+      env: { ...env, PYTHONPATH: pythonPath, PYTHONSAFEPATH: "1", PYTHONUNBUFFERED: "1", PYTHONIOENCODING: "utf-8" },
       signal,
       onLine,
     });

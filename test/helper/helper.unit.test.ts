@@ -16,6 +16,9 @@ if act == "work":
         print(json.dumps({"stage": "profile", "done": done + 1, "total": 3, "operator": "aten.relu.default"}))
     print(json.dumps({"equal": True}))
     print(os.getcwd())
+elif act == "import":
+    import colorsys, own
+    print(colorsys.__file__ == os.path.join(os.path.dirname(os.__file__), "colorsys.py"), own.answer)
 elif act == "differs":
     print("conv1.weight differs")
     sys.exit(1)
@@ -112,6 +115,14 @@ describe("the helper process", () => {
     const error = await failure(runHelper("verify", ["raise"], options));
     expect(error.kind).toBe("crash");
     expect(error.message).toContain("RuntimeError: boom");
+  });
+
+  it("imports from the working folder, but nothing there stands in for Python's own modules", async () => {
+    const cwd = join(folder, "stray");
+    mkdirSync(cwd);
+    for (const name of ["json", "os", "runpy", "colorsys"]) writeFileSync(join(cwd, `${name}.py`), 'raise RuntimeError("stray")\n');
+    writeFileSync(join(cwd, "own.py"), "answer = 42\n");
+    expect((await runHelper("profile", ["import"], { ...options, cwd })).output).toBe("True 42");
   });
 
   it("a Python without the package is a matter of the environment", async () => {
