@@ -3,7 +3,7 @@
 Fit its training step into half of the memory that PyTorch would take for activations:
 
     monet optimize examples/gpt2.py:GPT --input "int64[2,256]<50257" --input "int64[2,256]<50257" --budget 50%
-    python examples/gpt2.py --plan plan.json
+    python examples/gpt2.py --plan examples/.monet/gpt2.GPT.plan.json
 
 The second input is the targets, so that the loss belongs to the model and to the plan. With the first
 alone the model returns logits.

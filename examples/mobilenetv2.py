@@ -3,7 +3,7 @@
 Fit its training step into half of the memory that PyTorch would take for activations:
 
     monet optimize examples/mobilenetv2.py:mobilenet_v2 --input "float32[8,3,224,224]" --budget 50%
-    python examples/mobilenetv2.py --plan plan.json
+    python examples/mobilenetv2.py --plan examples/.monet/mobilenetv2.mobilenet_v2.plan.json
 """
 
 from __future__ import annotations

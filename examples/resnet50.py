@@ -3,7 +3,7 @@
 Fit its training step into half of the memory that PyTorch would take for activations:
 
     monet optimize examples/resnet50.py:resnet50 --input "float32[8,3,224,224]" --budget 50%
-    python examples/resnet50.py --plan plan.json
+    python examples/resnet50.py --plan examples/.monet/resnet50.plan.json
 """
 
 from __future__ import annotations

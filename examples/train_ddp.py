@@ -3,7 +3,7 @@
 Every rank runs the same plan, made for its own share of the batch:
 
     monet optimize examples/resnet50.py:resnet50 --input "float32[8,3,224,224]" --budget 50%
-    torchrun --nproc-per-node=2 examples/train_ddp.py --plan plan.json
+    torchrun --nproc-per-node=2 examples/train_ddp.py --plan examples/.monet/resnet50.plan.json
 """
 
 from __future__ import annotations

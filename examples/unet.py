@@ -3,7 +3,7 @@
 Fit its training step into half of the memory that PyTorch would take for activations:
 
     monet optimize examples/unet.py:UNet --input "float32[1,3,256,256]" --budget 50%
-    python examples/unet.py --plan plan.json
+    python examples/unet.py --plan examples/.monet/unet.UNet.plan.json
 """
 
 from __future__ import annotations
