@@ -26,7 +26,6 @@ export default tseslint.config(
       "eqeqeq": "error",
     },
   },
-  { files: ["src/cli/**/*.ts", "bench/**/*.ts"], rules: { "no-console": "off" } },
   {
     files: ["src/core/**/*.ts"],
     rules: forbid(
