@@ -1,0 +1,62 @@
+import { execFile } from "node:child_process";
+import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, describe, expect, it } from "vitest";
+import { parseGraph } from "../../src/core/graph";
+import { parsePlan } from "../../src/core/plan";
+import { findInterpreter } from "../../src/helper/interpreter";
+
+const project = fileURLToPath(new URL("../..", import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), "monet real "));
+afterAll(() => {
+  rmSync(folder, { recursive: true });
+});
+
+interface Run {
+  readonly exit: number | string | null;
+  readonly out: string;
+  readonly err: string;
+}
+
+/** `dist/cli.mjs` as `npm run build` left it, with its own solver worker and the Python that has torch; without them this fails. */
+function monet(...argv: string[]): Promise<Run> {
+  const { path } = findInterpreter({ folders: [project], env: process.env });
+  const env = { ...process.env, MONET_PYTHON: path };
+  return new Promise((resolve) => {
+    execFile(process.execPath, [join(project, "dist", "cli.mjs"), ...argv], { cwd: folder, env }, (error, out, err) => {
+      resolve({ exit: error === null ? 0 : (error.code ?? null), out, err });
+    });
+  });
+}
+
+interface Answer {
+  readonly graph: string;
+  readonly plan: string;
+  readonly budget: number;
+  readonly eager_peak: number;
+  readonly verify: { readonly equal: boolean; readonly within_budget: boolean; readonly planned_peak: number; readonly planned_forwards: number; readonly eager_forwards: object };
+}
+
+const files = (): string[] => readdirSync(folder, { recursive: true, encoding: "utf8" }).sort();
+
+describe("the built command line, with torch", () => {
+  it("profiles, plans and verifies a small decoder, and leaves only its two files", async () => {
+    copyFileSync(join(project, "test", "fixtures", "attention.py"), join(folder, "attention.py"));
+    const ids = ["--input", "int64[4,32]<97"];
+    const { exit, out, err } = await monet(
+      "optimize", "attention.py:Decoder", ...ids, ...ids, "--kwargs", '{"depth": 1}', "--budget", "70%",
+      "--verify", "--pairs", "0", "--threads", "1", "--no-cache", "--json",
+    );
+    expect([exit, err, out === ""]).toEqual([0, "", false]);
+    const answer = JSON.parse(out) as Answer;
+    expect(answer.verify).toMatchObject({ equal: true, within_budget: true, eager_forwards: {} });
+    expect(answer.verify.planned_forwards).toBeGreaterThan(0);
+    expect(answer.verify.planned_peak).toBeLessThanOrEqual(answer.budget);
+    expect(answer.budget).toBeLessThan(answer.eager_peak);
+    expect(files()).toEqual([".monet", join(".monet", "attention.Decoder.graph.json"), join(".monet", "attention.Decoder.plan.json"), "attention.py"]);
+    const graph = parseGraph(readFileSync(join(folder, answer.graph), "utf8"));
+    expect(parsePlan(readFileSync(join(folder, answer.plan), "utf8"), graph).predicted.peak).toBeLessThanOrEqual(answer.budget);
+  }, 120_000);
+});
