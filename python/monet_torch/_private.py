@@ -25,7 +25,10 @@ __all__ = [
     "FakeTensorMode",
     "OpOverload",
     "TorchDispatchMode",
+    "base_of",
     "cpu_allocations",
+    "has_global_hooks",
+    "is_lazy",
     "is_view",
     "pytree",
     "storage_key",
@@ -42,6 +45,29 @@ def storage_key(tensor: Tensor) -> int:
 def version_of(tensor: Tensor) -> int:
     """How often this memory was written in place: the count that autograd checks."""
     return tensor._version
+
+
+def base_of(tensor: Tensor) -> Tensor | None:
+    """The tensor that this one is a view of, as autograd knows it."""
+    return tensor._base
+
+
+def is_lazy(tensor: Tensor) -> bool:
+    """Does its memory hold the conjugate or the negative of what it means?"""
+    return tensor.is_conj() or tensor.is_neg()
+
+
+def has_global_hooks() -> bool:
+    """Are there hooks for every module of the process?"""
+    from torch.nn.modules import module
+
+    names = (
+        "_global_forward_hooks",
+        "_global_forward_pre_hooks",
+        "_global_backward_hooks",
+        "_global_backward_pre_hooks",
+    )
+    return any(getattr(module, name, None) for name in names)
 
 
 def is_view(tensor: Tensor) -> bool:

@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ._private import FakeTensorMode, OpOverload, TorchDispatchMode, pytree, storage_key
+from ._private import FakeTensorMode, OpOverload, TorchDispatchMode, is_lazy, pytree, storage_key
 from .errors import CaptureError
 from .geometry import extent
 
@@ -127,7 +127,9 @@ class Captured:
     def fingerprint(self) -> str:
         """Hash of everything that a run of this graph depends on, arguments and sizes included."""
         rows = [[o.name, repr(o.args), repr(o.kwargs), o.grad, repr(o.autocast)] for o in self.operators]
-        rows.append([repr(v.shape) + str(v.dtype) for v in self.values])
+        rows.append([f"{v.shape} {v.stride} {v.dtype} {v.requires_grad}" for v in self.values])
+        rows.append([repr(t.detach().cpu().flatten().tolist()) for t in self.constants.values() if t.numel() <= 4096])
+        rows.append([str(id(t)) for t in self.constants.values() if t.numel() > 4096])
         return hashlib.sha256(json.dumps([self.structure(), rows]).encode()).hexdigest()
 
 
@@ -314,6 +316,7 @@ class _Flattener:
         self.orders: dict[torch.fx.Graph, dict[torch.fx.Node, int]] = {}
         self.touched: dict[int, set[int]] = {}  # storage -> operators that read or write it
         self.mutated: set[int] = set()
+        self.hidden: set[int] = set()  # statistics that a norm updates without its schema saying so
         self.mode = FakeTensorMode(allow_non_fake_inputs=True)
 
     def run(self) -> Captured:
@@ -556,6 +559,14 @@ class _Flattener:
                 source, in_place, _is_random(target, args, kwargs), False, grad, cast,
             )
         )  # fmt: skip
+        for v in outputs:
+            value = self.values[v]
+            if value.storage != v and (value.dtype != self.values[value.storage].dtype or is_lazy(self.fakes[v])):
+                self.mutated.add(value.storage)  # no geometry alone describes this view: let it run once
+        if str(target) in HIDDEN_STATE:
+            positions, flag = HIDDEN_STATE[str(target)]
+            if args[flag]:
+                self.hidden |= {self.values[args[k].id].storage for k in positions if isinstance(args[k], Ref)}
         for v in (*inputs, *outputs):
             self.touched.setdefault(self.values[v].storage, set()).add(id_)
         return layout
@@ -626,6 +637,9 @@ class _Flattener:
         pinned: set[int] = set()
         for storage in self.mutated:
             pinned |= self.touched.get(storage, set())
+        norms = {o.id for o in self.operators if o.name in HIDDEN_STATE}  # a recompute leaves the statistics alone
+        for storage in self.hidden:
+            pinned |= self.touched.get(storage, set()) - norms
         self.operators = [replace(o, pinned=True) if o.id in pinned else o for o in self.operators]
 
 

@@ -89,6 +89,8 @@ def load_plan(source: str | os.PathLike[str] | dict[str, Any]) -> Plan:
         internals: dict[int, list[tuple[int, int]]] = {}
         for row in document["retain"]:
             intervals = [(int(a), int(b)) for a, b in row["intervals"]]
+            if not all(0 <= a < b < 2 * int(graph["operators"]) for a, b in intervals):
+                raise ValueError(f"interval out of range in {row}")
             if "value" in row:
                 values[int(row["value"])] = intervals
             else:

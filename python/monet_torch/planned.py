@@ -15,13 +15,14 @@ from typing import Any, cast, overload
 import torch
 from torch import Tensor, nn
 
-from ._private import pytree
+from ._private import has_global_hooks, pytree
 from .capture import Captured, ambient_autocast, capture, is_capturing
 from .errors import CaptureError, MonetError, PlanMismatch
 from .plan import Plan, load_plan
 from .runtime import Program
 
-_MOST_PROGRAMS = 16  # input signatures captured per module; beyond these, forwards run as eager does
+_MOST_SIGNATURES = 16  # input signatures captured per module, and
+_MOST_STATES = 16  # states of its attributes per signature; beyond these, forwards run as eager does
 _runtimes: weakref.WeakKeyDictionary[nn.Module, _Runtime] = weakref.WeakKeyDictionary()
 _classes: dict[type[nn.Module], type[nn.Module]] = {}
 _originals: dict[type[nn.Module], type[nn.Module]] = {}
@@ -88,7 +89,9 @@ def _planned_class(original: type[nn.Module]) -> type[nn.Module]:
 
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         runtime = _runtimes.get(self)
-        if runtime is None or runtime.paused or is_capturing() or not self.training or not torch.is_grad_enabled():
+        if runtime is not None and is_capturing():
+            return runtime.traced(self, original.forward, args, kwargs)
+        if runtime is None or runtime.paused or not self.training or not torch.is_grad_enabled():
             return original.forward(self, *args, **kwargs)
         return runtime(self, original.forward, args, kwargs)
 
@@ -109,45 +112,67 @@ def _planned_class(original: type[nn.Module]) -> type[nn.Module]:
     return planned
 
 
-_Plain = (bool, int, float, str, type(None))
+_PLAIN = (bool, int, float, complex, str, bytes, type(None))
+_OWN = frozenset(vars(nn.Module()))  # what every module has: parameters, buffers, hooks, …, seen to below
 
 
-class _Guard:
-    """The plain attributes of every submodule (training flags, probabilities, switches): the trace depends on them."""
+def _state(model: nn.Module) -> tuple[Any, ...]:
+    """What a trace of `model` depends on besides its inputs, as far as its modules hold it.
 
-    def __init__(self, model: nn.Module) -> None:
-        self.modules = list(model.modules())
-        self.names = [[k for k, x in vars(m).items() if isinstance(x, _Plain)] for m in self.modules]
-        self.ignored: set[tuple[int, str]] = set()
+    Which modules there are and of what class, their own attributes (training flags, probabilities, settings), and
+    how parameters and buffers lie in memory. Globals and closures are out of sight.
+    """
+    found = _attributes(model)
+    for m in model.modules():
+        attributes = vars(m)
+        for tensors in (attributes["_parameters"], attributes["_buffers"]):
+            found += [
+                (k, t.requires_grad, t.dtype, t.shape, t.stride(), t.device)
+                for k, t in tensors.items()
+                if t is not None
+            ]
+    return tuple(found)
 
-    def values(self) -> tuple[Any, ...]:
-        return tuple(
-            vars(m).get(k)
-            for i, (m, names) in enumerate(zip(self.modules, self.names, strict=True))
-            for k in names
-            if (i, k) not in self.ignored
-        )
 
-    def ignore_changes(self, before: tuple[Any, ...], after: tuple[Any, ...]) -> None:
-        """Attributes that change without changing the graph (counters) are no reason to trace again."""
-        places = [(i, k) for i, names in enumerate(self.names) for k in names if (i, k) not in self.ignored]
-        for place, a, b in zip(places, before, after, strict=True):
-            if a != b and place[1] != "training":
-                self.ignored.add(place)
+def _attributes(model: nn.Module) -> list[Any]:
+    found: list[Any] = []
+    for m in model.modules():
+        found.append((id(m), type(m), m.training))
+        found += [(k, _frozen(x, 4)) for k, x in vars(m).items() if k not in _OWN]
+    return found
 
-    def hooked(self) -> str:
-        """The class of a submodule with hooks, which a planned forward would not call; "" when there is none."""
-        for m in self.modules[1:]:
-            if m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks:
-                return type(m).__name__
-        return ""
+
+def _frozen(x: Any, depth: int) -> Any:
+    """Something hashable that changes when `x` does; beyond plain data, when it is another object."""
+    if isinstance(x, _PLAIN):
+        return (type(x), x)
+    if depth and isinstance(x, (list, tuple, set, frozenset)):
+        return (type(x), tuple(_frozen(y, depth - 1) for y in x))
+    if depth and isinstance(x, dict):
+        return (type(x), tuple((_frozen(k, depth - 1), _frozen(y, depth - 1)) for k, y in x.items()))
+    inside = getattr(x, "__dict__", None)
+    if depth and isinstance(inside, dict) and not isinstance(x, (type, Tensor, nn.Module)) and not callable(x):
+        return (type(x), id(x), _frozen(inside, depth - 1))
+    return (type(x), id(x))
+
+
+def _hooked(model: nn.Module) -> str:
+    """Why hooks keep a forward from being planned; "" when none does. Hooks on the model itself fire as ever."""
+    if has_global_hooks():
+        return "there are hooks for every module"
+    for m in model.modules():
+        if m is not model and (m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks):
+            return f"a submodule ({type(m).__name__}) has hooks"
+    return ""
 
 
 class _Runtime:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.programs: dict[Any, Program | str] = {}
-        self.guard: _Guard | None = None
+        self.by_fingerprint: dict[str, Program] = {}
+        self.captures: Counter[Any] = Counter()
+        self.changed = False
         self.paused = False
         self.planned = 0
         self.eager: Counter[str] = Counter()
@@ -158,9 +183,7 @@ class _Runtime:
         leaves, spec = pytree.tree_flatten((args, kwargs))
         program = self._program(model, args, kwargs, leaves, spec)
         if isinstance(program, str):
-            if not self.eager[program]:
-                warnings.warn(f"MONeT: this forward runs without its plan: {program}", stacklevel=4)
-            self.eager[program] += 1
+            self.note(program)
             return own(model, *args, **kwargs)
         self.planned += 1
         program.trace = self.trace
@@ -171,53 +194,62 @@ class _Runtime:
         self.latest = (program.captured, [weakref.ref(t) if isinstance(t, Tensor) else None for t in outputs])
         return pytree.tree_unflatten(outputs, program.captured.out_spec)
 
+    def traced(self, model: nn.Module, own: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """The forward while it is traced. (The trace puts attributes back afterwards, so look here.)"""
+        before = _attributes(model)
+        result = own(model, *args, **kwargs)
+        self.changed = self.changed or _attributes(model) != before
+        return result
+
+    def note(self, reason: str) -> None:
+        """Count what runs as eager does, and say so once per reason."""
+        if not self.eager[reason]:
+            warnings.warn(f"MONeT: this forward runs without its plan: {reason}", stacklevel=5)
+        self.eager[reason] += 1
+
     def _program(self, model: nn.Module, args: Any, kwargs: Any, leaves: list[Any], spec: Any) -> Program | str:
-        if self.guard is None:
-            self.guard = _Guard(model)
-        hooked = self.guard.hooked()
+        hooked = _hooked(model)
         if hooked:
-            return f"a submodule ({hooked}) has hooks"
+            return hooked
         tensors = [t for t in leaves if isinstance(t, Tensor)]
         if any(type(t) is not Tensor and not isinstance(t, nn.Parameter) for t in tensors):
             return "an input is a tensor subclass"
         device = tensors[0].device.type if tensors else "cpu"
         autocast = ambient_autocast(device)
-        signature = _signature(leaves)
-        state = self.guard.values()
-        key = (signature, str(spec), autocast, state)
-        program = self.programs.get(key)
-        if program is None:
-            if len(self.programs) >= _MOST_PROGRAMS:
-                return f"more than {_MOST_PROGRAMS} input shapes"
-            program = self._capture(model, args, kwargs, autocast)
-            self._learn(key, program)
-            self.programs[(signature, str(spec), autocast, self.guard.values())] = program
+        call = (_signature(leaves), str(spec), autocast)
+        state = _state(model)
+        program = self.programs.get((call, state))
+        if program is not None:
+            return program
+        if len({c for c, _ in self.programs}) > _MOST_SIGNATURES:
+            return f"more than {_MOST_SIGNATURES} input shapes"
+        if self.captures[call] >= _MOST_STATES:
+            return f"attributes of its modules changed more than {_MOST_STATES} times"
+        self.captures[call] += 1
+        self.changed = False
+        program = self._capture(model, args, kwargs, autocast)
+        if self.changed:
+            # What Python does in a forward happens in a trace and in no planned forward.
+            program = "its forward changes attributes of its modules"
+        self.programs[call, state] = program
         return program
-
-    def _learn(self, key: Any, program: Program | str) -> None:
-        """Did only a counter change since this signature was captured before?"""
-        assert self.guard is not None
-        if isinstance(program, str):
-            return
-        for known, other in list(self.programs.items()):
-            if (
-                known[:3] == key[:3] and isinstance(other, Program) and len(known[3]) == len(key[3])
-                and other.captured.fingerprint() == program.captured.fingerprint()
-            ):  # fmt: skip
-                self.guard.ignore_changes(known[3], key[3])
-                del self.programs[known]
 
     def _capture(self, model: nn.Module, args: Any, kwargs: Any, autocast: Any) -> Program | str:
         try:
             captured = capture(model, args, kwargs, autocast=autocast)
         except CaptureError as error:
             return f"it could not be captured ({error})"
-        if not self.programs:
-            return Program(captured, self.plan)  # the first time, a plan that doesn't fit is the user's to know
+        fingerprint = captured.fingerprint()
+        known = self.by_fingerprint.get(fingerprint)
+        if known is not None:
+            return known
         try:
-            return Program(captured, self.plan)
+            program = self.by_fingerprint[fingerprint] = Program(captured, self.plan)
         except PlanMismatch as error:
+            if not self.programs:
+                raise  # the first time, a plan that doesn't fit is the user's to know
             return str(error)
+        return program
 
 
 def _constants(model: nn.Module, captured: Captured, leaves: list[Any]) -> tuple[Tensor, ...]:
@@ -250,34 +282,49 @@ class _LossModule(nn.Module):
         super().__init__()
         self._loss = (loss,)  # in a tuple, as in Step: a loss that is a module is not a child
 
-    def forward(self, output: Any, targets: Any) -> Tensor:
-        return self._loss[0](output, *targets)
+    def forward(self, output: Any, targets: Any, named: Any) -> Tensor:
+        return self._loss[0](output, *targets, **named)
 
 
 class _PlannedLoss:
-    """Runs the loss by the plan when it is given what the planned model just returned."""
+    """Runs the loss by the plan when it is given what the planned model just returned; else as it is."""
 
     def __init__(self, runtime: _Runtime, loss: Loss) -> None:
         self.runtime, self.loss = runtime, loss
-        self.programs: dict[Any, Program] = {}
+        self.programs: dict[Any, tuple[Captured, Program | str]] = {}
 
-    def __call__(self, output: Any, *targets: Any) -> Tensor:
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loss, name)
+
+    def __call__(self, output: Any, *targets: Any, **named: Any) -> Tensor:
         latest = self.runtime.latest
-        leaves, spec = pytree.tree_flatten((output, targets))
+        leaves, spec = pytree.tree_flatten((output, targets, named))
         if latest is None or self.runtime.paused or not torch.is_grad_enabled() or not _same(output, latest[1]):
-            return self.loss(output, *targets)
+            return self.loss(output, *targets, **named)
         device = next((t.device.type for t in leaves if isinstance(t, Tensor)), "cpu")
         autocast = ambient_autocast(device)
-        key = (_signature(leaves), str(spec), autocast, id(latest[0]))
-        program = self.programs.get(key)
+        state = _state(self.loss) if isinstance(self.loss, nn.Module) else ()
+        key = (_signature(leaves), str(spec), autocast, id(latest[0]), state)
         module = _LossModule(self.loss)
-        if program is None:
-            captured = capture(module, (output, targets), autocast=autocast)
-            program = self.programs[key] = Program(captured, self.runtime.plan.of_loss(latest[0], captured))
+        if key not in self.programs:
+            self.programs[key] = (latest[0], self._capture(module, (output, targets, named), autocast, latest[0]))
+        _, program = self.programs[key]
+        if isinstance(program, str):
+            self.runtime.note(program)
+            return self.loss(output, *targets, **named)
         program.trace = self.runtime.trace
         with torch.autocast(device, enabled=False):
             (result,) = program(_constants(module, program.captured, leaves))
         return cast(Tensor, result)
+
+    def _capture(self, module: nn.Module, args: Any, autocast: Any, model: Captured) -> Program | str:
+        if len(self.programs) >= _MOST_SIGNATURES:
+            return f"more than {_MOST_SIGNATURES} shapes of loss inputs"
+        try:
+            captured = capture(module, args, autocast=autocast)
+            return Program(captured, self.runtime.plan.of_loss(model, captured))
+        except (CaptureError, PlanMismatch) as error:
+            return f"the loss: {error}"
 
 
 def _same(output: Any, latest: list[Any]) -> bool:

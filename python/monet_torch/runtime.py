@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from . import operators
-from ._private import pytree, storage_key, version_of
+from ._private import base_of, is_lazy, pytree, storage_key, version_of
 from .capture import HIDDEN_STATE, Captured, Operator, Ref, _autocast
 from .errors import PlanMismatch
 from .plan import Plan
@@ -31,11 +31,12 @@ _STRONG, _INTERNAL = -1, -2  # a handle's `root` where it is no storage of the g
 class _Cell:
     """Holds the memory of one storage; whoever refers to the cell keeps it alive."""
 
-    __slots__ = ("__weakref__", "remade", "tensor")
+    __slots__ = ("__weakref__", "remade", "tensor", "version")
 
     def __init__(self, tensor: Tensor, remade: bool) -> None:
         self.tensor = tensor
         self.remade = remade  # by a recompute: its version says nothing about the forward
+        self.version = version_of(tensor)
 
 
 class _Handle:
@@ -212,8 +213,11 @@ class Program:
                 outputs = self.run(frame, constants)
             finally:
                 frame.forward_is_over()
+        self.geometry_checked = True
         lifeline = _Lifeline(frame)
-        for output in outputs:
+        # A write into an output that is a view gives it another grad_fn; its base's lives on in the graph.
+        bases = [base_of(x) for x in outputs if isinstance(x, Tensor)]
+        for output in (*outputs, *bases):
             if isinstance(output, Tensor) and output.grad_fn is not None:
                 cast(dict[Any, Any], output.grad_fn.metadata)["monet"] = lifeline  # a property, whatever its stub says
         return outputs
@@ -301,7 +305,8 @@ class _Frame:
         if not program.geometry_checked:
             self._check_geometry(op, tensors)
         pending = self.pending
-        if not pending:
+        if not pending:  # nothing of this operator can hold what is to be held until its backward: hold it to the end
+            self.output_cells += [self.held[r] for r in program.ends[op] if r in self.held]
             return
         self.pending = []
         o = program.captured.operators[op]
@@ -322,7 +327,7 @@ class _Frame:
                     handle.root, handle.tensor = _INTERNAL, None
                 continue
             root = program.root[v]
-            if program.constant[v] or tensor.dtype != program.captured.values[root].dtype:
+            if program.constant[v] or tensor.dtype != program.captured.values[root].dtype or is_lazy(tensor):
                 continue
             producer = program.captured.values[root].producer
             assert producer is not None
@@ -359,10 +364,9 @@ class _Frame:
 
     def forward_is_over(self) -> None:
         held = self.held or {}
-        self.output_cells = [held[r] for r in self.program.model_outputs if r in held]
+        self.output_cells += [held[r] for r in self.program.model_outputs if r in held]
         self.held = None
         self.pending = []
-        self.program.geometry_checked = True
         # Now and not at the start: a forward may count its calls or update its own statistics.
         self.versions = {v: version_of(t) for v, t in self.constants.items()}
 
@@ -520,6 +524,8 @@ class _Frame:
         else:
             cell = made.get(root) or self.cell(root)
             assert cell is not None, f"value {root} is neither held nor recomputed"
+            if not cell.remade and version_of(cell.tensor) != cell.version:
+                raise _changed(cell.tensor, cell.version, value.name)
             base = cell.tensor
         with torch.no_grad():
             size, stride, offset = program.geometry[v]
@@ -561,6 +567,8 @@ class _Frame:
         for root, cell in made.items():
             owner = self.program.clock - retained[root] if root in retained else op
             handles = self.live_handles(owner)
+            if not handles and root in needed:  # that operator has no backward here: hold it for this one alone
+                owner, handles = op, self.live_handles(op)
             users = [h for h in handles if h.root == root]
             for handle in users:
                 handle.cell = cell
