@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -37,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("target", metavar="FILE:MODEL")
     verify.add_argument("plan", metavar="PLAN")
     verify.add_argument("--graph", metavar="FILE", required=True)
-    verify.add_argument("--pairs", type=int, default=5, help="interleaved timed pairs of steps (0: none)")
+    verify.add_argument("--pairs", type=_count, default=5, help="interleaved timed pairs of steps (0: none)")
     verify.add_argument("--trace", metavar="FILE", help="what the runtime does in a planned step, as lines of JSON")
     _common(verify)
     return parser
@@ -56,6 +57,12 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 up")
+    return int(text)
+
+
 def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=_positive)
     parser.add_argument("--progress", metavar="FILE", help="lines of JSON; - for standard output")
@@ -66,6 +73,8 @@ def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     from .errors import EnvironmentProblem, MonetError
 
+    _end_on_sigterm()
+    answers = sys.stdout
     try:
         _require_torch()
         import torch
@@ -75,8 +84,12 @@ def main(argv: list[str] | None = None) -> int:
         keep_freed_memory()
         if options.threads:
             torch.set_num_threads(options.threads)
-        with _progress(options.progress) as say:
-            return _profile(options, say) if options.command == "profile" else _verify(options, say)
+        # What the user's file prints is not part of the answer.
+        with _progress(options.progress) as say, contextlib.redirect_stdout(sys.stderr):
+            code, text = (0, _profile(options, say)) if options.command == "profile" else _verify(options, say)
+        if text:
+            print(text, file=answers)
+        return code
     except MonetError as error:
         print(f"error: {error}", file=sys.stderr)
         return EnvironmentProblem.exit_code if isinstance(error, EnvironmentProblem) else error.exit_code
@@ -100,6 +113,15 @@ def _require_torch() -> None:
     version = tuple(int(p) for p in torch.__version__.split("+")[0].split(".")[:2])
     if version < (2, 6):
         raise EnvironmentProblem(f"PyTorch {torch.__version__} is too old for MONeT; install 2.6 or later")
+
+
+def _end_on_sigterm() -> None:
+    """Let a terminated run leave as a cancelled one does: nothing half-written stays behind."""
+    import signal
+    import threading
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 class _progress:
@@ -154,7 +176,7 @@ def _device(name: str) -> Any:
     return estimate.find(name)
 
 
-def _profile(options: argparse.Namespace, say: Callable[..., None]) -> int:
+def _profile(options: argparse.Namespace, say: Callable[..., None]) -> str:
     import torch
 
     from . import estimate, graph, profile, step, target
@@ -194,9 +216,9 @@ def _profile(options: argparse.Namespace, say: Callable[..., None]) -> int:
     out = Path(options.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     profile.write_whole(out, json.dumps(document, separators=(",", ":")))
-    if options.json and options.progress != "-":
-        print(json.dumps({"graph": str(out), "hash": document["hash"], "operators": len(document["operators"])}))
-    return 0
+    if not options.json or options.progress == "-":
+        return ""
+    return json.dumps({"graph": str(out), "hash": document["hash"], "operators": len(document["operators"])})
 
 
 def _cache_folder() -> Path:
@@ -204,7 +226,7 @@ def _cache_folder() -> Path:
     return Path(base) / "monet"
 
 
-def _verify(options: argparse.Namespace, say: Callable[..., None]) -> int:
+def _verify(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int, str]:
     from . import target, verify
     from .errors import MonetError, PlanMismatch
 
@@ -224,18 +246,16 @@ def _verify(options: argparse.Namespace, say: Callable[..., None]) -> int:
         made, plan, graph, autocast=_autocast(source["autocast"], device.type), device=device, pairs=options.pairs,
         progress=say, trace=Path(options.trace) if options.trace else None,
     )  # fmt: skip
-    if options.json:
-        print(json.dumps(report.to_json()))
-    else:
-        print(verify.table(report))
-    return 0 if report.ok else 1
+    report.changed_since_profiled = source["sources"].get(made.file.name) != made.source_hash
+    text = json.dumps(report.to_json()) if options.json else verify.table(report)
+    return (0 if report.ok else 1), text
 
 
 # What verify reads, as paths: a file without one of these is cut short, or of another program.
 _OF_GRAPH = [
     "hash", "fixed", "gradients", "device.name", "device.estimated", "made_from.model", "made_from.inputs",
-    "made_from.loss", "made_from.autocast", "made_from.options.targets", "made_from.options.kwargs",
-    "made_from.options.device",
+    "made_from.loss", "made_from.autocast", "made_from.sources", "made_from.options.targets",
+    "made_from.options.kwargs", "made_from.options.device",
 ]  # fmt: skip
 _OF_PLAN = [
     "graph.hash", "budget", "predicted.peak", "predicted.structure_peak", "predicted.time", "predicted.eager_peak",

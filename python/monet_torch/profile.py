@@ -124,6 +124,9 @@ def write_whole(path: Path, text: str) -> None:
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)  # a temporary file is its owner's alone; this one is an ordinary file
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)

@@ -51,6 +51,7 @@ class Report:
     pairs: int = 0
     planned_forwards: int = 0
     eager_forwards: dict[str, int] = field(default_factory=dict)
+    changed_since_profiled: bool = False
 
     @property
     def equal(self) -> bool:
@@ -269,6 +270,8 @@ def table(r: Report) -> str:
         lines.append(f"  … and {len(r.differences) - 8} more of {r.compared}")
     if r.eager_differs_from_itself:
         lines.append(f"  (eager differs from itself in {len(r.eager_differs_from_itself)} places from run to run)")
+    if r.changed_since_profiled:
+        lines.append("  NOTE: the model's file has changed since it was profiled; profile again for exact predictions")
     for reason, count in r.eager_forwards.items():
         lines.append(f"  NOT PLANNED: {count} forwards ran as eager does: {reason}")
     return "\n".join(lines)

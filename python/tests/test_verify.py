@@ -236,7 +236,7 @@ def test_a_forward_that_ran_without_its_plan_is_no_success(
     graphs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, graph = graphs(CONV)
-    monkeypatch.setattr(planned._Guard, "hooked", lambda self: "Linear")
+    monkeypatch.setattr(planned, "_hooked", lambda model: "a submodule (Linear) has hooks")
     with pytest.warns(UserWarning, match="without its plan"):
         code, report = verified(graphs, CONV, plan_of(graph), tmp_path, capsys)
     assert code == 1
@@ -331,3 +331,20 @@ def test_comparing_is_to_the_bit_and_nan_is_nan() -> None:
 )
 def test_what_is_not_the_same_bits_differs(a: float, b: float) -> None:
     assert verify.compare({"x": torch.tensor([a, 1.0])}, {"x": torch.tensor([b, 1.0])}) != []
+
+
+def test_what_the_users_file_prints_is_not_part_of_the_answer(tmp_path: Path) -> None:
+    import json
+    import subprocess
+    import sys
+
+    file = tmp_path / "net.py"
+    file.write_text("import torch\nprint('loading')\nclass Net(torch.nn.Linear):\n    pass\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "monet_torch", "profile", f"{file}:Net", "--input", "float32[2,3]", "--kwargs",
+         '{"in_features": 3, "out_features": 2}', "--out", str(tmp_path / "g.json"), "--no-cache", "--json"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert json.loads(done.stdout)["operators"] == 2
+    assert "loading" in done.stderr
+    assert (tmp_path / "g.json").stat().st_mode & 0o044
