@@ -108,7 +108,8 @@ def _require_torch() -> None:
         import torch
     except ImportError as error:
         raise EnvironmentProblem(
-            f"PyTorch can't be imported by {sys.executable} ({error}); install it there, as `pip install torch`"
+            f"PyTorch can't be imported by {sys.executable} ({error}); install it there, as `pip install torch`, or "
+            "name another Python with --python or MONET_PYTHON"
         ) from error
     version = tuple(int(p) for p in torch.__version__.split("+")[0].split(".")[:2])
     if version < (2, 6):

@@ -123,21 +123,22 @@ def _estimate(
         forward = Run(_roofline(card, flops.get_total_flops(), moved, dtype, fresh > 0), fresh + internal_bytes)
 
         wants = [v for v in dict.fromkeys(o.inputs) if o.grad and tensors[v].requires_grad]
-        pairs = [(t, g) for t, g in zip(outputs, incoming, strict=True) if g is not None and t.requires_grad]
+        given = [k for k, g in enumerate(incoming) if g is not None and outputs[k].requires_grad]
+        pairs = [(outputs[k], geometry) for k in given if (geometry := incoming[k]) is not None]
         if not wants or not pairs:
             return Measured(name, exactness, sorted(saves), internal_bytes, forward, forward, None)
         gs = [torch.empty_strided(*g, dtype=t.dtype) for t, g in pairs]
         with FlopCounterMode(display=False) as flops_back:
             results = torch.autograd.grad([t for t, _ in pairs], [tensors[v] for v in wants], gs, allow_unused=True)
-        owners = {storage_key(g): outputs.index(t) for (t, _), g in zip(pairs, gs, strict=True)}
+        owners = {storage_key(g): k for k, g in zip(given, gs, strict=True)}
         gradients = []
         for v, g in zip(wants, results, strict=True):
             if g is None:
                 continue
             alias = owners.get(storage_key(g))
-            geometry = (tuple(g.shape), tuple(g.stride()))
+            lies = (tuple(g.shape), tuple(g.stride()))
             size = 0 if alias is not None else g.untyped_storage().nbytes()
-            gradients.append(Gradient(o.inputs.index(v), size, alias, is_dense(*geometry), is_view(g), geometry))
+            gradients.append(Gradient(o.inputs.index(v), size, alias, is_dense(*lies), is_view(g), lies))
         made = sum(g.bytes for g in gradients)
         moved = made + sum(_bytes(g) for g in gs if made) + internal_bytes
         moved += sum(_bytes(t) for t in packed if made)

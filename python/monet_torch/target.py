@@ -92,6 +92,8 @@ def load(
     specs = [parse_spec(s) for s in inputs]
     if not specs:
         raise MonetError(f"what does {name} take? give its input, as --input 'float32[8,3,224,224]'")
+    if targets and loss is None:
+        raise MonetError("--target is what a loss function takes beside the output; name that function with --loss")
     loss_specs = [parse_spec(s) for s in targets]
     settings = _settings(kwargs)
     module = _import(file)

@@ -441,3 +441,18 @@ def test_an_unknown_device_lists_the_known_ones(capsys: pytest.CaptureFixture[st
     assert error.startswith("error: --device A1000: ")
     assert all(card.name in error for card in estimate.CARDS)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_estimate_of_an_operator_with_several_outputs(tmp_path: Path) -> None:
+    file = tmp_path / "attention.py"
+    file.write_text(
+        "from torch import nn\n"
+        "class Net(nn.Linear):\n"
+        "    def forward(self, x):\n"
+        "        q, k, v = super().forward(x).view(4, 16, 3, 2, 4).permute(2, 0, 3, 1, 4)\n"
+        "        return (q * k + v).relu()\n"
+    )
+    out = tmp_path / "g.json"
+    options = ["--kwargs", '{"in_features": 24, "out_features": 24}', "--device", "A100", "--out", str(out)]
+    assert command_line.main(["profile", f"{file}:Net", "--input", "float32[4,16,24]", *options]) == 0
+    assert json.loads(out.read_text())["device"]["estimated"]

@@ -52,7 +52,7 @@ export async function planFor(io: Io, solver: Solver, graph: Graph, budget: Budg
     const { smallest, proven } = solution;
     throw new UserError(
       "infeasible",
-      `No schedule ${proven ? "fits" : "was found that fits"} into ${formatBytes(bytes)}: the smallest budget that has one is ${formatBytes(smallest)} (${smallest} bytes).`,
+      `No schedule ${proven ? "fits" : "was found that fits"} into ${formatBytes(bytes)}: the smallest budget that has one is ${formatBytes(smallest)}, --budget ${smallest}.`,
       { budget: bytes, smallest, proven },
     );
   } finally {
