@@ -51,7 +51,7 @@ export function readGraph(io: Io, path: string): Graph {
 
 export function readPlan(io: Io, path: string, graph: Graph): Plan {
   const text = readText(io, path, "plan");
-  return asInput(path, "Run `monet plan` on this graph to make a new one.", () => parsePlan(text, graph));
+  return asInput(path, "Make a new one with `monet plan` on this graph, or name the graph that it was made from with --graph.", () => parsePlan(text, graph));
 }
 
 export function asInput<T>(path: string, advice: string, read: () => T): T {

@@ -210,10 +210,19 @@ describe("monet optimize and verify", () => {
     await refuses(["verify", "net.py:net", "lone.plan.json", "--python", "no-such-python"], 2, /There is no training graph .*looked for 'lone.graph.json' and '.monet\/net.graph.json'.*name it with --graph/);
   });
 
-  it("finds the model's graph for a plan that was put elsewhere", async () => {
+  it("puts the graph beside a plan of another name, and leaves the model's usual one alone", async () => {
     await w.monet("optimize", "net.py:net", "--budget", "max", "--out", "other/x.plan.json");
+    expect(w.helperArguments()).toContain("other/x.graph.json");
     const { exit, out } = await w.monet("verify", "net.py:net", "other/x.plan.json");
     expect([exit, out]).toEqual([0, "gradients equal: True\n"]);
+    expect(w.helperArguments()).toContain(join(w.folder, "other", "x.graph.json"));
+  });
+
+  it("finds the model's graph for a plan of another name without one beside it", async () => {
+    await w.monet("optimize", "net.py:net", "--budget", "max");
+    await w.monet("plan", ".monet/net.graph.json", "--budget", "max", "--out", "other/x.plan.json");
+    const { exit } = await w.monet("verify", "net.py:net", "other/x.plan.json");
+    expect(exit).toBe(0);
     expect(w.helperArguments()).toContain(join(w.folder, ".monet", "net.graph.json"));
   });
 

@@ -8,7 +8,7 @@ import type { Solver, SolverOptions } from "../solving";
 import { readTarget } from "../target";
 import { planFacts, planFor, readBudget } from "./plan";
 import { graphFacts, profileTarget, type ProfileOptions } from "./profile";
-import { runVerify, verifyDocument } from "./verify";
+import { graphBeside, runVerify, verifyDocument } from "./verify";
 
 export interface OptimizeOptions extends ProfileOptions {
   readonly budget: string;
@@ -22,14 +22,15 @@ export interface OptimizeOptions extends ProfileOptions {
 export async function optimize(io: Io, solver: Solver, name: string, options: OptimizeOptions): Promise<Outcome> {
   const budget = readBudget(options.budget);
   const target = await readTarget(io, name);
-  const graphFile = defaultFile(target.file, target.model, "graph");
+  // Beside a plan of another name, so that this model's usual graph stays the one of its usual plan.
+  const graphFile = (options.out === undefined ? null : graphBeside(options.out)) ?? defaultFile(target.file, target.model, "graph");
   const graph = await profileTarget(io, target, graphFile, options);
   const plan = await planFor(io, solver, graph, budget, options.exactness);
   const out = options.out ?? defaultFile(target.file, target.model, "plan");
   writeJson(io, out, plan);
 
   const facts = { graph: graphFile, plan: out, ...graphFacts(graph), ...planFacts(plan) };
-  const use = `Plan: ${out}\nUse it: import monet_torch; monet_torch.apply(model, ${JSON.stringify(out)})\n`;
+  const use = `Plan: ${out}\nUse it: import monet_torch; ${options.loss === undefined ? "" : "loss = "}monet_torch.apply(model, ${JSON.stringify(out)}${options.loss === undefined ? "" : ", loss=loss"})\n`;
   if (options.verify !== true) return { exit: exitCodes.ok, text: `${headline(plan)}\n${use}`, json: { ...facts, verify: null } };
   const result = await runVerify(io, target, resolve(io.cwd, out), resolve(io.cwd, graphFile), options);
   return {
