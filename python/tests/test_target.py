@@ -144,7 +144,7 @@ def test_integers_stay_in_their_range_and_the_same_seed_gives_the_same_tensors(f
     integers = parse_spec("int64[1000]<3").make(torch.Generator().manual_seed(0))
     assert integers.unique().tolist() == [0, 1, 2]
     specs = ["float32[2,4]", "scale=float32[1]", "mask=bool[4]"]
-    a, b = (load(f"{folder / 'net.py'}:net", specs, ["int64[2]<9"], None, None) for _ in range(2))
+    a, b = (load(f"{folder / 'net.py'}:net", specs, ["int64[2]<9"], None, "mean_loss") for _ in range(2))
     assert [tuple(t.shape) for t in a.args] == [(2, 4)]
     assert list(a.kwargs) == ["scale", "mask"]
     for x, y in [*zip(a.args, b.args, strict=True), *zip(a.targets, b.targets, strict=True)]:
@@ -225,6 +225,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "kwargs not an object": (["net.py:Net", *X, "--kwargs", "[4]"], "--kwargs must be a JSON object"),
     "unknown loss": (["net.py:Net", *X, "--loss", "lost"], "there is no function 'lost' for --loss"),
     "loss with arguments": (["net.py:Net", *X, "--loss", "LossWithArguments"], "can't be built without arguments"),
+    "target without loss": (["net.py:Net", *X, "--target", "float32[2,3]"], "name that function with --loss"),
     "loss without target": (["net.py:Net", *X, "--loss", "mean_loss"], "missing 1 required positional argument"),
     "loss per item": (["net.py:Net", *X, "--loss", "per_item", "--target", "float32[2,3]"], "must return one number"),
     "loss not a tensor": (["net.py:Net", *X, "--loss", "not_a_tensor", "--target", "float32[2,3]"], "one number"),
