@@ -47,7 +47,9 @@ class Spec:
         return torch.randint(0, self.below, self.shape, generator=generator, dtype=self.dtype)
 
 
-_SPEC = re.compile(r"(?:(?P<name>\w+)=)?(?P<dtype>\w+)\[(?P<shape>(?:\s*\d+\s*,)*\s*\d*\s*)\](?:<(?P<below>\d+))?")
+_SPEC = re.compile(
+    r"(?:(?P<name>\w+(?:\.\w+)*)=)?(?P<dtype>\w+)\[(?P<shape>(?:\s*\d+\s*,)*\s*\d*\s*)\](?:<(?P<below>\d+))?"
+)
 
 
 def parse_spec(text: str) -> Spec:
@@ -67,7 +69,7 @@ def parse_spec(text: str) -> Spec:
 class Target:
     model: nn.Module
     args: tuple[Tensor, ...]
-    kwargs: dict[str, Tensor]
+    kwargs: dict[str, Any]
     targets: tuple[Tensor, ...]
     loss: Callable[..., Tensor] | None
     file: Path
@@ -114,13 +116,27 @@ def load(
     return Target(
         model=model.train(),
         args=tuple(t for n, t in made if not n),
-        kwargs={n: t for n, t in made if n},
+        kwargs=_nested({n: t for n, t in made if n}),
         targets=tuple(s.make(generator) for s in loss_specs),
         loss=loss_fn,
         file=file,
         name=name,
         source_hash=hashlib.sha256(file.read_bytes()).hexdigest(),
     )
+
+
+def _nested(named: dict[str, Tensor]) -> dict[str, Any]:
+    """`batch.ids` is the entry `ids` of the dict that the argument `batch` takes."""
+    found: dict[str, Any] = {}
+    for name, tensor in named.items():
+        *path, last = name.split(".")
+        place = found
+        for part in path:
+            place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise MonetError(f"--input {name}=…: {part} is a tensor already and can't be a dict too")
+        place[last] = tensor
+    return found
 
 
 def _settings(kwargs: str | None) -> dict[str, Any]:

@@ -336,3 +336,24 @@ def test_verify_says_what_is_wrong_with_a_file(
         (folder / "graph.json").write_text(text)
     assert command_line.main(["verify", "net.py:Net", "plan.json", "--graph", "graph.json"]) == 2
     assert_one_sentence(capsys.readouterr().err, expected)
+
+
+def test_a_dict_argument_is_named_by_its_entries(tmp_path: Path) -> None:
+    (tmp_path / "batch.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Linear):\n"
+        "    def forward(self, batch):\n"
+        "        return super().forward(batch['x']) * batch['mask'].unsqueeze(-1)\n"
+    )
+    specs = ["batch.x=float32[2,3]", "batch.mask=float32[2]"]
+    made = load(f"{tmp_path / 'batch.py'}:Net", specs, [], '{"in_features": 3, "out_features": 4}', None)
+    assert list(made.kwargs) == ["batch"]
+    assert made.model(**made.kwargs).shape == (2, 4)
+    with pytest.raises(MonetError, match="is a tensor already"):
+        load(
+            f"{tmp_path / 'batch.py'}:Net",
+            ["batch=float32[2,3]", "batch.x=float32[2]"],
+            [],
+            '{"in_features": 3, "out_features": 4}',
+            None,
+        )
