@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,20 +36,7 @@ class Card:
     launch_ns: int = 4000
 
 
-CARDS = [
-    Card("P100", 10.6, 21.2, 732, 16),
-    Card("V100", 15.7, 125, 900, 16),
-    Card("T4", 8.1, 65, 320, 16),
-    Card("A10", 31.2, 125, 600, 24),
-    Card("A100", 19.5, 312, 1555, 40),
-    Card("A100-80GB", 19.5, 312, 2039, 80),
-    Card("L4", 30.3, 121, 300, 24),
-    Card("L40S", 91.6, 362, 864, 48),
-    Card("H100", 67, 989, 3350, 80),
-    Card("H200", 67, 989, 4800, 141),
-    Card("RTX3090", 35.6, 71, 936, 24),
-    Card("RTX4090", 82.6, 165, 1008, 24),
-]
+CARDS = [Card(**row) for row in json.loads(Path(__file__).with_name("cards.json").read_text(encoding="utf-8"))]
 _COMPUTE, _MEMORY = 0.8, 0.9  # the share of its peak that a good kernel reaches
 
 

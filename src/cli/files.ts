@@ -1,8 +1,9 @@
-import { mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { basename, dirname, join, resolve } from "node:path";
+import { readFileSync, statSync } from "node:fs";
+import { resolve } from "node:path";
 import { parseGraph, type Graph } from "../core/graph";
 import { DocumentError } from "../core/graph_document";
 import { parsePlan, type Plan } from "../core/plan";
+import { writeWhole } from "../helper/files";
 import { UserError } from "../helper/user_error";
 import type { Io } from "./io";
 
@@ -30,16 +31,10 @@ export function readText(io: Io, path: string, what: string): string {
   }
 }
 
-/** A reader never sees half of a file: it is written beside its place and renamed. */
 export function writeText(io: Io, path: string, text: string): void {
-  const file = resolve(io.cwd, path);
-  const part = join(dirname(file), `.${basename(file)}.${process.pid}.part`);
   try {
-    mkdirSync(dirname(file), { recursive: true });
-    writeFileSync(part, text);
-    renameSync(part, file);
+    writeWhole(resolve(io.cwd, path), text);
   } catch (error) {
-    rmSync(part, { force: true });
     throw new UserError("input", `'${path}' can't be written: ${reason(error)}.`);
   }
 }
@@ -65,10 +60,4 @@ export function asInput<T>(path: string, advice: string, read: () => T): T {
 
 export function writeJson(io: Io, path: string, document: unknown): void {
   writeText(io, path, `${JSON.stringify(document)}\n`);
-}
-
-/** Where a model's files go by default: a folder beside its source, which can be ignored and deleted as a whole. */
-export function defaultFile(source: string, model: string, kind: "graph" | "plan"): string {
-  const stem = basename(source).replace(/\.py$/, "");
-  return join(dirname(source), ".monet", `${stem === model ? model : `${stem}.${model}`}.${kind}.json`);
 }

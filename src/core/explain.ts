@@ -148,7 +148,7 @@ function neededStorages(graph: Graph, implementations: readonly Implementation[]
   }));
 }
 
-function chosen(operator: Operator, plan: Plan | null): Implementation {
+export function chosen(operator: Operator, plan: Plan | null): Implementation {
   const name = plan?.implementations[String(operator.id)];
   const implementation = name === undefined ? operator.implementations[0] : operator.implementations.find((each) => each.name === name);
   if (implementation === undefined) throw new RangeError(`operator ${operator.id} has no such implementation`);

@@ -1,6 +1,7 @@
 import { resolve } from "node:path";
 import { exitCodes } from "../exit";
-import { defaultFile, writeJson } from "../files";
+import { writeJson } from "../files";
+import { defaultFile } from "../../helper/files";
 import type { Io } from "../io";
 import type { Outcome } from "../outcome";
 import { headline } from "../schedule";

@@ -1,0 +1,63 @@
+/** Every command in one table: a forgotten one doesn't compile. */
+import * as vscode from "vscode";
+import { applyPlan } from "./actions/apply";
+import { clearResults, optimize, profileAgain } from "./actions/optimize";
+import { openConfig } from "./actions/config";
+import { installRuntime } from "./actions/install";
+import { openExample } from "./actions/example";
+import { verifyPlan } from "./actions/verify";
+import { revealModule } from "./views/layers";
+import type { Context } from "./context";
+import { showProblem } from "./actions/problems";
+
+/** Which model: as the editor's surfaces pass it; nothing from the palette. */
+export interface ModelArgument {
+  readonly uri: string;
+  readonly name: string;
+}
+
+export type CommandId =
+  | "monet.optimize" | "monet.profile" | "monet.cancel" | "monet.showSchedule" | "monet.apply" | "monet.verify"
+  | "monet.openConfig" | "monet.installRuntime" | "monet.selectModel" | "monet.selectPython" | "monet.openExample" | "monet.clearResults"
+  | "monet.revealLayer" | "monet.showLog" | "monet.focusBudget";
+
+type Command = (context: Context, argument: unknown) => unknown;
+
+const commands: Readonly<Record<CommandId, Command>> = {
+  "monet.optimize": (context, argument) => optimize(context, readModel(argument)),
+  "monet.profile": (context, argument) => profileAgain(context, readModel(argument)),
+  "monet.cancel": (context) => { context.tasks.cancelAll(); },
+  "monet.showSchedule": (_context, argument) => vscode.commands.executeCommand("monet.schedule.open", argument),
+  "monet.apply": (context, argument) => applyPlan(context, readModel(argument)),
+  "monet.verify": (context, argument) => verifyPlan(context, readModel(argument)),
+  "monet.openConfig": (context) => openConfig(context),
+  "monet.installRuntime": (context) => installRuntime(context),
+  "monet.selectModel": (context, argument) => { const found = readModel(argument); void found; void context; },
+  "monet.selectPython": (context) => context.interpreters.select(),
+  "monet.openExample": (context) => openExample(context),
+  "monet.clearResults": (context, argument) => clearResults(context, readModel(argument)),
+  "monet.revealLayer": (context, argument) => revealModule(context, argument),
+  "monet.showLog": (context) => { context.log.show(); },
+  "monet.focusBudget": () => vscode.commands.executeCommand("monet.budget.focus"),
+};
+
+function readModel(argument: unknown): ModelArgument | null {
+  if (typeof argument !== "object" || argument === null) return null;
+  const { uri, name } = argument as { uri?: unknown; name?: unknown };
+  return typeof uri === "string" && typeof name === "string" ? { uri, name } : null;
+}
+
+export function registerCommands(context: Context): vscode.Disposable {
+  const registered = Object.entries(commands).map(([id, command]) =>
+    vscode.commands.registerCommand(id, async (argument: unknown) => {
+      context.log.debug(id);
+      try {
+        return await command(context, argument);
+      } catch (error) {
+        await showProblem(context, error);
+        return undefined;
+      }
+    }),
+  );
+  return vscode.Disposable.from(...registered);
+}

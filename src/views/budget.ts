@@ -1,0 +1,163 @@
+import * as vscode from "vscode";
+import { refine, setBatch } from "../actions/optimize";
+import type { Context } from "../context";
+import { parseBudget, budgetBytes } from "../core/units";
+import { fixedBytes } from "../core/graph";
+import { isFromBudget, type BudgetCommand, type BudgetResult, type BudgetState, type FromBudget, type ModelName, type ToBudget } from "../protocol";
+import { Disposable } from "../vscode/disposable";
+import type { Model } from "../workspace";
+import { cards } from "./cards";
+import { page, prepare, translations, webviewRoot } from "./webview";
+
+/** The side panel: device, budget, frontier. It shows the active model and passes on what the person does. */
+export class BudgetView extends Disposable implements vscode.WebviewViewProvider {
+  private view: vscode.WebviewView | null = null;
+  private ready = false;
+  private timer: NodeJS.Timeout | undefined;
+
+  constructor(private readonly context: Context) {
+    super();
+    this.register(vscode.window.registerWebviewViewProvider("monet.budget", this, { webviewOptions: { retainContextWhenHidden: false } }));
+    this.register(context.models.onDidChange(() => { this.schedule(); }));
+    this.register(vscode.workspace.onDidGrantWorkspaceTrust(() => { this.schedule(); }));
+  }
+
+  resolveWebviewView(view: vscode.WebviewView): void {
+    const root = webviewRoot(this.context.extension);
+    this.view = view;
+    this.ready = false;
+    prepare(view.webview, root);
+    view.webview.onDidReceiveMessage((message: unknown) => {
+      if (isFromBudget(message)) void this.receive(message);
+      else this.context.log.warn("The budget view sent a message of no known shape.");
+    });
+    view.onDidDispose(() => {
+      this.view = null;
+      this.ready = false;
+    });
+    view.webview.html = page(view.webview, root, "budget");
+  }
+
+  private async receive(message: FromBudget): Promise<void> {
+    const { models } = this.context;
+    const model = models.active;
+    switch (message.kind) {
+      case "ready":
+        this.ready = true;
+        this.post({ kind: "start", translations: translations(), state: budgetState(this.context) });
+        return;
+      case "model":
+        models.active = models.get(message.id);
+        return;
+      case "run":
+        await vscode.commands.executeCommand(...commandOf(message.command, model));
+        return;
+      case "budget":
+        if (model !== null) models.choose(model, message.bytes);
+        return;
+      case "exact":
+        if (model !== null) await exact(this.context, model, message.text);
+        return;
+      case "batch":
+        if (model !== null) await setBatch(this.context, model, message.batch);
+    }
+  }
+
+  /** Several changes in one turn are one message. */
+  private schedule(): void {
+    this.timer ??= setTimeout(() => {
+      this.timer = undefined;
+      if (this.ready) this.post({ kind: "state", state: budgetState(this.context) });
+    }, 10);
+  }
+
+  private post(message: ToBudget): void {
+    void this.view?.webview.postMessage(message);
+  }
+
+  override dispose(): void {
+    clearTimeout(this.timer);
+    super.dispose();
+  }
+}
+
+function commandOf(command: BudgetCommand, model: Model | null): [string, ...unknown[]] {
+  const argument = model === null ? [] : [{ uri: model.uri.toString(), name: model.name }];
+  switch (command) {
+    case "optimize":
+      return ["monet.optimize", ...argument];
+    case "retry":
+      return ["monet.profile", ...argument];
+    case "cancel":
+      return ["monet.cancel"];
+    case "apply":
+      return ["monet.apply", ...argument];
+    case "verify":
+      return ["monet.verify", ...argument];
+    case "schedule":
+      return ["monet.showSchedule", ...argument];
+    case "log":
+      return ["monet.showLog"];
+    case "python":
+      return ["monet.selectPython"];
+    case "trust":
+      return ["workbench.trust.manage"];
+  }
+}
+
+async function exact(context: Context, model: Model, text: string): Promise<void> {
+  const budget = parseBudget(text);
+  const { profile } = model;
+  if (budget === null || profile === null) return;
+  const bytes = budgetBytes(budget, { fixed: fixedBytes(profile.graph), eagerPeak: profile.eager.peak });
+  context.models.choose(model, Math.min(bytes, profile.eager.peak));
+  if (bytes < profile.eager.peak) await refine(context, model, bytes);
+}
+
+export const modelName = (model: Model): ModelName => ({ id: model.id, name: model.name, file: model.file });
+
+function budgetState({ models }: Context): BudgetState {
+  const model = models.active;
+  return {
+    model: model === null ? null : modelName(model),
+    models: models.all.map(modelName),
+    trusted: vscode.workspace.isTrusted,
+    stale: model?.freshness === "stale",
+    running: model?.running ?? null,
+    problem: model?.problem ?? null,
+    result: model === null ? null : budgetResult(model),
+    cards,
+  };
+}
+
+function budgetResult(model: Model): BudgetResult | null {
+  const { profile } = model;
+  if (profile === null) return null;
+  const { device, fixed, made_from: madeFrom } = profile.graph;
+  const share = vscode.workspace.getConfiguration("monet", model.uri).get<number>("reservePercent", 5) / 100;
+  const torch = madeFrom["torch"];
+  const part = (name: string): number => fixed[name] ?? 0;
+  return {
+    device: { name: device.name, totalBytes: device.total_bytes, estimated: device.estimated },
+    reserve: Math.round(share * device.total_bytes),
+    torch: typeof torch === "string" ? torch : "",
+    batch: batchOf(madeFrom.inputs ?? []),
+    fixed: { parameters: part("parameters"), buffers: part("buffers"), inputs: part("inputs"), gradients: part("gradients"), optimizer: part("optimizer") },
+    eager: profile.eager,
+    points: profile.points,
+    budget: Math.min(model.budget, Number.MAX_SAFE_INTEGER),
+    outdated: model.outdated,
+    refining: model.refining,
+    applied: model.applied,
+    verified: model.verified,
+  };
+}
+
+/** The first extent of the first input that has one. */
+export function batchOf(inputs: readonly string[]): number | null {
+  for (const spec of inputs) {
+    const first = /\[\s*(\d+)/.exec(spec)?.[1];
+    if (first !== undefined) return Number(first);
+  }
+  return null;
+}

@@ -1,0 +1,272 @@
+/** What is known of each model: its source, its training graph, its frontier, the chosen plan, and whether that is fresh. */
+import { readFile } from "node:fs/promises";
+import * as vscode from "vscode";
+import { explained, type Explained } from "./core/numbers";
+import { fixedBytes, parseGraph, type Graph } from "./core/graph";
+import { layersAtPeak, type Layers } from "./core/picture";
+import type { Plan } from "./core/plan";
+import { eagerPlan } from "./core/solve/draft";
+import { parseFrontier } from "./core/frontier_document";
+import { defaultFile } from "./helper/files";
+import type { BudgetPoint, Verified } from "./protocol";
+import type { Sources } from "./sources/client";
+import { places } from "./sources/places";
+import type { Place, Placement, Snapshot, SourceView } from "./sources/types";
+import { Disposable } from "./vscode/disposable";
+
+export type Freshness = "none" | "fresh" | "stale";
+
+/** Something that the person started for a model. */
+export interface Running {
+  readonly text: string;
+  /** Null while it is unknown. */
+  readonly fraction: number | null;
+}
+
+export interface Problem {
+  readonly text: string;
+  readonly action: { readonly title: string; readonly id: "retry" | "log" | "python" };
+}
+
+/** A model that was profiled, with the plans that were found for it. */
+export interface Profile {
+  readonly graph: Graph;
+  readonly plans: readonly Plan[];
+  readonly points: readonly BudgetPoint[];
+  readonly eager: { readonly peak: number; readonly time: number; readonly layers: Layers };
+  readonly placement: Placement | null;
+  /** The model's own file and what it imports from the workspace, by absolute path. */
+  readonly files: readonly string[];
+}
+
+export class Model {
+  profile: Profile | null = null;
+  freshness: Freshness = "none";
+  running: Running | null = null;
+  problem: Problem | null = null;
+  verified: Verified | null = null;
+  /** Bytes of the whole device; the chosen plan is the fastest that fits. */
+  budget = Number.POSITIVE_INFINITY;
+  /** A plan for exactly this budget is being searched. */
+  refining = false;
+  /** A profile of another batch size is on its way. */
+  outdated = false;
+  /** The plan file beside the model holds the chosen plan. */
+  applied = false;
+  private chosen: { plan: Plan; explained: Explained } | null = null;
+
+  constructor(
+    readonly uri: vscode.Uri,
+    /** The NAME of FILE:NAME: a class, a function or an object. */
+    readonly name: string,
+  ) {}
+
+  get id(): string {
+    return modelId(this.uri, this.name);
+  }
+
+  /** Relative to the workspace folder. */
+  get file(): string {
+    return vscode.workspace.asRelativePath(this.uri, false);
+  }
+
+  fileOf(kind: "graph" | "plan" | "frontier" | "snapshot"): string {
+    return defaultFile(this.uri.fsPath, this.name, kind);
+  }
+
+  /** The last point whose peak fits; the least one where none does. */
+  get selected(): number {
+    const { points } = this.profile ?? { points: [] };
+    return Math.max(0, points.findLastIndex(({ peak }) => peak <= this.budget));
+  }
+
+  get plan(): Plan | null {
+    return this.profile?.plans[this.selected] ?? null;
+  }
+
+  /** The chosen plan with its numbers; null before the model was profiled. */
+  get explained(): Explained | null {
+    const { plan, profile } = this;
+    if (plan === null || profile === null) return null;
+    if (this.chosen?.plan !== plan) this.chosen = { plan, explained: explained(profile.graph, plan) };
+    return this.chosen.explained;
+  }
+}
+
+export const modelId = (uri: vscode.Uri, name: string): string => `${uri.toString()}#${name}`;
+
+/** The marks of one file: its places with the numbers of the model that was profiled last. */
+export interface Marks {
+  readonly model: Model;
+  readonly explained: Explained;
+  readonly stale: boolean;
+  readonly places: readonly Place[];
+}
+
+/** Where the slider stands first: half of what activations take, or the least there is. */
+function startingBudget({ graph, eager, points }: Profile): number {
+  const fixed = fixedBytes(graph);
+  return Math.max(points[0]?.peak ?? 0, fixed + Math.floor((eager.peak - fixed) / 2));
+}
+
+function point(graph: Graph, plan: Plan): BudgetPoint {
+  const { peak, time, eager_time: eagerTime } = plan.predicted;
+  return {
+    peak, time,
+    overhead: time / eagerTime - 1,
+    bound: plan.bound === null ? null : plan.bound.time / eagerTime - 1,
+    layers: layersAtPeak(graph, plan),
+  };
+}
+
+export type Change = "source" | "profile" | "choice" | "state" | "active";
+
+export class Models extends Disposable {
+  private readonly changed = this.register(new vscode.EventEmitter<{ change: Change; model: Model | null; uri: vscode.Uri | null }>());
+  readonly onDidChange = this.changed.event;
+  private readonly byId = new Map<string, Model>();
+  private readonly views = new Map<string, SourceView>();
+  private readonly marked = new Map<string, { view: SourceView; plan: Plan; stale: boolean; marks: Marks }>();
+  private current: Model | null = null;
+
+  constructor(
+    readonly sources: Sources,
+    private readonly memory: vscode.Memento,
+    private readonly log: vscode.LogOutputChannel,
+  ) {
+    super();
+  }
+
+  /** The model that the side panel shows. */
+  get active(): Model | null {
+    return this.current;
+  }
+
+  set active(model: Model | null) {
+    if (this.current === model) return;
+    this.current = model;
+    this.fire("active", model);
+  }
+
+  get all(): readonly Model[] {
+    return [...this.byId.values()];
+  }
+
+  get(id: string): Model | null {
+    return this.byId.get(id) ?? null;
+  }
+
+  /** The models of one file in order of its text; those of an unread file are found by `read`. */
+  of(uri: vscode.Uri): readonly Model[] {
+    return this.all.filter((model) => model.uri.toString() === uri.toString());
+  }
+
+  view(uri: vscode.Uri): SourceView | null {
+    return this.views.get(uri.toString()) ?? null;
+  }
+
+  /** Reads the newest text of a file, makes its models known and loads what was saved for them. */
+  async read(uri: vscode.Uri): Promise<SourceView | null> {
+    const view = await this.sources.read(uri.fsPath);
+    if (view === null || this.isDisposed) return null;
+    this.views.set(uri.toString(), view);
+    for (const { name } of [...view.file.sources, ...view.file.models]) {
+      const id = modelId(uri, name);
+      if (this.byId.has(id)) continue;
+      const model = new Model(uri, name);
+      this.byId.set(id, model);
+      await this.load(model);
+    }
+    const names = new Set([...view.file.sources, ...view.file.models].map(({ name }) => name));
+    for (const model of this.of(uri)) if (!names.has(model.name) && model.profile === null) this.byId.delete(model.id);
+    for (const model of this.of(uri)) this.refresh(model, view);
+    this.fire("source", null, uri);
+    return view;
+  }
+
+  /** Loads what was saved for a model, from its .monet folder. A file that can't be read counts as none and is said in the log. */
+  async load(model: Model): Promise<void> {
+    const graph = await this.readSaved(model.fileOf("graph"), parseGraph);
+    if (graph === null) {
+      model.profile = null;
+      model.freshness = "none";
+      this.fire("profile", model);
+      return;
+    }
+    const frontier = await this.readSaved(model.fileOf("frontier"), (text) => parseFrontier(text, graph));
+    const snapshot = await this.readSaved(model.fileOf("snapshot"), (text) => JSON.parse(text) as { graph: string; files: Snapshot });
+    await this.setProfile(model, graph, frontier?.plans ?? [], snapshot?.graph === graph.hash ? snapshot.files : null);
+  }
+
+  private async readSaved<T>(file: string, parse: (text: string) => T): Promise<T | null> {
+    try {
+      return parse(await readFile(file, "utf8"));
+    } catch (error) {
+      const missing = error instanceof Error && "code" in error && error.code === "ENOENT";
+      if (!missing) this.log.warn(`${file}: ${error instanceof Error ? error.message : String(error)}`);
+      return null;
+    }
+  }
+
+  async setProfile(model: Model, graph: Graph, plans: readonly Plan[], snapshot: Snapshot | null): Promise<void> {
+    const texts = snapshot ?? (await this.sources.texts(model.uri.fsPath));
+    const placement = await this.sources.place(model.uri.fsPath, model.name, texts, graph.operators);
+    const ladder = plans.length > 0 ? plans : [eagerPlan(graph)];
+    const [first] = ladder;
+    if (first === undefined) return;
+    const { eager_peak: peak, eager_time: time } = first.predicted;
+    model.profile = { graph, plans: ladder, points: ladder.map((plan) => point(graph, plan)), eager: { peak, time, layers: layersAtPeak(graph, null) }, placement, files: Object.keys(texts) };
+    model.budget = this.memory.get<number>(`budget ${model.id}`) ?? startingBudget(model.profile);
+    model.outdated = false;
+    const view = this.views.get(model.uri.toString());
+    model.freshness = "fresh";
+    if (view !== undefined) this.refresh(model, view);
+    this.fire("profile", model);
+  }
+
+  choose(model: Model, budget: number): void {
+    if (model.budget === budget) return;
+    model.budget = budget;
+    model.applied = false;
+    void this.memory.update(`budget ${model.id}`, budget);
+    this.fire("choice", model);
+  }
+
+  update(model: Model, state: Partial<Pick<Model, "running" | "problem" | "verified" | "refining" | "outdated" | "applied">>): void {
+    Object.assign(model, state);
+    this.fire("state", model);
+  }
+
+  /** The places of a file, by the active model where it reaches into that file, else by any profiled model that does. */
+  marks(uri: vscode.Uri): Marks | null {
+    const view = this.view(uri);
+    if (view === null) return null;
+    const profiled = this.all.filter((model) => model.profile !== null).sort((a, b) => Number(b === this.current) - Number(a === this.current));
+    for (const model of profiled) {
+      const { explained: numbers, plan, profile } = model;
+      if (numbers === null || plan === null || profile === null || profile.placement === null) continue;
+      const key = `${uri.toString()} ${model.id}`;
+      const known = this.marked.get(key);
+      const stale = model.freshness === "stale";
+      if (known?.view === view && known.plan === plan && known.stale === stale) return known.marks;
+      const found = places(profile.placement, view.file);
+      if (found.length === 0) continue;
+      const marks = { model, explained: numbers, stale, places: found };
+      this.marked.set(key, { view, plan, stale, marks });
+      return marks;
+    }
+    return null;
+  }
+
+  private refresh(model: Model, view: SourceView): void {
+    const placement = model.profile?.placement;
+    const before = model.freshness;
+    if (model.profile === null) model.freshness = "none";
+    else model.freshness = placement !== null && placement !== undefined && view.fingerprints[model.name] === placement.fingerprint ? "fresh" : "stale";
+    if (model.freshness !== before) this.fire("state", model);
+  }
+
+  private fire(change: Change, model: Model | null, uri: vscode.Uri | null = null): void {
+    if (!this.isDisposed) this.changed.fire({ change, model, uri });
+  }
+}
