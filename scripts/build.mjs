@@ -10,8 +10,15 @@ const watch = process.argv.includes("--watch");
 /** ES modules bundle CommonJS packages that call `require` for Node's own modules. */
 const requireShim = 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);';
 
+/** The editor loads CommonJS, in which glpk.js and web-tree-sitter miss the address of their own module. */
+const commonJs = {
+  format: "cjs",
+  external: ["vscode"],
+  banner: { js: 'const __moduleUrl = require("node:url").pathToFileURL(__filename).href;' },
+  define: { "import.meta.url": "__moduleUrl" },
+};
+
 async function bundle(entry, outfile, options = {}) {
-  const { banner, ...rest } = options;
   const build = await context({
     absWorkingDir: root,
     entryPoints: [entry],
@@ -20,12 +27,12 @@ async function bundle(entry, outfile, options = {}) {
     platform: "node",
     target: "node20",
     format: "esm",
-    banner: { js: [banner, requireShim].filter(Boolean).join("\n") },
+    banner: { js: requireShim },
     sourcemap: true,
     minify: !watch,
     legalComments: "linked",
     logLevel: "warning",
-    ...rest,
+    ...options,
   });
   if (watch) return build.watch();
   await build.rebuild();
@@ -34,8 +41,9 @@ async function bundle(entry, outfile, options = {}) {
 
 await mkdir(join(root, "dist"), { recursive: true });
 const entries = [
-  ["src/cli/main.ts", "dist/cli.mjs", { banner: "#!/usr/bin/env node" }],
+  ["src/cli/main.ts", "dist/cli.mjs", { banner: { js: `#!/usr/bin/env node\n${requireShim}` } }],
   ["src/solver/worker.ts", "dist/solver-worker.mjs"],
+  ["src/extension.ts", "dist/extension.cjs", commonJs],
 ];
 for (const [entry, outfile, options] of entries) {
   await bundle(entry, outfile, options);
