@@ -15,7 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from . import operators
 from ._private import FakeTensorMode, is_view, pytree, storage_key
-from .capture import Captured, Operator, Ref, _autocast
+from .autocast import in_autocast
+from .captured import Captured, Operator, Ref
 from .errors import MonetError
 from .geometry import extent, is_dense
 from .profile import Geometry, Gradient, Measured, Run
@@ -74,7 +75,7 @@ def _estimate(
     card: Card, captured: Captured, o: Operator, incoming: Sequence[Geometry | None], name: str, exactness: str,
     build: Any,
 ) -> Measured:  # fmt: skip
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.set_grad_enabled(o.grad), _autocast(o.autocast):
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.set_grad_enabled(o.grad), in_autocast(o.autocast):
         tensors = {v: _fake(captured, v) for v in dict.fromkeys(o.inputs)}
         args, kwargs = pytree.tree_map_only(Ref, lambda r: tensors[r.id], (o.args, o.kwargs))
         packed: list[Tensor] = []

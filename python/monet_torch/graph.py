@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ._private import pytree
-from .capture import Captured, Operator
+from .captured import Captured, Operator
 from .profile import Measured, Run
 
 # Bytes of optimizer state per byte of parameter (torch.optim, not fused, no amsgrad).

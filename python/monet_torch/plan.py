@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .capture import Captured
+from .captured import Captured
 from .errors import MonetError, PlanMismatch
 
 

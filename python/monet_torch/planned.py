@@ -16,7 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from ._private import has_global_hooks, pytree
-from .capture import Captured, ambient_autocast, capture, is_capturing
+from .autocast import ambient_autocast
+from .capture import capture, is_capturing
+from .captured import Captured
 from .errors import CaptureError, MonetError, PlanMismatch
 from .plan import Plan, load_plan
 from .runtime import Program

@@ -24,7 +24,8 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from . import operators
 from ._private import cpu_allocations, is_view, pytree, storage_key
-from .capture import Captured, Operator, Ref, Value, _autocast
+from .autocast import in_autocast
+from .captured import Captured, Operator, Ref, Value
 from .errors import MonetError
 from .geometry import extent, is_dense
 
@@ -252,7 +253,7 @@ class _Bench:
     def run(self, call: Callable[..., Any], tensors: dict[int, Tensor] | None = None) -> Any:
         tensors = tensors or self.tensors
         args, kwargs = pytree.tree_map_only(Ref, lambda r: tensors[r.id], (self.o.args, self.o.kwargs))
-        with torch.set_grad_enabled(self.o.grad and not self.o.target._schema.is_mutable), _autocast(self.o.autocast):
+        with torch.set_grad_enabled(self.o.grad and not self.o.target._schema.is_mutable), in_autocast(self.o.autocast):
             return call(*args, **kwargs)
 
     def outputs(self, result: Any) -> list[Tensor]:

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ._private import pytree
-from .capture import Autocast, Captured, Ref, capture
+from .autocast import Autocast
+from .capture import capture
+from .captured import Captured, Ref
 from .errors import MonetError
 
 MODEL = "model"

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from . import planned
 from ._private import pytree
-from .capture import Autocast, _autocast
+from .autocast import Autocast, in_autocast
 from .errors import PlanMismatch
 from .measure import allocator_peak, interleaved, tracker_peak
 from .step import loss_of
@@ -98,7 +98,7 @@ class StepRunner:
                 p.grad = None
 
     def __call__(self) -> Tensor:
-        with _autocast(self.autocast):
+        with in_autocast(self.autocast):
             output = self.model(*self.args, **self.kwargs)
             loss = loss_of(output, self.targets, self.target.loss)
         loss.backward()  # type: ignore[no-untyped-call]

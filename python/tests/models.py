@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from monet_torch.capture import Captured
+from monet_torch.captured import Captured
 
 
 class ConvNet(nn.Module):

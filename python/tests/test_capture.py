@@ -17,7 +17,8 @@ from models import assert_equal, plan_for
 from torch import Tensor, nn
 
 import monet_torch
-from monet_torch.capture import Captured, Operator, capture
+from monet_torch.capture import capture
+from monet_torch.captured import Captured, Operator
 from monet_torch.errors import CaptureError
 from monet_torch.step import capture_step
 

@@ -14,7 +14,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils import _pytree as pytree
 
 from monet_torch import operators
-from monet_torch.capture import Captured, Operator, Ref, Value, _functional, _is_random
+from monet_torch.captured import Captured, Operator, Ref, Value
+from monet_torch.flatten import functional_form, is_random
 from monet_torch.measure import allocator_timeline
 from monet_torch.operators import bits
 
@@ -163,7 +164,7 @@ def captured_alone(case: Case, dtype: torch.dtype, kind: str = "parameter") -> C
     args = (*(Ref(k) for k in range(len(tensors))), *case.arguments)
     op = Operator(
         0, case.target, args, {}, tuple(range(len(tensors))), (len(tensors),), Ref(len(tensors)), "layer", "Layer",
-        "model", None, WRITTEN_IN_PLACE.get(str(case.target)), _is_random(case.target, args, {}), False, True, None,
+        "model", None, WRITTEN_IN_PLACE.get(str(case.target)), is_random(case.target, args, {}), False, True, None,
     )  # fmt: skip
     spec = pytree.tree_flatten(())[1]
     # A tied weight has two users.
@@ -309,8 +310,8 @@ def test_a_weight_with_one_use_or_no_gradient_gains_nothing() -> None:
 
 def test_functional_and_in_place_forms_are_found_by_name() -> None:
     for functional, in_place in WRITTEN_IN_PLACE.items():
-        assert str(_functional(in_place)) == functional
-    assert _functional(aten.relu.default) is None
+        assert str(functional_form(in_place)) == functional
+    assert functional_form(aten.relu.default) is None
 
 
 def test_gradients_of_gradients_are_refused() -> None:

@@ -105,18 +105,18 @@ def test_a_partial_backward_gives_the_same_gradient() -> None:
 @pytest.fixture
 def cells(monkeypatch: pytest.MonkeyPatch) -> weakref.WeakSet[Any]:
     """Every cell (held tensor) that is alive, without help from the cycle collector."""
-    from monet_torch import runtime
+    from monet_torch import frame
 
     alive: weakref.WeakSet[Any] = weakref.WeakSet()
 
-    class Watched(runtime._Cell):
+    class Watched(frame.Cell):
         __slots__ = ()
 
         def __init__(self, tensor: Tensor, remade: bool) -> None:
             super().__init__(tensor, remade)
             alive.add(self)
 
-    monkeypatch.setattr(runtime, "_Cell", Watched)
+    monkeypatch.setattr(frame, "Cell", Watched)
     gc.disable()
     yield alive
     gc.enable()

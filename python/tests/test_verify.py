@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from monet_torch import __main__ as command_line
-from monet_torch import operators, planned, profile, runtime, verify
+from monet_torch import frame, operators, planned, profile, verify
 from monet_torch.errors import PlanMismatch
 from monet_torch.target import load
 
@@ -185,12 +185,12 @@ def test_the_step_is_as_it_was_afterwards(graphs: Any) -> None:
 def test_a_recompute_that_gives_something_else_is_found(
     graphs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real = runtime._Frame._run_again
+    real = frame.Frame._run_again
 
     def wrong(self: Any, o: Any, *rest: Any) -> list[Tensor]:
         return [t + 1e-3 if o.name.startswith("aten.conv2d") else t for t in real(self, o, *rest)]
 
-    monkeypatch.setattr(runtime._Frame, "_run_again", wrong)
+    monkeypatch.setattr(frame.Frame, "_run_again", wrong)
     _, graph = graphs(CONV)
     code, report = verified(graphs, CONV, plan_of(graph, lambda o: False), tmp_path, capsys)
     assert code == 1
@@ -225,7 +225,7 @@ def test_an_implementation_that_gives_something_else_is_found(
 def test_statistics_that_are_updated_twice_are_found(
     graphs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(runtime, "HIDDEN_STATE", {})
+    monkeypatch.setattr(frame, "HIDDEN_STATE", {})
     _, graph = graphs(CONV)
     code, report = verified(graphs, CONV, plan_of(graph, lambda o: False), tmp_path, capsys)
     assert code == 1

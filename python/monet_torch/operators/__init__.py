@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..capture import Captured, Operator
+from ..captured import Captured, Operator
 
 Function = Callable[..., Any]
 

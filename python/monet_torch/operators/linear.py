@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..capture import Captured, Operator
+from ..captured import Captured, Operator
 from . import Implementation, register
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.utils import _pair
 
-from ..capture import Captured, Operator
+from ..captured import Captured, Operator
 from ..geometry import is_contiguous
 from . import Implementation, register
 

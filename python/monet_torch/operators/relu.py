@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..capture import Captured, Operator
+from ..captured import Captured, Operator
 from ..geometry import is_dense
 from . import Implementation, bits, register
 
