@@ -1,7 +1,7 @@
 // What the scripts share. Node's own modules only: these run before anything is installed.
 import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -124,6 +124,9 @@ export async function setup() {
   await ensureNodeModules();
   await ensurePython();
 }
+
+/** True for the script that was started, false for one that was imported. */
+export const isMain = (url) => process.argv[1] !== undefined && realpathSync(process.argv[1]) === fileURLToPath(url);
 
 /** Runs a script's main function; a SetupError is one sentence, everything else shows its stack. */
 export async function main(body) {

@@ -1,0 +1,20 @@
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+export const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..", "..");
+export const vsix = join(root, "monet.vsix");
+
+function told(name: string): string {
+  const value = process.env[name];
+  if (value === undefined) throw new Error(`${name} is not set: run these tests with 'npm run e2e'.`);
+  return value;
+}
+
+/** What scripts/editor.mjs has installed. */
+export const installation = {
+  get node() { return told("MONET_E2E_NODE"); },
+  get server() { return told("MONET_E2E_SERVER"); },
+  get browser() { return told("MONET_E2E_BROWSER"); },
+  /** The project's own Python, with torch. */
+  get python() { return told("MONET_PYTHON"); },
+};

@@ -1,0 +1,138 @@
+/** What a person does and sees in one window. */
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import type { Frame, Locator, Page } from "playwright-core";
+import { root } from "./installation";
+import type { Server } from "./server";
+
+export const themes = {
+  dark: "Dark Modern",
+  light: "Light Modern",
+  "hc-dark": "Default High Contrast",
+  "hc-light": "Default High Contrast Light",
+} as const;
+
+export type Theme = keyof typeof themes;
+
+const themeClass: Readonly<Record<Theme, string>> = { dark: "vs-dark", light: "vs", "hc-dark": "hc-black", "hc-light": "hc-light" };
+
+/** The text in single quotes of an attribute selector. */
+const quoted = (text: string): string => `'${text.replaceAll("'", "\\'")}'`;
+
+export class Window {
+  constructor(
+    readonly page: Page,
+    private readonly server: Server,
+  ) {}
+
+  async load(path: string): Promise<void> {
+    await this.page.goto(`${this.server.url}${path}`);
+    await this.page.locator(".monaco-workbench").waitFor();
+    await this.page.locator(".statusbar").waitFor();
+  }
+
+  async close(): Promise<void> {
+    await this.page.context().close();
+  }
+
+  // ---- Commands and questions --------------------------------------------------------------------------------------
+
+  async command(title: string): Promise<void> {
+    await this.page.keyboard.press("F1");
+    await this.quickInput.fill(`>${title}`);
+    await this.quickRow(title).first().waitFor();
+    await this.page.keyboard.press("Enter");
+  }
+
+  /** The field of the question that is open. */
+  get quickInput(): Locator {
+    return this.page.locator(".quick-input-widget:visible input.input");
+  }
+
+  get quickTitle(): Locator {
+    return this.page.locator(".quick-input-widget:visible .quick-input-title");
+  }
+
+  quickRow(text: string | RegExp): Locator {
+    return this.page.locator(".quick-input-widget:visible .quick-input-list .monaco-list-row").filter({ hasText: text });
+  }
+
+  toast(text: string | RegExp): Locator {
+    return this.page.locator(".notification-toast").filter({ hasText: text });
+  }
+
+  // ---- Files and the editor's text ---------------------------------------------------------------------------------
+
+  async openFile(name: string): Promise<void> {
+    await this.page.locator(`.explorer-folders-view .monaco-list-row[aria-label^=${quoted(name)}]`).dblclick();
+    await this.page.locator(`.tab.active[data-resource-name=${quoted(name)}]`).waitFor();
+    await this.editor.locator(".view-line").first().waitFor();
+  }
+
+  get editor(): Locator {
+    return this.page.locator(".editor-group-container.active .monaco-editor[data-uri]").first();
+  }
+
+  /** A line of the editor that shows this text; hints are part of it. */
+  line(text: string | RegExp): Locator {
+    return this.editor.locator(".view-line").filter({ hasText: text }).first();
+  }
+
+  async goToLine(line: number): Promise<void> {
+    await this.page.keyboard.press("Control+g");
+    await this.quickInput.fill(`:${line}`);
+    await this.page.keyboard.press("Enter");
+  }
+
+  /** VS Code leaves inert lenses while the editor isn't focused. */
+  async codeLens(text: string | RegExp): Promise<Locator> {
+    await this.focusEditor();
+    const lens = this.editor.locator(".codelens-decoration a").filter({ hasText: text }).first();
+    await lens.waitFor();
+    return lens;
+  }
+
+  async focusEditor(): Promise<void> {
+    await this.editor.locator(".view-lines").click({ position: { x: 300, y: 5 } });
+  }
+
+  async hover(word: string | RegExp, line: string | RegExp): Promise<Locator> {
+    await this.line(line).locator("span span").filter({ hasText: word }).first().hover();
+    const hover = this.page.locator(".monaco-hover:visible").filter({ hasNot: this.page.locator(".workbench-hover") }).first();
+    await hover.waitFor();
+    return hover;
+  }
+
+  // ---- Views ---------------------------------------------------------------------------------------------------------
+
+  async activity(name: string): Promise<void> {
+    await this.page.locator(`.activitybar .action-item a[aria-label^=${quoted(name)}]`).click();
+  }
+
+  /** The webview that holds such an element, once its script has run. */
+  async webview(selector: string, timeout = 30_000): Promise<Frame> {
+    const until = Date.now() + timeout;
+    while (Date.now() < until) {
+      for (const frame of this.page.frames()) {
+        const found = await frame.locator(`body[data-ready="true"]:has(${selector})`).count().catch(() => 0);
+        if (found > 0) return frame;
+      }
+      await this.page.waitForTimeout(100);
+    }
+    throw new Error(`No webview shows ${selector}.`);
+  }
+
+  async theme(theme: Theme): Promise<void> {
+    await this.server.set({ "workbench.colorTheme": themes[theme] });
+    await this.page.locator(`.monaco-workbench.${themeClass[theme]}`).waitFor();
+    // The webviews follow within a frame or two.
+    await this.page.waitForTimeout(300);
+  }
+
+  /** A picture to be looked at, in test/e2e/screenshots. */
+  async screenshot(name: string, folder = "test/e2e/screenshots"): Promise<void> {
+    const path = join(root, folder, `${name}.png`);
+    mkdirSync(join(root, folder), { recursive: true });
+    await this.page.screenshot({ path });
+  }
+}
