@@ -4,13 +4,18 @@ import { Ajv, type ErrorObject, type ValidateFunction } from "ajv";
 export class DocumentError extends Error {
   override readonly name = "DocumentError";
   readonly path: string;
-  constructor(path: string, problem: string) {
+  /** Names and indices that lead there; known where the shape is at fault. */
+  readonly steps: readonly string[];
+  constructor(path: string, problem: string, steps: readonly string[] = []) {
     super(path === "" ? problem : `${path}: ${problem}`);
     this.path = path;
+    this.steps = steps;
   }
 }
 
-const ajv = new Ajv({ allErrors: false, strict: true, strictRequired: false, allowUnionTypes: true });
+const ajv = new Ajv({ allErrors: false, strict: true, strictRequired: false, allowUnionTypes: true, verbose: true });
+// What an editor shows of a schema, beside what it checks.
+ajv.addVocabulary(["defaultSnippets", "patternErrorMessage"]);
 const compiled = new Map<object, ValidateFunction>();
 
 /**
@@ -30,6 +35,11 @@ export function readDocument(document: unknown, schema: { properties: { format: 
   if (version !== expected.version.const) {
     throw new DocumentError("", `this ${what} has version ${JSON.stringify(version)}; this release reads version ${expected.version.const}`);
   }
+  return checkShape(document, schema, what);
+}
+
+/** Checks the shape alone, of a document that has no format of ours. */
+export function checkShape(document: unknown, schema: object, what: string): unknown {
   let validate = compiled.get(schema);
   if (validate === undefined) {
     validate = ajv.compile(schema);
@@ -41,12 +51,15 @@ export function readDocument(document: unknown, schema: { properties: { format: 
 
 function asSentence(error: ErrorObject | undefined, what: string): DocumentError {
   if (error === undefined) return new DocumentError("", `this is not a valid ${what}`);
-  const path = error.instancePath
+  const steps = error.instancePath
     .split("/")
     .slice(1)
-    .map((step) => step.replaceAll("~1", "/").replaceAll("~0", "~"))
-    .reduce((before, step) => (/^\d+$/.test(step) ? `${before}[${step}]` : before === "" ? step : `${before}.${step}`), "");
-  const allowed = (error.params as { allowedValues?: unknown[] }).allowedValues;
-  const detail = allowed === undefined ? "" : ` (${allowed.map(String).join(", ")})`;
-  return new DocumentError(path, `${error.message ?? "is not valid"}${detail}`);
+    .map((step) => step.replaceAll("~1", "/").replaceAll("~0", "~"));
+  const path = steps.reduce((before, step) => (/^\d+$/.test(step) ? `${before}[${step}]` : before === "" ? step : `${before}.${step}`), "");
+  const { allowedValues, additionalProperty, propertyName } = error.params as { allowedValues?: unknown[]; additionalProperty?: string; propertyName?: string };
+  const advice = (error.parentSchema as { patternErrorMessage?: string } | undefined)?.patternErrorMessage;
+  if (error.keyword === "pattern" && advice !== undefined) return new DocumentError(path, advice, steps);
+  const detail = allowedValues?.map(String).join(", ") ?? additionalProperty ?? propertyName;
+  const at = additionalProperty ?? propertyName ?? error.propertyName;
+  return new DocumentError(path, `${error.message ?? "is not valid"}${detail === undefined ? "" : ` (${detail})`}`, at === undefined ? steps : [...steps, at]);
 }

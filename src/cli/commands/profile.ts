@@ -2,6 +2,7 @@ import { dirname, resolve } from "node:path";
 import { simulateEager } from "../../core/simulate";
 import { fixedBytes, type Graph } from "../../core/graph";
 import { formatBytes, formatDuration } from "../../core/units";
+import { profileArguments, type ProfileSettings } from "../../helper/arguments";
 import { runHelper, type HelperOptions } from "../../helper/helper";
 import { findInterpreter } from "../../helper/interpreter";
 import { exitCodes } from "../exit";
@@ -13,17 +14,7 @@ import { ProgressLine } from "../progress";
 import { count } from "../table";
 import { readTarget, type Target } from "../target";
 
-export interface ProfileOptions {
-  readonly input: readonly string[];
-  readonly kwargs?: string;
-  readonly loss?: string;
-  readonly target: readonly string[];
-  readonly optimizer?: string;
-  readonly autocast?: string;
-  readonly device?: string;
-  readonly gradients?: string;
-  readonly threads?: string;
-  readonly cache?: string | boolean;
+export interface ProfileOptions extends ProfileSettings {
   readonly python?: string;
   readonly out?: string;
 }
@@ -38,15 +29,6 @@ export function helperOptions(io: Io, file: string, python: string | undefined, 
     signal: io.signal,
     onProgress: line.show,
   };
-}
-
-export function profileArguments(target: Target, out: string, options: ProfileOptions): string[] {
-  const named = (["kwargs", "loss", "optimizer", "autocast", "device", "gradients", "threads"] as const).flatMap((name) => {
-    const value = options[name];
-    return value === undefined ? [] : [`--${name}`, value];
-  });
-  const cache = options.cache === false ? ["--no-cache"] : typeof options.cache === "string" ? ["--cache", options.cache] : [];
-  return [`${target.file}:${target.model}`, ...options.input.flatMap((spec) => ["--input", spec]), ...options.target.flatMap((spec) => ["--target", spec]), ...named, ...cache, "--out", out];
 }
 
 export async function profileTarget(io: Io, target: Target, out: string, options: ProfileOptions): Promise<Graph> {

@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import type { Graph } from "../../core/graph";
+import { verifyArguments, type VerifySettings } from "../../helper/arguments";
 import { runHelper, type HelperResult } from "../../helper/helper";
 import { UserError } from "../../helper/user_error";
 import { exitCodes } from "../exit";
@@ -12,12 +13,9 @@ import { ProgressLine } from "../progress";
 import { readTarget, type Target } from "../target";
 import { helperOptions } from "./profile";
 
-export interface VerifyOptions {
+export interface VerifyOptions extends VerifySettings {
   readonly graph?: string;
-  readonly pairs?: string;
-  readonly threads?: string;
   readonly python?: string;
-  readonly json?: boolean;
 }
 
 /** `NAME.plan.json` was made from `NAME.graph.json`, unless it is said otherwise. */
@@ -37,10 +35,7 @@ function graphOf(io: Io, target: Target, plan: string): string {
 
 export async function runVerify(io: Io, target: Target, plan: string, graph: string, options: VerifyOptions): Promise<HelperResult> {
   const line = new ProgressLine(io);
-  const args = [`${target.file}:${target.model}`, plan, "--graph", graph];
-  if (options.pairs !== undefined) args.push("--pairs", options.pairs);
-  if (options.threads !== undefined) args.push("--threads", options.threads);
-  if (options.json === true) args.push("--json");
+  const args = verifyArguments(target, plan, graph, options);
   try {
     return await runHelper("verify", args, helperOptions(io, target.file, options.python, line));
   } finally {

@@ -1,0 +1,57 @@
+/** What the Python helper is told, as words of its command line. */
+import type { ModelConfig } from "../core/config";
+
+/** The options of `profile`, as a command line has them. */
+export interface ProfileSettings {
+  readonly input?: readonly string[];
+  readonly target?: readonly string[];
+  readonly kwargs?: string;
+  readonly loss?: string;
+  readonly optimizer?: string;
+  readonly autocast?: string;
+  readonly device?: string;
+  readonly gradients?: string;
+  readonly threads?: string;
+  /** A folder; false: measure everything again. */
+  readonly cache?: string | boolean;
+}
+
+export interface NamedModel {
+  readonly file: string;
+  readonly model: string;
+}
+
+export function settingsOf({ inputs, targets, kwargs, threads, ...rest }: ModelConfig): ProfileSettings {
+  return {
+    ...rest,
+    input: inputs,
+    ...(targets !== undefined && { target: targets }),
+    ...(kwargs !== undefined && { kwargs: JSON.stringify(kwargs) }),
+    ...(threads !== undefined && { threads: String(threads) }),
+  };
+}
+
+export function profileArguments({ file, model }: NamedModel, out: string, settings: ProfileSettings): string[] {
+  const named = (["kwargs", "loss", "optimizer", "autocast", "device", "gradients", "threads"] as const).flatMap((name) => {
+    const value = settings[name];
+    return value === undefined ? [] : [`--${name}`, value];
+  });
+  const { cache, input = [], target = [] } = settings;
+  const cached = cache === false ? ["--no-cache"] : typeof cache === "string" ? ["--cache", cache] : [];
+  return [`${file}:${model}`, ...input.flatMap((spec) => ["--input", spec]), ...target.flatMap((spec) => ["--target", spec]), ...named, ...cached, "--out", out];
+}
+
+export interface VerifySettings {
+  readonly pairs?: string;
+  readonly threads?: string;
+  readonly json?: boolean;
+}
+
+export function verifyArguments({ file, model }: NamedModel, plan: string, graph: string, { pairs, threads, json }: VerifySettings): string[] {
+  return [
+    `${file}:${model}`, plan, "--graph", graph,
+    ...(pairs === undefined ? [] : ["--pairs", pairs]),
+    ...(threads === undefined ? [] : ["--threads", threads]),
+    ...(json === true ? ["--json"] : []),
+  ];
+}
