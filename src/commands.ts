@@ -32,7 +32,7 @@ const commands: Readonly<Record<CommandId, Command>> = {
   "monet.verify": (context, argument) => verifyPlan(context, readModel(argument)),
   "monet.openConfig": (context) => openConfig(context),
   "monet.installRuntime": (context) => installRuntime(context),
-  "monet.selectModel": (context, argument) => { const found = readModel(argument); void found; void context; },
+  "monet.selectModel": (context) => selectModel(context),
   "monet.selectPython": (context) => context.interpreters.select(),
   "monet.openExample": (context) => openExample(context),
   "monet.clearResults": (context, argument) => clearResults(context, readModel(argument)),
@@ -40,6 +40,13 @@ const commands: Readonly<Record<CommandId, Command>> = {
   "monet.showLog": (context) => { context.log.show(); },
   "monet.focusBudget": () => vscode.commands.executeCommand("monet.budget.focus"),
 };
+
+/** The model that the side panel shows, of all that are known. */
+async function selectModel({ models }: Context): Promise<void> {
+  const items = models.all.map((model) => ({ label: model.name, description: model.file, model }));
+  const picked = await vscode.window.showQuickPick(items, { placeHolder: vscode.l10n.t("Which model should the side panel show?") });
+  if (picked !== undefined) models.active = picked.model;
+}
 
 function readModel(argument: unknown): ModelArgument | null {
   if (typeof argument !== "object" || argument === null) return null;

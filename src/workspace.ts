@@ -4,7 +4,7 @@ import * as vscode from "vscode";
 import { explained, type Explained } from "./core/numbers";
 import { fixedBytes, parseGraph, type Graph } from "./core/graph";
 import { layersAtPeak, type Layers } from "./core/picture";
-import type { Plan } from "./core/plan";
+import { planText, type Plan } from "./core/plan";
 import { eagerPlan } from "./core/solve/draft";
 import { parseFrontier } from "./core/frontier_document";
 import { defaultFile } from "./helper/files";
@@ -44,15 +44,16 @@ export class Model {
   freshness: Freshness = "none";
   running: Running | null = null;
   problem: Problem | null = null;
-  verified: Verified | null = null;
+  /** What a real step gave, and for which plan. */
+  measured: { readonly plan: Plan; readonly result: Verified } | null = null;
+  /** The text of the plan file beside the model; null where there is none. */
+  planFile: string | null = null;
   /** Bytes of the whole device; the chosen plan is the fastest that fits. */
   budget = Number.POSITIVE_INFINITY;
   /** A plan for exactly this budget is being searched. */
   refining = false;
   /** A profile of another batch size is on its way. */
   outdated = false;
-  /** The plan file beside the model holds the chosen plan. */
-  applied = false;
   private chosen: { plan: Plan; explained: Explained } | null = null;
 
   constructor(
@@ -78,6 +79,16 @@ export class Model {
   get selected(): number {
     const { points } = this.profile ?? { points: [] };
     return Math.max(0, points.findLastIndex(({ peak }) => peak <= this.budget));
+  }
+
+  /** The plan file beside the model holds the chosen plan. */
+  get applied(): boolean {
+    return this.plan !== null && this.planFile === planText(this.plan);
+  }
+
+  /** What a real step gave with the chosen plan. */
+  get verified(): Verified | null {
+    return this.measured?.plan === this.plan ? (this.measured?.result ?? null) : null;
   }
 
   get plan(): Plan | null {
@@ -218,6 +229,7 @@ export class Models extends Disposable {
     model.profile = { graph, plans: ladder, points: ladder.map((plan) => point(graph, plan)), eager: { peak, time, layers: layersAtPeak(graph, null) }, placement, files: Object.keys(texts) };
     model.budget = this.memory.get<number>(`budget ${model.id}`) ?? startingBudget(model.profile);
     model.outdated = false;
+    model.planFile = await this.readSaved(model.fileOf("plan"), (text) => text);
     const view = this.views.get(model.uri.toString());
     model.freshness = "fresh";
     if (view !== undefined) this.refresh(model, view);
@@ -227,12 +239,11 @@ export class Models extends Disposable {
   choose(model: Model, budget: number): void {
     if (model.budget === budget) return;
     model.budget = budget;
-    model.applied = false;
     void this.memory.update(`budget ${model.id}`, budget);
     this.fire("choice", model);
   }
 
-  update(model: Model, state: Partial<Pick<Model, "running" | "problem" | "verified" | "refining" | "outdated" | "applied">>): void {
+  update(model: Model, state: Partial<Pick<Model, "running" | "problem" | "measured" | "refining" | "outdated" | "planFile">>): void {
     Object.assign(model, state);
     this.fire("state", model);
   }

@@ -52,6 +52,9 @@ export function checkPlan(document: unknown, graph: Graph): Plan {
   return plan;
 }
 
+/** The text of a plan's file. */
+export const planText = (plan: Plan): string => `${JSON.stringify(plan)}\n`;
+
 /** A plan as typed arrays: the implementation of every operator, and the intervals of every tensor. */
 export function compilePlan(plan: Plan, problem: Problem): { choice: Int32Array; intervals: Intervals; entry: readonly string[] } {
   const { graph, storages, tensors, storageOf, implementations } = problem;
