@@ -1,0 +1,180 @@
+import * as vscode from "vscode";
+import type { Context } from "../context";
+import { Disposable } from "../vscode/disposable";
+import { Soon } from "../vscode/soon";
+import type { Model } from "../workspace";
+import { isPython } from "./python";
+import { targetAt, targetsOf } from "./targets";
+
+/** Time after the last keystroke or the last change on disk. */
+const quiet = 250;
+
+/** What of site-packages, caches and hidden folders is new matters to no model. */
+const aside = /[\\/](?:\.[^\\/]+|site-packages|node_modules|__pycache__)[\\/]/;
+
+/** Tells what the person has open and changes, so that models are read; and which model the side panel shows. */
+export class Documents extends Disposable {
+  /** Files whose models were read, and those that have to be read again. */
+  private readonly known = new Map<string, vscode.Uri>();
+  private readonly behind = new Set<string>();
+  private readonly saved = new Set<string>();
+  private readonly keys = new Map<string, boolean>();
+  private readonly reading = this.register(new Soon(quiet, () => { this.readBehind(); }, "quiet"));
+  private readonly loading = this.register(new Soon(quiet, () => { this.loadSaved(); }, "quiet"));
+
+  constructor(private readonly context: Context) {
+    super();
+    const { workspace, window } = vscode;
+    this.setRoots();
+    for (const document of workspace.textDocuments) this.open(document);
+    this.readVisible();
+    this.register(workspace.onDidChangeWorkspaceFolders(() => { this.setRoots(); }));
+    this.register(workspace.onDidOpenTextDocument((document) => { this.open(document); }));
+    this.register(workspace.onDidChangeTextDocument((event) => { this.change(event); }));
+    this.register(workspace.onDidCloseTextDocument((document) => { this.close(document); }));
+    this.register(window.onDidChangeVisibleTextEditors(() => { this.readVisible(); }));
+    this.register(window.onDidChangeActiveTextEditor(() => { this.follow(); }));
+    this.register(window.onDidChangeTextEditorSelection(({ kind }) => {
+      if (kind !== undefined) this.follow();
+    }));
+    this.register(context.models.onDidChange(({ change, uri }) => {
+      if (change === "source" && uri?.toString() === window.activeTextEditor?.document.uri.toString()) this.follow();
+      else this.setContext();
+    }));
+    this.watchPython();
+    this.watchSaved();
+    this.follow();
+  }
+
+  private setRoots(): void {
+    this.context.sources.setRoots((vscode.workspace.workspaceFolders ?? []).filter(({ uri }) => uri.scheme === "file").map(({ uri }) => uri.fsPath));
+    this.readLater([...this.known.values()]);
+  }
+
+  private open(document: vscode.TextDocument): void {
+    if (isPython(document)) this.context.sources.open(document.uri.fsPath, document.getText());
+  }
+
+  private change({ document, contentChanges }: vscode.TextDocumentChangeEvent): void {
+    if (!isPython(document) || contentChanges.length === 0) return;
+    const { fsPath } = document.uri;
+    this.context.sources.change(fsPath, contentChanges.map(({ rangeOffset, rangeLength, text }) => ({ offset: rangeOffset, length: rangeLength, text })));
+    this.readLater(this.reaching(fsPath));
+  }
+
+  private close(document: vscode.TextDocument): void {
+    if (!isPython(document)) return;
+    this.context.sources.close(document.uri.fsPath);
+    this.readLater(this.reaching(document.uri.fsPath));
+  }
+
+  private readVisible(): void {
+    for (const { document } of vscode.window.visibleTextEditors) {
+      if (isPython(document) && !this.known.has(document.uri.toString())) void this.read(document.uri);
+    }
+  }
+
+  /** Files of known models into which a file reaches: its own, and those that import it. */
+  private reaching(path: string): readonly vscode.Uri[] {
+    return [...this.known.values()].filter((uri) => {
+      const view = this.context.models.view(uri);
+      return uri.fsPath === path || (view?.files.some((file) => file.path === path) ?? false);
+    });
+  }
+
+  private readLater(uris: readonly vscode.Uri[]): void {
+    for (const uri of uris) this.behind.add(uri.toString());
+    if (uris.length > 0) this.reading.trigger();
+  }
+
+  private readBehind(): void {
+    const uris = [...this.behind].flatMap((key) => this.known.get(key) ?? []);
+    this.behind.clear();
+    for (const uri of uris) void this.read(uri);
+  }
+
+  private async read(uri: vscode.Uri): Promise<void> {
+    this.known.set(uri.toString(), uri);
+    try {
+      await this.context.models.read(uri);
+    } catch (error) {
+      this.context.log.error(error instanceof Error ? error : String(error));
+    }
+  }
+
+  private watchPython(): void {
+    const watcher = this.register(vscode.workspace.createFileSystemWatcher("**/*.py"));
+    const changed = ({ fsPath }: vscode.Uri): void => {
+      const reaching = this.reaching(fsPath);
+      if (reaching.length === 0) return;
+      this.context.sources.changedOnDisk(fsPath);
+      this.readLater(reaching);
+    };
+    this.register(watcher.onDidChange(changed));
+    this.register(watcher.onDidDelete(changed));
+    // An import that led nowhere may lead here now.
+    this.register(watcher.onDidCreate(({ fsPath }) => {
+      if (aside.test(fsPath)) return;
+      this.context.sources.changedOnDisk(fsPath);
+      this.readLater([...this.known.values()]);
+    }));
+  }
+
+  /** Another window or the command line may write and delete what was saved for a model. */
+  private watchSaved(): void {
+    const watcher = this.register(vscode.workspace.createFileSystemWatcher("**/.monet/*.json"));
+    const touch = ({ fsPath }: vscode.Uri): void => {
+      this.saved.add(fsPath);
+      this.loading.trigger();
+    };
+    this.register(watcher.onDidChange(touch));
+    this.register(watcher.onDidCreate(touch));
+    this.register(watcher.onDidDelete(touch));
+  }
+
+  private loadSaved(): void {
+    const { models, log } = this.context;
+    const files = [...this.saved];
+    this.saved.clear();
+    for (const model of models.all) {
+      // What runs here writes these files itself.
+      if (model.running !== null || !(["graph", "frontier", "snapshot"] as const).some((kind) => files.includes(model.fileOf(kind)))) continue;
+      models.load(model).catch((error: unknown) => { log.error(error instanceof Error ? error : String(error)); });
+    }
+  }
+
+  /** Shows the model at the cursor in the side panel. */
+  private follow(): void {
+    const { models } = this.context;
+    const editor = vscode.window.activeTextEditor;
+    const found = editor === undefined || !isPython(editor.document) ? null : this.modelAt(editor);
+    if (found !== null) models.active = found;
+    this.setContext();
+  }
+
+  /** A profiled model that the place under the cursor belongs to, else the model there, else the last of the file. */
+  private modelAt({ document, selection }: vscode.TextEditor): Model | null {
+    const { models } = this.context;
+    const view = models.view(document.uri);
+    if (view === null) return null;
+    const targets = targetsOf(models, document.uri, view);
+    const here = targetAt(targets, selection.active.line);
+    const marks = models.marks(document.uri);
+    const isPart = here === null || (marks?.places.some(({ kind, model }) => kind === "model" && model.name === here.name && model.file === view.path) ?? false);
+    const current = targets.find(({ model }) => here === null && model === models.active)?.model;
+    return here?.profiled ?? (isPart ? marks?.model : null) ?? here?.model ?? current ?? targets.findLast(({ profiled }) => profiled !== null)?.profiled ?? targets.at(-1)?.model ?? null;
+  }
+
+  private setContext(): void {
+    const { models } = this.context;
+    const document = vscode.window.activeTextEditor?.document;
+    const set = (key: string, value: boolean): void => {
+      if (this.keys.get(key) === value) return;
+      this.keys.set(key, value);
+      void vscode.commands.executeCommand("setContext", key, value);
+    };
+    set("monet.fileHasModel", document !== undefined && isPython(document) && models.of(document.uri).length > 0);
+    set("monet.hasProfile", models.active !== null && models.active.profile !== null);
+    set("monet.running", models.all.some((model) => model.running !== null));
+  }
+}

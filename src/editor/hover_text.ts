@@ -1,0 +1,105 @@
+/** The table of a hover, as Markdown. */
+import { l10n } from "vscode";
+import { alternatives, type Alternative } from "../core/alternatives";
+import { numbersOf, type Explained, type Numbers } from "../core/numbers";
+import { formatBytes, formatDuration } from "../core/units";
+import { why } from "../core/why";
+import { heaviest } from "./lines";
+import { whyText } from "./texts";
+
+export interface Subject {
+  readonly explained: Explained;
+  readonly labels: readonly string[];
+  readonly type: string | null;
+  readonly numbers: Numbers;
+  readonly stale: boolean;
+  /** Null where there is no limit. */
+  readonly budget: number | null;
+}
+
+const mostRows = 12;
+
+export function hoverText(subject: Subject): string {
+  const { explained, labels, type, numbers, stale } = subject;
+  const title = [`**${labels.map(code).join(" ")}**`, ...(type === null ? [] : [code(type)])].join(" · ");
+  return [
+    stale ? `${title}\n\n$(warning) ${l10n.t("The code has changed since it was profiled: these are the numbers of before.")}` : title,
+    summary(numbers, explained),
+    reason(subject),
+    implementations(alternatives(explained, numbers.operators)),
+    operatorTable(explained, numbers.operators),
+    l10n.t(explained.graph.device.estimated ? "Estimated for {0}." : "Measured on {0}.", explained.graph.device.name),
+  ].filter((part) => part !== "").join("\n\n");
+}
+
+function summary(numbers: Numbers, { graph }: Explained): string {
+  const { operators, forward, backward, output, saved, workspace, kept, keptByEager, recomputed, recomputeTime } = numbers;
+  const modules = new Set(operators.map((id) => graph.operators[id]?.module)).size;
+  const rows: [string, string][] = [
+    [l10n.t("Forward"), formatDuration(forward)],
+    [l10n.t("Backward"), formatDuration(backward)],
+    [l10n.t("Output"), formatBytes(output)],
+    [l10n.t("Saved for backward"), formatBytes(saved)],
+    [l10n.t("Workspace"), formatBytes(workspace)],
+    [l10n.t("Kept by the plan"), formatBytes(kept)],
+    [l10n.t("Kept by eager PyTorch"), formatBytes(keptByEager)],
+    [l10n.t("Recomputed"), recomputed > 0 || recomputeTime > 0 ? `${formatBytes(recomputed)}, +${formatDuration(recomputeTime)}` : "–"],
+  ];
+  const heading = operators.length === 1 ? l10n.t("1 operator") : l10n.t("{0} operators in {1} modules, summed", operators.length, modules);
+  return table([heading, ""], rows);
+}
+
+/** Why its largest tensor is kept or recomputed. */
+function reason({ explained, numbers, budget }: Subject): string {
+  const { graph, plan, explanation } = explained;
+  const id = heaviest(explained, numbers.operators);
+  const row = id === null ? undefined : explanation.operators[id];
+  const [tensor] = row?.tensors.filter(({ fate, bytes }) => fate !== "unused" && bytes > 0).sort((a, b) => b.bytes - a.bytes) ?? [];
+  if (row === undefined || tensor === undefined) return "";
+  const answer = why(graph, plan, explanation, row.id, tensor);
+  if (answer === null) return "";
+  const made = tensor.kind === "value" ? l10n.t("the output of {0}", code(nameOf(explained, row.id))) : l10n.t("the internals of {0}", code(nameOf(explained, row.id)));
+  const does = answer.does === "keeps" ? l10n.t("Largest: {0}, {1}, kept.", made, formatBytes(answer.bytes)) : l10n.t("Largest: {0}, {1}, recomputed.", made, formatBytes(answer.bytes));
+  return `${does} ${whyText(answer, graph, budget)}`;
+}
+
+function implementations(ways: readonly Alternative[]): string {
+  return ways.map(({ name, exactness, used, possible, bytes, time }) => {
+    const share = used === possible && possible > 1 ? l10n.t("all {0}", possible) : possible > 1 ? l10n.t("{0} of {1}", used, possible) : used === 1 ? l10n.t("chosen") : "";
+    const kind = exactness === "bitwise" ? "" : exactness;
+    const heads = [`- ${code(name)}`, share, kind].filter((part) => part !== "").join(" · ");
+    if (used === possible) return heads;
+    const more = bytes > 0 ? l10n.t("would save {0} more for backward", formatBytes(bytes)) : bytes < 0 ? l10n.t("would save {0} less for backward", formatBytes(-bytes)) : l10n.t("would save as much for backward");
+    const slower = time >= 0 ? l10n.t("take {0} more", formatDuration(time)) : l10n.t("take {0} less", formatDuration(-time));
+    return l10n.t("{0}: {1} and {2}", heads, more, slower);
+  }).join("\n");
+}
+
+/** The operators with most memory, in order of execution. */
+function operatorTable(explained: Explained, ids: readonly number[]): string {
+  if (ids.length < 2) return "";
+  const each = ids.map((id) => ({ id, numbers: numbersOf(explained, [id]) }));
+  const weight = ({ numbers }: { numbers: Numbers }): number => Math.max(numbers.kept, numbers.keptByEager, numbers.recomputed);
+  const shown = [...each].sort((a, b) => weight(b) - weight(a) || a.id - b.id).slice(0, mostRows).sort((a, b) => a.id - b.id);
+  const bytes = (count: number): string => (count === 0 ? "–" : formatBytes(count));
+  const rows = shown.map(({ id, numbers: { forward, backward, kept, recomputed } }): [string, ...string[]] =>
+    [`${code(nameOf(explained, id))} ${shortOp(explained, id)}`, formatDuration(forward), formatDuration(backward), bytes(kept), bytes(recomputed)]);
+  const rest = each.length - shown.length;
+  const text = table([l10n.t("Operator"), l10n.t("Forward"), l10n.t("Backward"), l10n.t("Kept"), l10n.t("Recomputed")], rows);
+  return rest === 0 ? text : `${text}\n\n${l10n.t("and {0} more", rest)}`;
+}
+
+function nameOf({ graph }: Explained, id: number): string {
+  const module = graph.operators[id]?.module ?? "";
+  return module === "" ? shortOp({ graph }, id) : module;
+}
+
+const shortOp = ({ graph }: Pick<Explained, "graph">, id: number): string => (graph.operators[id]?.op ?? "").replace(/^aten\./, "").replace(/\.default$/, "");
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]): string => `| ${cells.join(" | ")} |`;
+  return [line(head), line(head.map((_, at) => (at === 0 ? ":--" : "--:"))), ...rows.map(line)].join("\n");
+}
+
+/** Nothing of a name is read as Markdown. */
+const code = (text: string): string => `\`${text.replaceAll(/[`|\n]/g, " ")}\``;

@@ -1,0 +1,63 @@
+/** The places of one file by line, with their numbers. Made once per change, so that a provider only looks up. */
+import type { Position, Range } from "../core/source/index";
+import { numbersOf, type Explained, type Numbers } from "../core/numbers";
+import type { Place } from "../sources/types";
+
+export interface Placed {
+  readonly explained: Explained;
+  readonly places: readonly Place[];
+}
+
+/** The layers and calls that start on one line, as one: an operator that several of them reach counts once. */
+export interface LineMark {
+  readonly line: number;
+  readonly labels: readonly string[];
+  readonly numbers: Numbers;
+}
+
+export const linesOf = perObject(({ explained, places }: Placed): readonly LineMark[] => {
+  const byLine = new Map<number, Place[]>();
+  for (const place of places) {
+    const { line } = place.range.start;
+    if (place.kind !== "model") byLine.set(line, [...(byLine.get(line) ?? []), place]);
+  }
+  return [...byLine]
+    .map(([line, here]) => ({
+      line,
+      labels: [...new Set(here.map(({ label }) => label))],
+      numbers: numbersOf(explained, [...new Set(here.flatMap(({ operators }) => operators))].sort((a, b) => a - b)),
+    }))
+    .sort((a, b) => a.line - b.line);
+});
+
+/** What the person points at: the smallest place around the position, else the one layer that is made on this line. */
+export function placeAt(places: readonly Place[], position: Position): Place | null {
+  const around = places.filter(({ kind, range }) => (kind === "model" ? range.start.line === position.line : contains(range, position)));
+  const [smallest] = around.filter(({ kind }) => kind !== "model").sort((a, b) => extent(a.range) - extent(b.range));
+  if (smallest !== undefined) return smallest;
+  const layers = places.filter(({ kind, range }) => kind === "layer" && range.start.line === position.line);
+  const [layer] = layers;
+  return (layers.length === 1 ? layer : around[0]) ?? null;
+}
+
+/** The operator of a place whose tensors are the largest that are kept or recomputed. */
+export function heaviest({ explanation }: Explained, operators: readonly number[]): number | null {
+  const bytes = (id: number): number => explanation.operators[id]?.tensors.reduce((sum, tensor) => (tensor.fate === "unused" ? sum : sum + tensor.bytes), 0) ?? 0;
+  return operators.reduce<number | null>((best, id) => (best === null || bytes(id) > bytes(best) ? id : best), null);
+}
+
+/** Computes once per argument, which must not change. */
+export function perObject<T extends object, R>(compute: (argument: T) => R): (argument: T) => R {
+  const known = new WeakMap<T, { readonly result: R }>();
+  return (argument) => {
+    const found = known.get(argument) ?? { result: compute(argument) };
+    known.set(argument, found);
+    return found.result;
+  };
+}
+
+function contains({ start, end }: Range, { line, column }: Position): boolean {
+  return (line > start.line || (line === start.line && column >= start.column)) && (line < end.line || (line === end.line && column <= end.column));
+}
+
+const extent = ({ start, end }: Range): number => (end.line - start.line) * 1e6 + end.column - start.column;
