@@ -22,7 +22,7 @@ export type Snapshot = Readonly<Record<string, string>>;
  */
 export interface Placement {
   readonly fingerprint: string;
-  readonly layers: readonly { readonly model: ModelRef; readonly paths: readonly string[]; readonly operators: readonly number[] }[];
+  readonly layers: readonly { readonly model: ModelRef; readonly paths: readonly string[]; readonly type: string | null; readonly operators: readonly number[] }[];
   readonly calls: readonly { readonly model: ModelRef; readonly method: string; readonly callee: string; readonly nth: number; readonly operators: readonly number[] }[];
   readonly models: readonly { readonly model: ModelRef; readonly operators: readonly number[] }[];
 }

@@ -230,16 +230,16 @@ class Body {
     if (node.type !== "call") return;
 
     const callee = evaluate(field(node, "function"), scope);
-    const range = rangeOf(node);
+    const place = { file: this.scope.file.path, range: rangeOf(node), method: this.method };
     for (const target of callee.kind === "choice" ? callee.options : [callee]) {
-      if (target.kind === "self" && target.path !== "") this.calls.push({ range, method: this.method, path: target.path, name: null });
+      if (target.kind === "self" && target.path !== "") this.calls.push({ ...place, path: target.path, name: null });
     }
     if (callee.kind !== "name") return;
     if (/checkpoint\w*$/.test(callee.name)) {
       const [first = unknown] = readArguments(node, scope).args;
-      if (first.kind === "self" && first.path !== "") this.calls.push({ range, method: this.method, path: first.path, name: null });
+      if (first.kind === "self" && first.path !== "") this.calls.push({ ...place, path: first.path, name: null });
     } else if (callee.name.startsWith("torch.")) {
-      this.calls.push({ range, method: this.method, path: null, name: callee.name });
+      this.calls.push({ ...place, path: null, name: callee.name });
     }
   }
 }

@@ -3,7 +3,7 @@ import { readFunction } from "./body";
 import { evaluate, Scope, type FileContext } from "./evaluate";
 import { moduleName, readImport } from "./imports";
 import type { Binding, ClassOutline, FileOutline, FunctionOutline } from "./outline";
-import { definition, dotted, field, named, rangeOf } from "./syntax";
+import { definition, dotted, field, holdsStatements, named, rangeOf } from "./syntax";
 
 /** Reads one file. The parser has to have Python as its language. */
 export function readFile(parser: Parser, path: string, text: string): FileOutline {
@@ -16,13 +16,13 @@ export function readFile(parser: Parser, path: string, text: string): FileOutlin
   }
 }
 
-/** For an editor that keeps its trees and edits them. */
-export function readTree(path: string, tree: Tree): FileOutline {
-  return outline(path, tree.rootNode);
+/** For an editor that keeps its trees and edits them. The module is what other files import this one as. */
+export function readTree(path: string, tree: Tree, module?: string): FileOutline {
+  return outline(path, tree.rootNode, module);
 }
 
-function outline(path: string, top: Node | null): FileOutline {
-  const file: FileContext = { path, module: moduleName(path), imports: { names: new Map(), wildcards: [] } };
+function outline(path: string, top: Node | null, module = moduleName(path)): FileOutline {
+  const file: FileContext = { path, module, imports: { names: new Map(), wildcards: [] } };
   const classes = new Map<string, ClassOutline>();
   const functions = new Map<string, FunctionOutline>();
   const objects = new Map<string, Binding>();
@@ -65,7 +65,7 @@ function outline(path: string, top: Node | null): FileOutline {
         functions.set(fn.name, fn);
       } else if (child.type === "expression_statement") {
         for (const binding of plainAssignments(child, new Scope(file, null))) objects.set(binding.path, binding);
-      } else if (depth < 20 && !isMainGuard(child) && /^(if|try|with|ERROR|block|.*_clause)/.test(child.type)) {
+      } else if (depth < 20 && holdsStatements(child)) {
         visit(child, depth + 1);
       }
     }
@@ -85,9 +85,4 @@ function plainAssignments(statement: Node, scope: Scope): Binding[] {
     if (left?.type !== "identifier" || right === null) return [];
     return [{ path: left.text, value: evaluate(right, scope), range: rangeOf(child), nameRange: rangeOf(left) }];
   });
-}
-
-/** What runs under `if __name__ == "__main__":` is not there when the file is imported. */
-function isMainGuard(node: Node): boolean {
-  return node.type === "if_statement" && (field(node, "condition")?.text.includes("__name__") ?? false);
 }

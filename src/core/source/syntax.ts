@@ -49,3 +49,9 @@ export function definition(node: Node): Node | null {
   const inner = node.type === "decorated_definition" ? field(node, "definition") : node;
   return inner !== null && (inner.type === "class_definition" || inner.type === "function_definition") ? inner : null;
 }
+
+/** Whether what stands inside is defined when the file is imported; what runs under `if __name__ == "__main__":` is not. */
+export function holdsStatements(node: Node): boolean {
+  const isMain = node.type === "if_statement" && (field(node, "condition")?.text.includes("__name__") ?? false);
+  return !isMain && /^(if|try|with|ERROR|block|.*_clause)/.test(node.type);
+}

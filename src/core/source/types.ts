@@ -35,6 +35,7 @@ export interface Layer {
 
 /** A call of a layer, or of a function of torch, in `forward` or in a method that `forward` calls. */
 export interface Call {
+  readonly file: string;
   readonly range: Range;
   /** The method in which it stands. */
   readonly method: string;
