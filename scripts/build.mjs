@@ -18,6 +18,9 @@ const commonJs = {
   define: { "import.meta.url": "__moduleUrl" },
 };
 
+/** The webviews' side: one script and one style sheet each. */
+const browser = { platform: "browser", target: "chrome120", format: "iife", banner: {} };
+
 async function bundle(entry, outfile, options = {}) {
   const build = await context({
     absWorkingDir: root,
@@ -43,7 +46,12 @@ await mkdir(join(root, "dist"), { recursive: true });
 const entries = [
   ["src/cli/main.ts", "dist/cli.mjs", { banner: { js: `#!/usr/bin/env node\n${requireShim}` } }],
   ["src/solver/worker.ts", "dist/solver-worker.mjs"],
+  ["src/sources/worker.ts", "dist/source-worker.mjs"],
   ["src/extension.ts", "dist/extension.cjs", commonJs],
+  ...["budget", "schedule"].flatMap((view) => [
+    [`webview/${view}.ts`, `dist/webview/${view}.js`, browser],
+    [`webview/${view}.css`, `dist/webview/${view}.css`, browser],
+  ]),
 ];
 for (const [entry, outfile, options] of entries) {
   await bundle(entry, outfile, options);
