@@ -2,7 +2,7 @@
 import type { Explanation, TensorRow } from "./explain";
 import type { Graph } from "./graph";
 import type { Plan, Retention } from "./plan";
-import { simulate, type Event, type Timeline } from "./simulate";
+import { simulate, type Event, type Summary, type Timeline } from "./simulate";
 
 export interface Why {
   readonly does: "keeps" | "recomputes";
@@ -19,12 +19,26 @@ export interface Why {
   readonly time: number;
 }
 
+type Now = Pick<Summary, "peak" | "time">;
+const known = new WeakMap<Plan, Now>();
+
+/** One tensor after another is asked for: the plan as it is needs to be simulated once. */
+function asItIs(graph: Graph, plan: Plan): Now {
+  let now = known.get(plan);
+  if (now === undefined) {
+    const { peak, time } = simulate(graph, plan);
+    now = { peak, time };
+    known.set(plan, now);
+  }
+  return now;
+}
+
 /** Null for a tensor that no backward step needs. */
 export function why(graph: Graph, plan: Plan, explanation: Explanation, operator: number, tensor: Pick<TensorRow, "kind" | "id">): Why | null {
   const row = explanation.operators[operator]?.tensors.find(({ kind, id }) => kind === tensor.kind && id === tensor.id);
   if (row === undefined || row.fate === "unused") return null;
   const keeps = row.fate === "kept";
-  const now = simulate(graph, plan);
+  const now = asItIs(graph, plan);
   const isOutput = row.kind === "value" && graph.outputs.some((id) => (graph.values[id]?.storage ?? id) === row.id);
   const fixed = isOutput || (keeps && graph.operators[operator]?.pinned === true);
   const other = fixed ? null : simulate(graph, { ...plan, retain: changed(graph, plan, operator, row) });
@@ -45,7 +59,7 @@ function changed(graph: Graph, plan: Plan, operator: number, row: TensorRow): Re
   const intervals: [number, number][] = [[operator, last]];
   const entry: Retention = row.kind === "value" ? { value: row.id, intervals } : { internals: row.id, intervals };
   // In the order that the schedule is read in: values first, each kind ascending.
-  const order = (each: Retention): number => (each.value === undefined ? graph.values.length + each.internals : each.value);
+  const order = (each: Retention): number => each.value ?? graph.values.length + each.internals;
   return [...rest, entry].sort((a, b) => order(a) - order(b));
 }
 

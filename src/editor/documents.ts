@@ -95,8 +95,12 @@ export class Documents extends Disposable {
 
   private async read(uri: vscode.Uri): Promise<void> {
     this.known.set(uri.toString(), uri);
+    const { models } = this.context;
     try {
-      await this.context.models.read(uri);
+      const view = await models.read(uri);
+      if (view !== null || this.isDisposed) return;
+      this.known.delete(uri.toString());
+      models.forget(uri);
     } catch (error) {
       this.context.log.error(error instanceof Error ? error : String(error));
     }

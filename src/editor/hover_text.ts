@@ -69,7 +69,7 @@ function implementations(ways: readonly Alternative[]): string {
     const kind = exactness === "bitwise" ? "" : exactness;
     const heads = [`- ${code(name)}`, share, kind].filter((part) => part !== "").join(" · ");
     if (used === possible) return heads;
-    const more = bytes > 0 ? l10n.t("would save {0} more for backward", formatBytes(bytes)) : bytes < 0 ? l10n.t("would save {0} less for backward", formatBytes(-bytes)) : l10n.t("would save as much for backward");
+    const more = bytes > 0 ? l10n.t("would hold {0} more for backward", formatBytes(bytes)) : bytes < 0 ? l10n.t("would hold {0} less for backward", formatBytes(-bytes)) : l10n.t("would hold as much for backward");
     const slower = time >= 0 ? l10n.t("take {0} more", formatDuration(time)) : l10n.t("take {0} less", formatDuration(-time));
     return l10n.t("{0}: {1} and {2}", heads, more, slower);
   }).join("\n");
@@ -94,7 +94,7 @@ function nameOf({ graph }: Explained, id: number): string {
   return module === "" ? shortOp({ graph }, id) : module;
 }
 
-const shortOp = ({ graph }: Pick<Explained, "graph">, id: number): string => (graph.operators[id]?.op ?? "").replace(/^aten\./, "").replace(/\.default$/, "");
+const shortOp = ({ graph }: Pick<Explained, "graph">, id: number): string => (graph.operators[id]?.op ?? "").replace(/^aten\.([^.]+).*$/, "$1");
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const line = (cells: readonly string[]): string => `| ${cells.join(" | ")} |`;

@@ -30,14 +30,10 @@ export const linesOf = perObject(({ explained, places }: Placed): readonly LineM
     .sort((a, b) => a.line - b.line);
 });
 
-/** What the person points at: the smallest place around the position, else the one layer that is made on this line. */
+/** What the person points at: the smallest place around the position. */
 export function placeAt(places: readonly Place[], position: Position): Place | null {
-  const around = places.filter(({ kind, range }) => (kind === "model" ? range.start.line === position.line : contains(range, position)));
-  const [smallest] = around.filter(({ kind }) => kind !== "model").sort((a, b) => extent(a.range) - extent(b.range));
-  if (smallest !== undefined) return smallest;
-  const layers = places.filter(({ kind, range }) => kind === "layer" && range.start.line === position.line);
-  const [layer] = layers;
-  return (layers.length === 1 ? layer : around[0]) ?? null;
+  const around = places.filter(({ range }) => contains(range, position));
+  return around.reduce<Place | null>((best, place) => (best === null || extent(place.range) < extent(best.range) ? place : best), null);
 }
 
 /** The operator of a place whose tensors are the largest that are kept or recomputed. */

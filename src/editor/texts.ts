@@ -19,7 +19,7 @@ export function hintText({ kept, recomputed, recomputeTime }: Numbers, stale: bo
   const again = recomputed > 0 ? `↻ ${formatBytes(recomputed)}` : "↻";
   const inFull = [keeps ? l10n.t("◆ {0} kept", formatBytes(kept)) : "", recomputes ? l10n.t("{0} recomputed {1}", again, time).trim() : ""];
   const inShort = [keeps ? `◆ ${formatBytes(kept)}` : "", recomputes ? `${again} ${time}`.trim() : ""];
-  const ways = [inFull, [inFull[0], inShort[1]], inShort].map((parts) => parts.filter((part) => part !== "").join(" · ")).map((text) => (stale ? staleText(text) : text));
+  const ways = [inFull, [inFull[0], inShort[1]], inShort, [inShort[0], again]].map((parts) => parts.filter((part) => part !== "").join(" · ")).map((text) => (stale ? staleText(text) : text));
   return ways.find((text) => text.length <= hintLength) ?? ways.at(-1) ?? null;
 }
 
