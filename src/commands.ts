@@ -61,7 +61,7 @@ export function registerCommands(context: Context): vscode.Disposable {
       try {
         return await command(context, argument);
       } catch (error) {
-        await showProblem(context, error);
+        await showProblem(context, error, () => vscode.commands.executeCommand(id, argument));
         return undefined;
       }
     }),

@@ -26,7 +26,7 @@ export function activate(extension: vscode.ExtensionContext): Context {
   const sources = new Sources(pathToFileURL(join(dist, "source-worker.mjs")), log);
   const interpreters = new Interpreters(log);
   const models = new Models(sources, extension.workspaceState, log);
-  const tasks = new MonetTasks({ interpreters, models, packages: extension.asAbsolutePath("python"), log });
+  const tasks = new MonetTasks({ interpreters, models, packages: extension.asAbsolutePath("python"), dist, log });
   const context: Context = { extension, log, dist, sources, interpreters, models, tasks };
   extension.subscriptions.push(log, sources, interpreters, models, tasks, registerCommands(context), ...features.map((Feature) => new Feature(context)));
   return context;

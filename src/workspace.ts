@@ -8,7 +8,7 @@ import { planText, type Plan } from "./core/plan";
 import { eagerPlan } from "./core/solve/draft";
 import { parseFrontier } from "./core/frontier_document";
 import { defaultFile } from "./helper/files";
-import type { BudgetPoint, Verified } from "./protocol";
+import { chosenPoint, type BudgetPoint, type Verified } from "./protocol";
 import type { Sources } from "./sources/client";
 import { places } from "./sources/places";
 import type { Place, Placement, Snapshot, SourceView } from "./sources/types";
@@ -77,8 +77,7 @@ export class Model {
 
   /** The last point whose peak fits; the least one where none does. */
   get selected(): number {
-    const { points } = this.profile ?? { points: [] };
-    return Math.max(0, points.findLastIndex(({ peak }) => peak <= this.budget));
+    return chosenPoint(this.profile?.points ?? [], this.budget);
   }
 
   /** The plan file beside the model holds the chosen plan. */
@@ -137,7 +136,7 @@ export class Models extends Disposable {
   readonly onDidChange = this.changed.event;
   private readonly byId = new Map<string, Model>();
   private readonly views = new Map<string, SourceView>();
-  private readonly marked = new Map<string, { view: SourceView; plan: Plan; stale: boolean; marks: Marks }>();
+  private readonly marked = new Map<string, { view: SourceView; plan: Plan; stale: boolean; /** Null: the model does not reach into the file. */ marks: Marks | null }>();
   private current: Model | null = null;
 
   constructor(
@@ -227,13 +226,26 @@ export class Models extends Disposable {
     if (first === undefined) return;
     const { eager_peak: peak, eager_time: time } = first.predicted;
     model.profile = { graph, plans: ladder, points: ladder.map((plan) => point(graph, plan)), eager: { peak, time, layers: layersAtPeak(graph, null) }, placement, files: Object.keys(texts) };
-    model.budget = this.memory.get<number>(`budget ${model.id}`) ?? startingBudget(model.profile);
+    model.budget = this.startingBudget(model, model.profile);
     model.outdated = false;
     model.planFile = await this.readSaved(model.fileOf("plan"), (text) => text);
     const view = this.views.get(model.uri.toString());
     model.freshness = "fresh";
     if (view !== undefined) this.refresh(model, view);
     this.fire("profile", model);
+  }
+
+  /** Other plans of the same graph. */
+  setPlans(model: Model, plans: readonly Plan[]): void {
+    const { profile } = model;
+    if (profile === null) return;
+    model.profile = { ...profile, plans, points: plans.map((plan) => point(profile.graph, plan)) };
+    model.budget = this.startingBudget(model, model.profile);
+    this.fire("profile", model);
+  }
+
+  private startingBudget(model: Model, profile: Profile): number {
+    return this.memory.get<number>(`budget ${model.id}`) ?? startingBudget(profile);
   }
 
   choose(model: Model, budget: number): void {
@@ -259,14 +271,24 @@ export class Models extends Disposable {
       const key = `${uri.toString()} ${model.id}`;
       const known = this.marked.get(key);
       const stale = model.freshness === "stale";
-      if (known?.view === view && known.plan === plan && known.stale === stale) return known.marks;
+      if (known?.view === view && known.plan === plan && known.stale === stale) {
+        if (known.marks === null) continue;
+        return known.marks;
+      }
       const found = places(profile.placement, view.file);
-      if (found.length === 0) continue;
-      const marks = { model, explained: numbers, stale, places: found };
+      const marks = found.length === 0 ? null : { model, explained: numbers, stale, places: found };
       this.marked.set(key, { view, plan, stale, marks });
-      return marks;
+      if (marks !== null) return marks;
     }
     return null;
+  }
+
+  /** A file that is gone has no models. What was saved for them stays. */
+  forget(uri: vscode.Uri): void {
+    this.views.delete(uri.toString());
+    for (const model of this.of(uri)) this.byId.delete(model.id);
+    if (this.current?.uri.toString() === uri.toString()) this.active = null;
+    this.fire("source", null, uri);
   }
 
   private refresh(model: Model, view: SourceView): void {

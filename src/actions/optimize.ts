@@ -1,28 +1,85 @@
+/** From a model to plans for all budgets. */
+import { rmSync } from "node:fs";
+import * as vscode from "vscode";
 import type { ModelArgument } from "../commands";
 import type { Context } from "../context";
+import { batchOf, madeBy, withBatch } from "../core/config";
+import { Cancelled } from "../helper/user_error";
 import type { Model } from "../workspace";
+import { configFor, knownConfig, readModelConfig, writeModelConfig } from "./config";
+import { chooseModel } from "./model_choice";
+import { requireTrust, showProblem } from "./problems";
 
-export function optimize(context: Context, argument: ModelArgument | null): Promise<void> {
-  context.log.debug(JSON.stringify(argument));
-  return Promise.resolve();
+/** Profiles and solves what is not there yet, and shows it. */
+export async function optimize(context: Context, argument: ModelArgument | null): Promise<void> {
+  const model = await begin(context, argument);
+  const config = await configFor(context, model);
+  await focusBudget();
+  if (context.tasks.jobs.isRunning(model)) return;
+  const { profile, freshness } = model;
+  if (profile === null || freshness !== "fresh" || !madeBy(profile.graph, config)) await context.tasks.run(model, "profile");
+  else if (profile.plans.length < 2) await context.tasks.solve(model);
 }
 
-export function profileAgain(context: Context, argument: ModelArgument | null): Promise<void> {
-  context.log.debug(JSON.stringify(argument));
-  return Promise.resolve();
+export async function profileAgain(context: Context, argument: ModelArgument | null): Promise<void> {
+  const model = await begin(context, argument);
+  await configFor(context, model);
+  await focusBudget();
+  await context.tasks.run(model, "profile");
 }
 
-export function clearResults(context: Context, argument: ModelArgument | null): Promise<void> {
-  context.log.debug(JSON.stringify(argument));
-  return Promise.resolve();
+async function begin(context: Context, argument: ModelArgument | null): Promise<Model> {
+  requireTrust();
+  const model = await chooseModel(context, argument);
+  context.models.active = model;
+  return model;
 }
 
-export function setBatch(context: Context, model: Model, batch: number): Promise<void> {
-  context.log.debug(`${model.id} ${batch}`);
-  return Promise.resolve();
+const focusBudget = async (): Promise<void> => {
+  await vscode.commands.executeCommand("monet.budget.focus");
+};
+
+/** Takes away what was measured and solved. The plan stays: a training script may run by it. */
+export async function clearResults(context: Context, argument: ModelArgument | null): Promise<void> {
+  const model = await chooseModel(context, argument, ({ profile }) => profile !== null);
+  await context.tasks.jobs.cancel(model);
+  context.tasks.stopRefining(model);
+  for (const kind of ["graph", "frontier", "snapshot"] as const) rmSync(model.fileOf(kind), { force: true });
+  context.models.update(model, { problem: null, measured: null });
+  await context.models.load(model);
+  if (model.planFile !== null) {
+    vscode.window.setStatusBarMessage(vscode.l10n.t("MONeT: the results are gone; the applied plan is still there"), 5000);
+  }
 }
 
-export function refine(context: Context, model: Model, bytes: number): Promise<void> {
-  context.log.debug(`${model.id} ${bytes}`);
-  return Promise.resolve();
+/** Another batch size: profiled and solved anew in the background. Where that fails, the old one holds again. */
+export async function setBatch(context: Context, model: Model, batch: number): Promise<void> {
+  try {
+    requireTrust();
+    const before = await knownConfig(model);
+    if (before === null || batchOf(before.inputs) === batch) return;
+    const after = withBatch(before, batch);
+    await writeModelConfig(model, after);
+    context.models.update(model, { outdated: true });
+    try {
+      await context.tasks.run(model, "profile");
+    } catch (error) {
+      const now = await readModelConfig(model);
+      // Unless a still newer size has taken its place.
+      if (JSON.stringify(now) === JSON.stringify(after)) await writeModelConfig(model, before);
+      throw error;
+    }
+  } catch (error) {
+    await showProblem(context, error);
+  }
+}
+
+/** Searches a plan for exactly this budget and adds it to the frontier. */
+export async function refine(context: Context, model: Model, bytes: number): Promise<void> {
+  try {
+    await context.tasks.refine(model, bytes);
+  } catch (error) {
+    // A newer search has taken its place.
+    if (!(error instanceof Cancelled)) await showProblem(context, error);
+  }
 }

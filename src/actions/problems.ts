@@ -1,7 +1,112 @@
+/** Every problem is a sentence with an action. */
+import { isAbsolute, resolve } from "node:path";
 import * as vscode from "vscode";
 import type { Context } from "../context";
+import { Cancelled, UserError } from "../helper/user_error";
+import type { Problem } from "../workspace";
+import { missingIn, placeOf, type NamedPlace } from "./sentence";
 
-export async function showProblem(context: Context, error: unknown): Promise<void> {
-  context.log.error(error instanceof Error ? error : String(error));
-  await vscode.window.showErrorMessage(error instanceof Error ? error.message : String(error));
+interface Offer {
+  readonly title: string;
+  readonly run: () => unknown;
+}
+
+const showLog = (): Offer => ({ title: vscode.l10n.t("Show Log"), run: () => vscode.commands.executeCommand("monet.showLog") });
+const selectPython = (): Offer => ({ title: vscode.l10n.t("Select Python"), run: () => vscode.commands.executeCommand("monet.selectPython") });
+
+export function sentenceOf(error: unknown): string {
+  if (!(error instanceof UserError)) return vscode.l10n.t("Something unexpected went wrong; the log tells more.");
+  const python = missingIn(error);
+  return python === null ? error.message : vscode.l10n.t("Python at '{0}' has no PyTorch: install it there, or select another Python.", python);
+}
+
+/** As the budget view shows it until something else is started. */
+export function problemOf(error: unknown): Problem {
+  const text = sentenceOf(error);
+  if (!(error instanceof UserError)) return { text, action: { title: vscode.l10n.t("Show Log"), id: "log" } };
+  switch (error.kind) {
+    case "environment":
+      return { text, action: { title: vscode.l10n.t("Select Python"), id: "python" } };
+    case "crash":
+      return { text, action: { title: vscode.l10n.t("Show Log"), id: "log" } };
+    case "input":
+    case "infeasible":
+      return { text, action: { title: vscode.l10n.t("Try Again"), id: "retry" } };
+  }
+}
+
+function logged(error: unknown): string {
+  const { stderr } = error instanceof UserError ? error.facts : {};
+  const text = error instanceof UserError ? error.message : error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return typeof stderr === "string" && stderr.trim() !== "" ? `${text}\n${stderr.trim()}` : text;
+}
+
+/** The answer to it runs later, by itself: nothing waits for a person to close a message. */
+export function showProblem({ log }: Pick<Context, "log">, error: unknown, retry?: () => unknown): Promise<void> {
+  if (error instanceof Cancelled) {
+    vscode.window.setStatusBarMessage(vscode.l10n.t("MONeT: stopped"), 3000);
+    return Promise.resolve();
+  }
+  log.error(logged(error));
+  const offers = offersOf(error, retry);
+  void vscode.window.showErrorMessage(sentenceOf(error), ...offers.map(({ title }) => title)).then((chosen) => offers.find(({ title }) => title === chosen)?.run());
+  return Promise.resolve();
+}
+
+function offersOf(error: unknown, retry: (() => unknown) | undefined): Offer[] {
+  const again: Offer[] = retry === undefined ? [] : [{ title: vscode.l10n.t("Try Again"), run: retry }];
+  if (!(error instanceof UserError)) return [showLog()];
+  switch (error.kind) {
+    case "environment": {
+      const python = missingIn(error);
+      return [selectPython(), python === null ? showLog() : { title: vscode.l10n.t("How to Install"), run: () => { typeInstall(python); } }];
+    }
+    case "crash":
+      return [showLog(), ...again];
+    case "input":
+    case "infeasible": {
+      const place = onDisk(placeOf(error));
+      const open: Offer =
+        place === null
+          ? { title: vscode.l10n.t("Open {0}", "monet.json"), run: () => vscode.commands.executeCommand("monet.openConfig") }
+          : { title: vscode.l10n.t("Open {0}", `${vscode.workspace.asRelativePath(place.file, false)}:${place.line}`), run: () => openAt(place) };
+      return error.facts["action"] === "trust" ? [{ title: vscode.l10n.t("Manage Workspace Trust"), run: () => vscode.commands.executeCommand("workbench.trust.manage") }] : [open, ...again];
+    }
+  }
+}
+
+/** The command stands in a terminal; the person reads it and presses Enter. */
+function typeInstall(python: string): void {
+  const terminal = vscode.window.createTerminal({ name: vscode.l10n.t("Install PyTorch") });
+  terminal.show();
+  terminal.sendText(`${/\s/.test(python) ? `"${python}"` : python} -m pip install torch`, false);
+}
+
+async function openAt({ file, line }: NamedPlace): Promise<void> {
+  const at = new vscode.Position(Math.max(0, line - 1), 0);
+  await vscode.window.showTextDocument(vscode.Uri.file(file), { selection: new vscode.Range(at, at) });
+}
+
+function onDisk(place: NamedPlace | null): NamedPlace | null {
+  const folder = vscode.workspace.workspaceFolders?.[0]?.uri.fsPath;
+  if (place === null || isAbsolute(place.file)) return place;
+  return folder === undefined ? null : { ...place, file: resolve(folder, place.file) };
+}
+
+/** What the helper said of a line of the workspace stands there until the next run. */
+export function diagnose(collection: vscode.DiagnosticCollection, error: unknown): vscode.Uri | null {
+  const place = error instanceof UserError ? onDisk(placeOf(error)) : null;
+  if (place === null || !(error instanceof UserError)) return null;
+  const uri = vscode.Uri.file(place.file);
+  if (vscode.workspace.getWorkspaceFolder(uri) === undefined) return null;
+  const at = new vscode.Position(Math.max(0, place.line - 1), 0);
+  const diagnostic = new vscode.Diagnostic(new vscode.Range(at, at.translate(0, 1000)), error.message, vscode.DiagnosticSeverity.Error);
+  diagnostic.source = "MONeT";
+  collection.set(uri, [diagnostic]);
+  return uri;
+}
+
+export function requireTrust(): void {
+  if (vscode.workspace.isTrusted) return;
+  throw new UserError("input", vscode.l10n.t("Profiling runs the code of this workspace, which is not trusted yet."), { action: "trust" });
 }

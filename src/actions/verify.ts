@@ -1,7 +1,32 @@
+import * as vscode from "vscode";
 import type { ModelArgument } from "../commands";
 import type { Context } from "../context";
+import { formatBytes, formatPercent } from "../core/units";
+import type { Verified } from "../protocol";
+import type { Model } from "../workspace";
+import { chooseModel } from "./model_choice";
+import { requireTrust } from "./problems";
 
-export function verifyPlan(context: Context, argument: ModelArgument | null): Promise<void> {
-  context.log.debug(JSON.stringify(argument));
-  return Promise.resolve();
+/** Runs a real step with and without the chosen plan; what it gave is said in one sentence, and the report tells the rest. */
+export async function verifyPlan(context: Context, argument: ModelArgument | null): Promise<void> {
+  requireTrust();
+  const model = await chooseModel(context, argument, ({ profile }) => profile !== null);
+  context.models.active = model;
+  await context.tasks.run(model, "verify");
+  const { measured } = model;
+  if (measured !== null) tell(context, model, measured.result);
+}
+
+function tell({ tasks }: Context, model: Model, verified: Verified): void {
+  const show = vscode.l10n.t("Show Report");
+  const message = sentence(model.name, verified);
+  const shown = verified.equal && verified.withinBudget ? vscode.window.showInformationMessage(message, show) : vscode.window.showWarningMessage(message, show);
+  void shown.then((chosen) => (chosen === show ? tasks.reports.show(model) : undefined));
+}
+
+function sentence(name: string, { equal, withinBudget, compared, peak, eagerPeak, overhead }: Verified): string {
+  if (!equal) return vscode.l10n.t("{0}: the planned step differs from eager's; the report says where.", name);
+  const sizes = [formatBytes(eagerPeak), formatBytes(peak), formatPercent(overhead, { sign: true })] as const;
+  if (!withinBudget) return vscode.l10n.t("{0}: all {1} tensors are equal, but the peak of {2} is above the budget.", name, compared, formatBytes(peak));
+  return vscode.l10n.t("{0}: all {1} tensors are equal, bit for bit; the peak went from {2} to {3}, the time {4}.", name, compared, ...sizes);
 }

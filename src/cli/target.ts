@@ -1,6 +1,6 @@
 /** `FILE:MODEL` as people type it, checked before any Python is started. */
 import { resolve } from "node:path";
-import type { FileOutline, SourceFile } from "../core/source/index";
+import { wholeModels, type FileOutline } from "../core/source/index";
 import { UserError } from "../helper/user_error";
 import type { Io } from "./io";
 import { readSources } from "./sources";
@@ -22,7 +22,7 @@ export async function readTarget(io: Io, text: string): Promise<Target> {
   const outline = outlines.get(resolve(io.cwd, file));
   const [source] = asked;
   if (source === undefined || outline === undefined) throw new UserError("input", `'${file}' is a folder: name a file and a model in it, as FILE:MODEL.`);
-  const names = candidates(source);
+  const names = wholeModels(source);
   if (model === null) {
     const [only] = names;
     if (names.length === 1 && only !== undefined) return { file, model: only };
@@ -34,14 +34,6 @@ export async function readTarget(io: Io, text: string): Promise<Target> {
     throw new UserError("input", `There is no model '${model}' in '${file}': ${has}.`, { models: names });
   }
   return { file, model };
-}
-
-/** Models that stand on their own; what only serves as a layer of another comes last. */
-function candidates({ models, sources }: SourceFile): string[] {
-  const parts = new Set(models.flatMap((model) => model.layers.flatMap((layer) => layer.models.map((ref) => ref.name))));
-  const whole = models.filter(({ name }) => !parts.has(name)).map(({ name }) => name);
-  const made = sources.map(({ name }) => name);
-  return made.length > 0 ? [...made, ...whole.filter((name) => !sources.some((source) => source.models.some((ref) => ref.name === name)))] : whole;
 }
 
 function defines(outline: FileOutline, name: string): boolean {

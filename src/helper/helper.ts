@@ -89,10 +89,10 @@ function errorSentence(stderr: string): string | null {
 export function errorOf({ code, signal, stderr }: Ended, interpreter: Interpreter): UserError {
   const sentence = errorSentence(stderr);
   if (sentence !== null && code === 2) return new UserError("input", sentence);
-  if (sentence !== null && code === 4) return new UserError("environment", sentence);
+  if (sentence !== null && code === 4) return new UserError("environment", sentence, sentence.startsWith("PyTorch can't be imported") ? { missing: "torch", python: interpreter.path } : {});
   const missing = /No module named '?([\w.]+)'?/.exec(stderr)?.[1];
   if (missing === "monet_torch" || missing === "torch") {
-    return new UserError("environment", `Python at '${interpreter.path}' (found by ${interpreter.foundBy}) has no ${missing}: install it there or name another Python with --python.`);
+    return new UserError("environment", `Python at '${interpreter.path}' (found by ${interpreter.foundBy}) has no ${missing}: install it there or name another Python with --python.`, { missing, python: interpreter.path });
   }
   const how = signal === null ? `with exit code ${code ?? "?"}` : `by ${signal}${signal === "SIGKILL" ? ", perhaps because memory ran out" : ""}`;
   const last = sentence ?? stderr.trim().split("\n").at(-1)?.trim() ?? "";

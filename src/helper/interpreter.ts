@@ -6,6 +6,8 @@ import { UserError } from "./user_error";
 export interface Search {
   /** What the person named outright (`--python`, a setting). */
   readonly explicit?: string | undefined;
+  /** How they named it; `--python` unless said. */
+  readonly explicitBy?: string | undefined;
   /** Folders to look for a `.venv` in, and above. */
   readonly folders: readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -69,7 +71,7 @@ const fromPath: Source = (search) => {
 };
 
 const sources: readonly Source[] = [
-  (search) => named(search.explicit, "--python", search),
+  (search) => named(search.explicit, search.explicitBy ?? "--python", search),
   (search) => named(search.env["MONET_PYTHON"], "MONET_PYTHON", search),
   fromVenvFolder,
   fromActiveVenv,
@@ -81,5 +83,5 @@ export function findInterpreter(search: Search): Interpreter {
     const found = source(search);
     if (found !== null) return found;
   }
-  throw new UserError("environment", "No Python was found: install Python 3.10 or newer with torch, or name one with --python.");
+  throw new UserError("environment", `No Python was found: install Python 3.10 or newer with torch, or name one with ${search.explicitBy ?? "--python"}.`);
 }

@@ -4,3 +4,4 @@ export type { FileOutline } from "./outline";
 export type { Call, InputHint, Layer, Model, ModelRef, ModelSource, Position, Range, SourceFile } from "./types";
 export { match, rootsOf } from "./match";
 export type { Matched, Matching, TracedOperator } from "./match";
+export { wholeModels } from "./whole";

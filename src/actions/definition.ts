@@ -1,0 +1,54 @@
+/** Tasks as `tasks.json` defines them, and as words for the helper. Pure. */
+import { isAbsolute, join, relative, sep } from "node:path";
+import type * as vscode from "vscode";
+import type { ModelConfig } from "../core/config";
+import { profileArguments, settingsOf, verifyArguments } from "../helper/arguments";
+
+export const taskType = "monet";
+export const actions = ["profile", "verify"] as const;
+export type Action = (typeof actions)[number];
+
+export interface MonetTaskDefinition extends vscode.TaskDefinition {
+  readonly type: typeof taskType;
+  /** Relative to the workspace folder, or absolute. */
+  readonly file: string;
+  readonly model: string;
+  readonly action?: Action;
+}
+
+export function isMonetTask(definition: vscode.TaskDefinition): definition is MonetTaskDefinition {
+  const { type, file, model, action } = definition as { type: string; file?: unknown; model?: unknown; action?: unknown };
+  const known = action === undefined || actions.some((each) => each === action);
+  return type === taskType && typeof file === "string" && file !== "" && typeof model === "string" && model !== "" && known;
+}
+
+export const actionOf = ({ action }: MonetTaskDefinition): Action => action ?? "profile";
+
+/** With forward slashes where it lies within the folder, so that it is the same on every machine. */
+export function fileWithin(folder: string | null, file: string): string {
+  if (folder === null) return file;
+  const path = relative(folder, file);
+  return path.startsWith("..") || isAbsolute(path) ? file : path.split(sep).join("/");
+}
+
+export function definitionOf(folder: string | null, file: string, model: string, action: Action): MonetTaskDefinition {
+  return { type: taskType, file: fileWithin(folder, file), model, action };
+}
+
+export const pathOf = ({ file }: MonetTaskDefinition, folder: string | null): string => (isAbsolute(file) || folder === null ? file : join(folder, file));
+
+export interface Files {
+  readonly graph: string;
+  /** The plan to verify. */
+  readonly plan: string;
+}
+
+/** The words after `python -m monet_torch`. */
+export function helperArguments(definition: MonetTaskDefinition, folder: string | null, config: ModelConfig, { graph, plan }: Files): [command: Action, ...words: string[]] {
+  const target = { file: pathOf(definition, folder), model: definition.model };
+  const settings = settingsOf(config);
+  const { threads } = settings;
+  return actionOf(definition) === "profile"
+    ? ["profile", ...profileArguments(target, graph, settings)]
+    : ["verify", ...verifyArguments(target, plan, graph, { json: true, ...(threads !== undefined && { threads }) })];
+}

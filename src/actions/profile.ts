@@ -1,0 +1,113 @@
+/** The two halves of profiling: Python measures, the solver finds plans. Each result is stored as soon as it is there. */
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import * as vscode from "vscode";
+import { frontierDocument, ordered } from "../core/frontier_document";
+import { parseGraph, type Graph, type Implementation } from "../core/graph";
+import { planText, type Plan } from "../core/plan";
+import { eagerPlan } from "../core/solve/draft";
+import { formatBytes } from "../core/units";
+import { writeWhole } from "../helper/files";
+import { runHelper, type HelperResult } from "../helper/helper";
+import { UserError } from "../helper/user_error";
+import { solveFrontier, solvePlan, type SolveOptions } from "../solver/client";
+import type { Snapshot } from "../sources/types";
+import type { Model, Models } from "../workspace";
+import { folderOf, readModelConfig, knownConfig } from "./config";
+import { actionOf, helperArguments, type MonetTaskDefinition } from "./definition";
+import type { Interpreters } from "./interpreters";
+import type { Job } from "./jobs";
+
+/** What running something takes. */
+export interface Equipment {
+  readonly interpreters: Interpreters;
+  readonly models: Models;
+  /** The folder that holds the package `monet_torch`. */
+  readonly packages: string;
+  /** The folder of the bundles. */
+  readonly dist: string;
+  readonly log: vscode.LogOutputChannel;
+}
+
+export type Say = (line: string) => void;
+
+/** Runs the helper for a task, in the Python that is selected. */
+export async function help(equipment: Equipment, model: Model, definition: MonetTaskDefinition, plan: string, job: Job, say: Say): Promise<HelperResult> {
+  const { interpreters, packages } = equipment;
+  const config = actionOf(definition) === "profile" ? await readModelConfig(model) : await knownConfig(model);
+  if (config === null) throw new UserError("input", vscode.l10n.t("monet.json does not say what {0} takes: run the command Optimize memory once, which asks for it.", model.name));
+  const interpreter = await interpreters.find(model.uri);
+  const folder = folderOf(model.uri);
+  const [command, ...words] = helperArguments(definition, folder, config, { graph: model.fileOf("graph"), plan });
+  say(vscode.l10n.t("{0} {1}:{2} with {3} (found by {4})", command, model.file, model.name, interpreter.path, interpreter.foundBy));
+  equipment.log.info(`${interpreter.path} -m monet_torch ${command} ${words.join(" ")}`);
+  return runHelper(command, words, {
+    interpreter, packages, cwd: folder, env: process.env, signal: job.signal,
+    onProgress: (progress) => {
+      job.report(progress, command === "verify" ? [0, 1] : progress.stage === "trace" ? [0, 0.05] : [0.05, 0.75]);
+    },
+  });
+}
+
+export async function profileModel(equipment: Equipment, model: Model, definition: MonetTaskDefinition, job: Job, say: Say): Promise<void> {
+  const { models } = equipment;
+  const files = await textsOnDisk(models, model);
+  await help(equipment, model, definition, "", job, say);
+  const graph = parseGraph(await readFile(model.fileOf("graph"), "utf8"));
+  writeWhole(model.fileOf("snapshot"), `${JSON.stringify({ graph: graph.hash, files })}\n`);
+  await models.setProfile(model, graph, [], files);
+  say(vscode.l10n.t("{0} operators measured; finding plans", graph.operators.length));
+  await solveModel(equipment, model, job);
+  say(vscode.l10n.t("{0} plans from the least memory to no overhead", model.profile?.plans.length ?? 0));
+}
+
+/** What Python reads: a text that was not saved is none of it. */
+async function textsOnDisk({ sources }: Models, model: Model): Promise<Snapshot> {
+  const newest = await sources.texts(model.uri.fsPath);
+  const entries = await Promise.all(Object.keys(newest).map(async (file) => [file, await readFile(file, "utf8").catch(() => null)] as const));
+  return Object.fromEntries(entries.filter((entry): entry is [string, string] => entry[1] !== null));
+}
+
+export function solveOptions({ dist }: Equipment, model: Model, signal: AbortSignal): SolveOptions {
+  const exactness = vscode.workspace.getConfiguration("monet", model.uri).get<Implementation["exactness"]>("exactness", "bitwise");
+  return { signal, exactness, worker: pathToFileURL(join(dist, "solver-worker.mjs")) };
+}
+
+/** Finds plans for all budgets; doing exactly what eager PyTorch does is one of them, unless another beats it. */
+export async function solveModel(equipment: Equipment, model: Model, job: Job): Promise<void> {
+  const graph = model.profile?.graph;
+  if (graph === undefined) return;
+  const { points } = await solveFrontier(graph, {
+    ...solveOptions(equipment, model, job.signal),
+    onProgress: ({ stage, done, total }) => {
+      if (stage === "frontier") job.report({ stage, done, total, operator: null }, [0.75, 1]);
+    },
+  });
+  storePlans(equipment.models, model, graph, [...points.map(({ plan }) => plan), eagerPlan(graph)]);
+}
+
+/** Adds the best plan for exactly this budget; where none fits, the one of least memory, and says so. */
+export async function refineModel(equipment: Equipment, model: Model, bytes: number, signal: AbortSignal): Promise<void> {
+  const { profile } = model;
+  if (profile === null) return;
+  const { graph } = profile;
+  const solution = await solvePlan(graph, bytes, solveOptions(equipment, model, signal));
+  const { plan } = solution.kind === "plan" ? solution : solution.smallest;
+  storePlans(equipment.models, model, graph, [...(model.profile?.plans ?? []), plan]);
+  if (solution.kind === "plan") return;
+  const least = formatBytes(plan.predicted.peak);
+  throw new UserError("infeasible", vscode.l10n.t("No schedule of {0} fits {1}: the smallest that was found has a peak of {2}. Choose that budget, or a smaller batch.", model.name, formatBytes(bytes), least));
+}
+
+/** Stores plans of a graph, unless another has taken its place meanwhile. */
+export function storePlans(models: Models, model: Model, graph: Graph, plans: readonly Plan[]): void {
+  if (model.profile?.graph !== graph) return;
+  const kept = ordered(plans);
+  writeWhole(model.fileOf("frontier"), `${JSON.stringify(frontierDocument(graph, kept))}\n`);
+  models.setPlans(model, kept);
+}
+
+export function writePlanFile(file: string, plan: Plan): void {
+  writeWhole(file, planText(plan));
+}

@@ -1,0 +1,36 @@
+import { Cancelled } from "../helper/user_error";
+
+/** One piece of work at a time, in the order in which they came: measurements must not disturb each other. */
+export class Queue {
+  private last: Promise<unknown> = Promise.resolve();
+  private waiting = 0;
+
+  /** `onWait` is called when others are before it. What is aborted while it waits never starts. */
+  async run<T>(signal: AbortSignal, work: () => Promise<T>, onWait?: () => void): Promise<T> {
+    const before = this.last;
+    if (this.waiting > 0) onWait?.();
+    this.waiting += 1;
+    const done = (async () => {
+      await turn(before, signal);
+      return work();
+    })();
+    this.last = Promise.allSettled([before, done]).then(() => {
+      this.waiting -= 1;
+    });
+    return done;
+  }
+}
+
+function turn(before: Promise<unknown>, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const abort = (): void => {
+      reject(new Cancelled());
+    };
+    if (signal.aborted) abort();
+    signal.addEventListener("abort", abort, { once: true });
+    void before.then(() => {
+      signal.removeEventListener("abort", abort);
+      resolve();
+    });
+  });
+}

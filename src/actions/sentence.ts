@@ -1,0 +1,26 @@
+/** What the sentence of an error points to. Pure. */
+import { UserError } from "../helper/user_error";
+
+export interface NamedPlace {
+  readonly file: string;
+  /** From 1. */
+  readonly line: number;
+}
+
+/** `…/net.py:12` as the helper writes it. */
+const named = /((?:[A-Za-z]:)?[^\s:'"()]*(?: [^\s:'"()]+)*?\.py):(\d+)/;
+
+export function placeOf(error: UserError): NamedPlace | null {
+  const { file, line } = error.facts;
+  if (typeof file === "string" && typeof line === "number") return { file, line };
+  // Paths may hold spaces, so the longest that begins with a slash or a drive is tried first.
+  const absolute = /((?:\/|[A-Za-z]:[\\/])[^:'"()]*?\.py):(\d+)/.exec(error.message) ?? named.exec(error.message);
+  const [, path, number] = absolute ?? [];
+  return path === undefined || number === undefined ? null : { file: path, line: Number(number) };
+}
+
+/** PyTorch is missing in the Python that was used. */
+export function missingIn(error: UserError): string | null {
+  const { missing, python } = error.facts;
+  return missing === "torch" && typeof python === "string" ? python : null;
+}
