@@ -9,6 +9,7 @@ import { verifyPlan } from "./actions/verify";
 import { revealModule } from "./views/layers";
 import type { Context } from "./context";
 import { showProblem } from "./actions/problems";
+import { modelId } from "./workspace";
 
 /** Which model: as the editor's surfaces pass it; nothing from the palette. */
 export interface ModelArgument {
@@ -38,8 +39,13 @@ const commands: Readonly<Record<CommandId, Command>> = {
   "monet.clearResults": (context, argument) => clearResults(context, readModel(argument)),
   "monet.revealLayer": (context, argument) => revealModule(context, argument),
   "monet.showLog": (context) => { context.log.show(); },
-  "monet.focusBudget": () => vscode.commands.executeCommand("monet.budget.focus"),
+  "monet.focusBudget": (context, argument) => focusBudget(context, readModel(argument)),
 };
+
+function focusBudget({ models }: Context, argument: ModelArgument | null): Thenable<unknown> {
+  if (argument !== null) models.active = models.get(modelId(vscode.Uri.parse(argument.uri, true), argument.name)) ?? models.active;
+  return vscode.commands.executeCommand("monet.budget.focus");
+}
 
 /** The model that the side panel shows, of all that are known. */
 async function selectModel({ models }: Context): Promise<void> {

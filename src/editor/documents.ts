@@ -4,7 +4,7 @@ import { Disposable } from "../vscode/disposable";
 import { Soon } from "../vscode/soon";
 import type { Model } from "../workspace";
 import { isPython } from "./python";
-import { targetAt, targetsOf } from "./targets";
+import { targetAt, targetsOf, type Target } from "./targets";
 
 /** Time after the last keystroke or the last change on disk. */
 const quiet = 250;
@@ -18,6 +18,7 @@ export class Documents extends Disposable {
   private readonly known = new Map<string, vscode.Uri>();
   private readonly behind = new Set<string>();
   private readonly saved = new Set<string>();
+  private followed = "";
   private readonly keys = new Map<string, boolean>();
   private readonly reading = this.register(new Soon(quiet, () => { this.readBehind(); }, "quiet"));
   private readonly loading = this.register(new Soon(quiet, () => { this.loadSaved(); }, "quiet"));
@@ -37,10 +38,7 @@ export class Documents extends Disposable {
     this.register(window.onDidChangeTextEditorSelection(({ kind }) => {
       if (kind !== undefined) this.follow();
     }));
-    this.register(context.models.onDidChange(({ change, uri }) => {
-      if (change === "source" && uri?.toString() === window.activeTextEditor?.document.uri.toString()) this.follow();
-      else this.setContext();
-    }));
+    this.register(context.models.onDidChange(() => { this.setContext(); }));
     this.watchPython();
     this.watchSaved();
     this.follow();
@@ -94,13 +92,17 @@ export class Documents extends Disposable {
   }
 
   private async read(uri: vscode.Uri): Promise<void> {
-    this.known.set(uri.toString(), uri);
+    const key = uri.toString();
+    this.known.set(key, uri);
     const { models } = this.context;
     try {
       const view = await models.read(uri);
-      if (view !== null || this.isDisposed) return;
-      this.known.delete(uri.toString());
-      models.forget(uri);
+      if (this.isDisposed) return;
+      if (view === null) {
+        this.known.delete(key);
+        models.forget(uri);
+      }
+      this.follow();
     } catch (error) {
       this.context.log.error(error instanceof Error ? error : String(error));
     }
@@ -147,26 +149,32 @@ export class Documents extends Disposable {
     }
   }
 
-  /** Shows the model at the cursor in the side panel. */
+  /** The side panel shows the model at the cursor, once the cursor comes to it. */
   private follow(): void {
     const { models } = this.context;
     const editor = vscode.window.activeTextEditor;
-    const found = editor === undefined || !isPython(editor.document) ? null : this.modelAt(editor);
-    if (found !== null) models.active = found;
+    const view = editor === undefined || !isPython(editor.document) ? null : models.view(editor.document.uri);
+    if (editor !== undefined && view !== null) {
+      const { uri } = editor.document;
+      const targets = targetsOf(models, uri, view);
+      const here = targetAt(targets, editor.selection.active.line);
+      const place = `${uri.toString()}#${here?.name ?? ""}`;
+      const isGone = models.active === null || models.get(models.active.id) !== models.active;
+      if (place !== this.followed || isGone) models.active = this.modelOf(uri, targets, here) ?? models.active;
+      this.followed = place;
+    }
     this.setContext();
   }
 
-  /** A profiled model that the place under the cursor belongs to, else the model there, else the last of the file. */
-  private modelAt({ document, selection }: vscode.TextEditor): Model | null {
-    const { models } = this.context;
-    const view = models.view(document.uri);
-    if (view === null) return null;
-    const targets = targetsOf(models, document.uri, view);
-    const here = targetAt(targets, selection.active.line);
-    const marks = models.marks(document.uri);
-    const isPart = here === null || (marks?.places.some(({ kind, model }) => kind === "model" && model.name === here.name && model.file === view.path) ?? false);
-    const current = targets.find(({ model }) => here === null && model === models.active)?.model;
-    return here?.profiled ?? (isPart ? marks?.model : null) ?? here?.model ?? current ?? targets.findLast(({ profiled }) => profiled !== null)?.profiled ?? targets.at(-1)?.model ?? null;
+  /** A profiled model that the class is or is a part of, else the class's own; between classes a profiled one, else the last. */
+  private modelOf(uri: vscode.Uri, targets: readonly Target[], here: Target | null): Model | null {
+    const marks = this.context.models.marks(uri);
+    if (here !== null) {
+      const isPart = marks?.places.some(({ kind, model }) => kind === "model" && model.name === here.name && model.file === uri.fsPath) ?? false;
+      return here.profiled ?? (isPart && marks !== null ? marks.model : here.model);
+    }
+    const current = targets.find(({ model }) => model === this.context.models.active);
+    return marks?.model ?? current?.model ?? targets.at(-1)?.model ?? null;
   }
 
   private setContext(): void {

@@ -1,18 +1,11 @@
 import * as vscode from "vscode";
 import type { Context } from "../context";
 import type { Marks } from "../workspace";
+import { heatLevel, type Warmth } from "./heat_level";
 import { linesOf } from "./lines";
 import { Refreshing } from "./refreshing";
 
-type Warmth = "High" | "Medium" | "Low";
 type Level = Warmth | "Stale";
-
-/** By share of all that is kept; below the last nothing is marked. */
-export function heatLevel(share: number): Warmth | null {
-  if (share >= 0.15) return "High";
-  if (share >= 0.05) return "Medium";
-  return share >= 0.01 ? "Low" : null;
-}
 
 /** A bar before the lines that keep the most, and the same in the overview ruler. */
 export class Heat extends Refreshing {
