@@ -1,6 +1,6 @@
 /** Answers questions about the newest texts, and about older ones. */
 import { Fingerprints } from "../core/source/fingerprint";
-import { match, readModels, rootsOf, type SourceFile } from "../core/source/index";
+import { insertions, match, readModels, rootsOf, type SourceFile } from "../core/source/index";
 import type { Files, ParsedFile } from "./files";
 import { placementOf } from "./places";
 import type { Answers, Question } from "./protocol";
@@ -19,6 +19,8 @@ export class Analyst {
         return Object.fromEntries(this.files.reached(question.path).map(({ outline, text }) => [outline.path, text]));
       case "place":
         return this.place(question);
+      case "insertions":
+        return this.files.withTree(question.path, (text, tree) => insertions(tree.rootNode, text, question.use)) ?? [];
     }
   }
 

@@ -1,6 +1,6 @@
 /** The host's side of the source worker: it passes on what happens, and asks. The worker starts with the first question. */
 import { Worker } from "node:worker_threads";
-import type { TracedOperator } from "../core/source/index";
+import type { Insertion, PlanUse, TracedOperator } from "../core/source/index";
 import { Cancelled } from "../helper/user_error";
 import { Disposable } from "../vscode/disposable";
 import { applyChange, type Answer, type Answers, type Message, type News, type Question, type TextChange } from "./protocol";
@@ -43,9 +43,8 @@ export class Sources extends Disposable {
   change(path: string, changes: readonly TextChange[]): void {
     const text = this.documents.get(path);
     if (text === undefined) return;
-    const plain = changes.map(({ offset, length, text: inserted }) => ({ offset, length, text: inserted }));
-    this.documents.set(path, plain.reduce(applyChange, text));
-    this.tell({ kind: "change", path, changes: plain });
+    this.documents.set(path, changes.reduce(applyChange, text));
+    this.tell({ kind: "change", path, changes });
   }
 
   close(path: string): void {
@@ -85,6 +84,11 @@ export class Sources extends Disposable {
   place(path: string, name: string, snapshot: Snapshot, operators: readonly TracedOperator[]): Promise<Placement | null> {
     const plain = operators.map(({ id, module, module_type, source }) => ({ id, module, module_type, source }));
     return this.ask<"place">({ kind: "place", path, name, snapshot, operators: plain });
+  }
+
+  /** Edits of a training script that let it run by a plan, one for each place where it builds the model. */
+  insertions(path: string, use: PlanUse): Promise<readonly Insertion[]> {
+    return this.ask<"insertions">({ kind: "insertions", path, use });
   }
 
   override dispose(): void {

@@ -57,6 +57,18 @@ export class Files {
     return [...withImports([path], this.rootOf(path), read).values()];
   }
 
+  /** The newest text with its tree, for a question of its own; null if there is no such file. */
+  withTree<T>(path: string, ask: (text: string, tree: Tree) => T): T | null {
+    const text = this.open.get(path)?.text ?? readText(path);
+    const tree = text === null || text.length > maxBytes ? null : this.parser.parse(text);
+    if (text === null || tree === null) return null;
+    try {
+      return ask(text, tree);
+    } finally {
+      tree.delete();
+    }
+  }
+
   private close(path: string): void {
     this.open.get(path)?.delete();
     this.open.delete(path);

@@ -1,4 +1,4 @@
-import type { TracedOperator } from "../core/source/index";
+import type { Insertion, PlanUse, TracedOperator } from "../core/source/index";
 import type { Placement, Snapshot, SourceView } from "./types";
 
 /** A piece of text replaced by another, as VS Code tells it: later places of the file first. */
@@ -22,12 +22,14 @@ export type News =
 export type Question =
   | { readonly kind: "read"; readonly path: string }
   | { readonly kind: "texts"; readonly path: string }
-  | { readonly kind: "place"; readonly path: string; readonly name: string; readonly snapshot: Snapshot; readonly operators: readonly TracedOperator[] };
+  | { readonly kind: "place"; readonly path: string; readonly name: string; readonly snapshot: Snapshot; readonly operators: readonly TracedOperator[] }
+  | { readonly kind: "insertions"; readonly path: string; readonly use: PlanUse };
 
 export interface Answers {
   readonly read: SourceView | null;
   readonly texts: Snapshot;
   readonly place: Placement | null;
+  readonly insertions: readonly Insertion[];
 }
 
 export type Message = News | { readonly kind: "ask"; readonly id: number; readonly question: Question };
