@@ -22,6 +22,10 @@ export interface BudgetPoint {
   readonly layers: Layers;
 }
 
+/** The plan that a budget buys: the last point whose peak fits; the least one where none does. */
+export const chosenPoint = (points: readonly Pick<BudgetPoint, "peak">[], budget: number): number =>
+  Math.max(0, points.findLastIndex(({ peak }) => peak <= budget));
+
 export interface BudgetResult {
   readonly device: { readonly name: string; readonly totalBytes: number; readonly estimated: boolean };
   /** Bytes of the device that are not for the taking (the CUDA context, fragmentation). */
@@ -172,3 +176,22 @@ function fits(message: unknown, kinds: Readonly<Record<string, Readonly<Record<s
 
 export const isFromBudget = (message: unknown): message is FromBudget => fits(message, fromBudget);
 export const isFromSchedule = (message: unknown): message is FromSchedule => fits(message, fromSchedule);
+
+// ---- Checks of what a host sends ------------------------------------------------------------------------------------
+
+const thing: Check = (value) => typeof value === "object" && value !== null;
+
+const toBudget: Readonly<Record<ToBudget["kind"], Readonly<Record<string, Check>>>> = {
+  start: { state: thing },
+  state: { state: thing },
+};
+
+const toSchedule: Readonly<Record<ToSchedule["kind"], Readonly<Record<string, Check>>>> = {
+  start: { state: thing },
+  state: { state: thing },
+  select: { operators: (value) => Array.isArray(value) && value.every(count) },
+  why: { bar: count, text },
+};
+
+export const isToBudget = (message: unknown): message is ToBudget => fits(message, toBudget);
+export const isToSchedule = (message: unknown): message is ToSchedule => fits(message, toSchedule);

@@ -1,0 +1,34 @@
+/** The five numbers that answer "is it good?". */
+import * as l10n from "@vscode/l10n";
+import { formatBytes, formatDuration, formatPercent } from "../../src/core/units";
+import type { ScheduleState } from "../../src/protocol";
+
+export interface Headline {
+  readonly title: string;
+  readonly value: string;
+  readonly note: string;
+  readonly good?: boolean;
+}
+
+export function headlines(state: ScheduleState): Headline[] {
+  const { peak, eagerPeak, budget, overhead, recomputeTime, gap, kept, recomputed, changed } = state;
+  const saved = peak / eagerPeak - 1;
+  return [
+    { title: l10n.t("Peak memory"), value: formatBytes(peak), note: l10n.t("eager {0}", formatBytes(eagerPeak)) },
+    { title: l10n.t("Saved"), value: formatPercent(saved), note: budget === null ? l10n.t("no budget") : peak <= budget ? l10n.t("within budget {0}", formatBytes(budget)) : l10n.t("above budget {0}", formatBytes(budget)), good: saved < 0 && (budget === null || peak <= budget) },
+    { title: l10n.t("Step time"), value: formatPercent(overhead, { sign: true }), note: l10n.t("{0} recomputed", formatDuration(recomputeTime)) },
+    { title: l10n.t("Proven within"), value: gap === null ? "–" : formatPercent(Math.max(0, gap)), note: gap === null ? l10n.t("nothing proven") : l10n.t("of the fastest possible") },
+    { title: l10n.t("Activations"), value: l10n.t("{0} kept · {1} recomputed", kept, recomputed), note: changed === 0 ? l10n.t("all operators as in eager") : l10n.t("{0} operators run another way", changed) },
+  ];
+}
+
+export const titleOf = ({ model }: ScheduleState): string => l10n.t("{0} · training step", model.name);
+
+export function subtitleOf({ model, line, inputs, batch, device }: ScheduleState): string {
+  return [
+    ...(batch === null ? [] : [l10n.t("batch {0}", batch)]),
+    ...inputs,
+    device.estimated ? l10n.t("{0} (estimated)", device.name) : device.name,
+    `${model.file}:${line}`,
+  ].join(" · ");
+}
