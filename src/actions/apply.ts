@@ -1,7 +1,163 @@
+/** The chosen plan, written beside the model and brought into the training script. */
+import { readFile } from "node:fs/promises";
+import { basename, dirname, relative, sep } from "node:path";
+import * as vscode from "vscode";
 import type { ModelArgument } from "../commands";
 import type { Context } from "../context";
+import { planText } from "../core/plan";
+import type { Insertion, PlanUse } from "../core/source/index";
+import { formatBytes } from "../core/units";
+import { writeWhole } from "../helper/files";
+import { UserError } from "../helper/user_error";
+import { argumentOf } from "../editor/targets";
+import type { Model } from "../workspace";
+import { chooseModel } from "./model_choice";
+import { showProblem } from "./problems";
+import { choose } from "./quick_input";
 
-export function applyPlan(context: Context, argument: ModelArgument | null): Promise<void> {
-  context.log.debug(JSON.stringify(argument));
-  return Promise.resolve();
+const maxScripts = 3000;
+
+export async function applyPlan(context: Context, argument: ModelArgument | null): Promise<void> {
+  const model = await chooseModel(context, argument, ({ profile }) => profile !== null);
+  const { plan } = model;
+  if (plan === null) throw new UserError("input", vscode.l10n.t("{0} was not profiled yet: run the command Optimize memory first.", model.name));
+  const file = model.fileOf("plan");
+  const text = planText(plan);
+  writeWhole(file, text);
+  context.models.update(model, { planFile: text });
+  context.log.info(`${file}: ${formatBytes(plan.predicted.peak)}`);
+  offer(context, model);
+}
+
+/** What comes next; nothing waits for the answer. */
+function offer(context: Context, model: Model): void {
+  const written = vscode.workspace.asRelativePath(model.fileOf("plan"), false);
+  const argument = argumentOf(model);
+  const steps: Readonly<Record<string, () => unknown>> = {
+    [vscode.l10n.t("Insert into Script")]: () => insertIntoScript(context, model),
+    [vscode.l10n.t("Install Runtime")]: () => vscode.commands.executeCommand("monet.installRuntime"),
+    [vscode.l10n.t("Verify")]: () => vscode.commands.executeCommand("monet.verify", argument),
+    [vscode.l10n.t("Copy Lines")]: () => copyLines(model),
+  };
+  const message =
+    model.freshness === "stale"
+      ? vscode.l10n.t("The plan is written to {0}. The model has changed since it was profiled, so the plan may not fit it any more.", written)
+      : vscode.l10n.t("The plan is written to {0}. Two lines in the training script run it.", written);
+  void vscode.window.showInformationMessage(message, ...Object.keys(steps)).then((chosen) => (chosen === undefined ? undefined : guarded(context, () => steps[chosen]?.())));
+}
+
+async function guarded(context: Context, run: () => unknown): Promise<void> {
+  try {
+    await run();
+  } catch (error) {
+    await showProblem(context, error);
+  }
+}
+
+/** Relative to the script, with forward slashes: the runtime looks there too, from wherever the script is started. */
+const pathFrom = (script: string, plan: string): string => relative(dirname(script), plan).split(sep).join("/");
+
+async function copyLines(model: Model): Promise<void> {
+  const plan = JSON.stringify(pathFrom(model.uri.fsPath, model.fileOf("plan")));
+  const loss = lossOf(model);
+  const call = loss === null ? `monet_torch.apply(model, ${plan})` : `${loss} = monet_torch.apply(model, ${plan}, loss=${loss})`;
+  await vscode.env.clipboard.writeText(`import monet_torch\n${call}\n`);
+  vscode.window.setStatusBarMessage(vscode.l10n.t("MONeT: the two lines are on the clipboard"), 4000);
+}
+
+function lossOf({ profile }: Model): string | null {
+  const loss = profile?.graph.made_from["loss"];
+  return typeof loss === "string" && loss !== "" ? loss : null;
+}
+
+interface Candidate {
+  readonly uri: vscode.Uri;
+  readonly insertion: Insertion;
+}
+
+async function insertIntoScript(context: Context, model: Model): Promise<void> {
+  const use = await useOf(context, model);
+  const scripts = await scriptsOf(model, use);
+  const found = (await Promise.all(scripts.map((uri) => candidatesIn(context, model, use, uri)))).flat();
+  const [first] = found;
+  const chosen = found.length === 1 && first !== undefined ? first : await chooseCandidate(context, model, use, found);
+  if (chosen !== null) await insert(model, chosen);
+}
+
+/** What gives the model: itself, and the functions of its file that return it. */
+async function useOf({ models }: Context, model: Model): Promise<PlanUse> {
+  const view = models.view(model.uri) ?? (await models.read(model.uri));
+  const sources = view?.file.sources ?? [];
+  const givers = sources.filter(({ models: given }) => given.some(({ file, name }) => file === view?.path && name === model.name)).map(({ name }) => name);
+  const isObject = sources.some(({ name, kind }) => name === model.name && kind === "object");
+  return { makers: [model.name.split(".").at(-1) ?? model.name, ...givers], object: isObject ? model.name : null, plan: "", loss: lossOf(model) };
+}
+
+/** The model's own file, and those that name both the file and what gives the model. */
+async function scriptsOf(model: Model, { makers }: PlanUse): Promise<vscode.Uri[]> {
+  const files = await vscode.workspace.findFiles("**/*.py", "**/{node_modules,site-packages,__pycache__,.*}/**", maxScripts);
+  const stem = new RegExp(`\\b${basename(model.uri.fsPath, ".py")}\\b`);
+  const maker = new RegExp(`\\b(?:${makers.join("|")})\\b`);
+  const found: vscode.Uri[] = [model.uri];
+  for (const uri of files) {
+    if (uri.fsPath === model.uri.fsPath) continue;
+    const text = await readFile(uri.fsPath, "utf8").catch(() => "");
+    if (stem.test(text) && maker.test(text)) found.push(uri);
+  }
+  return found;
+}
+
+async function candidatesIn({ sources }: Context, model: Model, use: PlanUse, uri: vscode.Uri): Promise<Candidate[]> {
+  const found = await sources.insertions(uri.fsPath, { ...use, plan: pathFrom(uri.fsPath, model.fileOf("plan")) });
+  return found.map((insertion) => ({ uri, insertion }));
+}
+
+async function chooseCandidate(context: Context, model: Model, use: PlanUse, found: readonly Candidate[]): Promise<Candidate | null> {
+  const items = found.map((candidate) => ({
+    label: `${vscode.workspace.asRelativePath(candidate.uri, false)}:${candidate.insertion.line + 1}`,
+    description: candidate.insertion.kind === "inserted" ? candidate.insertion.target : vscode.l10n.t("{0}, runs by a plan already", candidate.insertion.target),
+    candidate,
+  }));
+  const other = { label: `$(folder-opened) ${vscode.l10n.t("Another file…")}`, description: "", candidate: null };
+  if (items.length > 0) {
+    const chosen = await choose([...items, other], { title: vscode.l10n.t("Where is {0} trained?", model.name), canGoBack: false });
+    if (chosen === null || typeof chosen === "symbol") return null;
+    if (chosen.candidate !== null) return chosen.candidate;
+  }
+  const [uri] = await vscode.window.showOpenDialog({ title: vscode.l10n.t("The script that trains {0}", model.name), filters: { Python: ["py"] }, defaultUri: vscode.Uri.file(dirname(model.uri.fsPath)) }) ?? [];
+  if (uri === undefined) return null;
+  const within = await candidatesIn(context, model, use, uri);
+  const [first] = within;
+  if (first === undefined) {
+    throw new UserError("input", vscode.l10n.t("{0} does not build {1}, as in model = {1}(…): add the two lines by hand.", vscode.workspace.asRelativePath(uri, false), model.name), { file: uri.fsPath, line: 1 });
+  }
+  return within.length === 1 ? first : chooseCandidate(context, model, use, within);
+}
+
+/** The edit can be undone; it is shown, selected and not saved. */
+async function insert(model: Model, { uri, insertion }: Candidate): Promise<void> {
+  const { edits, kind, loss } = insertion;
+  const document = await vscode.workspace.openTextDocument(uri);
+  const edit = new vscode.WorkspaceEdit();
+  for (const { range, text } of edits) edit.replace(uri, new vscode.Range(range.start.line, range.start.column, range.end.line, range.end.column), text);
+  if (edits.length > 0) await vscode.workspace.applyEdit(edit);
+  const call = edits.at(-1)?.text.trim() ?? "";
+  const at = call === "" ? document.offsetAt(new vscode.Position(insertion.line, 0)) : document.getText().indexOf(call);
+  const selection = new vscode.Range(document.positionAt(at), document.positionAt(at + call.length));
+  await vscode.window.showTextDocument(document, { selection });
+  const name = vscode.workspace.asRelativePath(uri, false);
+  if (kind === "unchanged") vscode.window.setStatusBarMessage(vscode.l10n.t("MONeT: {0} runs by this plan already", name), 5000);
+  if (kind === "kept") {
+    const copy = vscode.l10n.t("Copy Lines");
+    const chosen = await vscode.window.showInformationMessage(vscode.l10n.t("{0} applies a plan by an expression of its own, which is left as it is.", name), copy);
+    if (chosen === copy) await copyLines(model);
+  }
+  if (loss !== null) {
+    const undo = vscode.l10n.t("Undo");
+    const chosen = await vscode.window.showInformationMessage(vscode.l10n.t("The plan covers the loss too: call {0} where the training loop calls {1}.", loss, lossOf(model) ?? ""), undo);
+    if (chosen === undo) {
+      await vscode.window.showTextDocument(document);
+      await vscode.commands.executeCommand("undo");
+    }
+  }
 }

@@ -1,6 +1,67 @@
+/** Our runtime in the person's environment, from the wheel that comes with the extension. */
+import { existsSync, readdirSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import * as vscode from "vscode";
 import type { Context } from "../context";
+import { onPath, type Interpreter } from "../helper/interpreter";
+import { runProcess } from "../helper/process";
+import { UserError } from "../helper/user_error";
+import { installCommand, probe, readProbe, wheelVersion } from "./runtime_wheel";
+import { requireTrust } from "./problems";
 
-export function installRuntime(context: Context): Promise<void> {
-  context.log.debug("installRuntime");
-  return Promise.resolve();
+export async function installRuntime({ dist, interpreters, models }: Context): Promise<void> {
+  requireTrust();
+  const uri = models.active?.uri ?? vscode.window.activeTextEditor?.document.uri ?? vscode.workspace.workspaceFolders?.[0]?.uri;
+  if (uri === undefined) throw new UserError("input", vscode.l10n.t("Open a folder or a Python file first: its Python is where the runtime goes."));
+  const interpreter = await interpreters.find(uri);
+  const wheels = join(dist, "python");
+  const version = wheelVersion(existsSync(wheels) ? readdirSync(wheels) : []);
+  if (version === null) throw new UserError("environment", vscode.l10n.t("This build of the extension has no runtime in {0}: install the packed extension.", wheels));
+  const found = await ask(interpreter);
+  if (found.version === version) {
+    const again = vscode.l10n.t("Install Again");
+    const chosen = await vscode.window.showInformationMessage(vscode.l10n.t("monet-torch {0} is installed in {1} already.", version, interpreter.path), again);
+    if (chosen !== again) return;
+  }
+  const uv = found.pip ? null : onPath("uv", process.env);
+  if (!found.pip && uv === null) {
+    throw new UserError("environment", vscode.l10n.t("Python at '{0}' has no pip, and there is no uv: install one of them, or select another Python.", interpreter.path));
+  }
+  const [program, ...args] = installCommand({ python: interpreter.path, uv, wheels, again: found.version === version });
+  const code = await runTask(program, args);
+  if (code !== 0) throw new UserError("environment", vscode.l10n.t("The runtime could not be installed in {0}; the terminal says why.", interpreter.path));
+  const log = vscode.l10n.t("Show Log");
+  void vscode.window.showInformationMessage(vscode.l10n.t("monet-torch {0} is installed in {1}.", version, interpreter.path), log).then((chosen) => (chosen === log ? vscode.commands.executeCommand("monet.showLog") : undefined));
+}
+
+async function ask({ path, foundBy }: Interpreter): Promise<{ version: string | null; pip: boolean }> {
+  const lines: string[] = [];
+  try {
+    await runProcess(path, ["-c", probe], { cwd: tmpdir(), env: { ...process.env, PYTHONSAFEPATH: "1" }, onLine: (line) => lines.push(line) });
+  } catch (error) {
+    throw new UserError("environment", vscode.l10n.t("Python at '{0}' (found by {1}) can't be started: {2}.", path, foundBy, error instanceof Error ? error.message : String(error)));
+  }
+  return readProbe(lines);
+}
+
+/** In a terminal that is shown, so that the person sees what is done to their environment. */
+async function runTask(program: string, args: readonly string[]): Promise<number | undefined> {
+  const name = vscode.l10n.t("install the MONeT runtime");
+  const task = new vscode.Task({ type: "process" }, vscode.TaskScope.Workspace, name, "MONeT", new vscode.ProcessExecution(program, [...args]));
+  task.presentationOptions = { reveal: vscode.TaskRevealKind.Always, panel: vscode.TaskPanelKind.Dedicated, clear: true };
+  const listeners: vscode.Disposable[] = [];
+  try {
+    return await new Promise<number | undefined>((resolve, reject) => {
+      const isOurs = ({ execution }: vscode.TaskEndEvent): boolean => execution.task.name === name;
+      listeners.push(
+        vscode.tasks.onDidEndTaskProcess((ended) => { if (isOurs(ended)) resolve(ended.exitCode); }),
+        // One that never began has no process.
+        vscode.tasks.onDidEndTask((ended) => { if (isOurs(ended)) resolve(undefined); }),
+      );
+      vscode.tasks.executeTask(task).then(undefined, reject);
+    });
+  } finally {
+    for (const listener of listeners) listener.dispose();
+  }
 }

@@ -25,9 +25,10 @@ type Source = (search: Search) => Interpreter | null;
 const executable = (search: Search, environment: string): string =>
   (search.platform ?? process.platform) === "win32" ? join(environment, "Scripts", "python.exe") : join(environment, "bin", "python");
 
-function onPath(name: string, search: Search): string | null {
-  const windows = (search.platform ?? process.platform) === "win32";
-  for (const folder of (search.env["PATH"] ?? search.env["Path"] ?? "").split(delimiter)) {
+/** A program on the search path. */
+export function onPath(name: string, env: Search["env"], platform: NodeJS.Platform = process.platform): string | null {
+  const windows = platform === "win32";
+  for (const folder of (env["PATH"] ?? env["Path"] ?? "").split(delimiter)) {
     const file = join(folder, windows ? `${name}.exe` : name);
     if (folder !== "" && existsSync(file)) return file;
   }
@@ -36,7 +37,7 @@ function onPath(name: string, search: Search): string | null {
 
 function named(value: string | undefined, foundBy: string, search: Search): Interpreter | null {
   if (value === undefined || value === "") return null;
-  const path = /[\\/]/.test(value) ? (existsSync(value) ? value : null) : onPath(value, search);
+  const path = /[\\/]/.test(value) ? (existsSync(value) ? value : null) : onPath(value, search.env, search.platform);
   if (path === null) throw new UserError("environment", `There is no Python at '${value}', which ${foundBy} names: correct it or leave it out.`);
   return { path, foundBy };
 }
@@ -64,7 +65,7 @@ const fromActiveVenv: Source = (search) => {
 
 const fromPath: Source = (search) => {
   for (const name of ["python3", "python"]) {
-    const path = onPath(name, search);
+    const path = onPath(name, search.env, search.platform);
     if (path !== null) return { path, foundBy: "the search path" };
   }
   return null;
