@@ -15,17 +15,19 @@ export interface Subject {
   readonly stale: boolean;
   /** Null where there is no limit. */
   readonly budget: number | null;
+  /** Where it leads, as Markdown. */
+  readonly links: readonly string[];
 }
 
 const mostRows = 12;
 
 export function hoverText(subject: Subject): string {
-  const { explained, labels, type, numbers, stale } = subject;
-  const title = [`**${labels.map(code).join(" ")}**`, ...(type === null ? [] : [code(type)])].join(" · ");
+  const { explained, labels, type, numbers, stale, links } = subject;
   return [
-    stale ? `${title}\n\n$(warning) ${l10n.t("The code has changed since it was profiled: these are the numbers of before.")}` : title,
-    summary(numbers, explained),
+    [`**${labels.map(code).join(" ")}**`, ...(type === null ? [] : [code(type)]), ...links].join(" · "),
+    stale ? `$(warning) ${l10n.t("The code has changed since it was profiled: these are the numbers of before.")}` : "",
     reason(subject),
+    summary(numbers, explained),
     implementations(alternatives(explained, numbers.operators)),
     operatorTable(explained, numbers.operators),
     l10n.t(explained.graph.device.estimated ? "Estimated for {0}." : "Measured on {0}.", explained.graph.device.name),
@@ -36,14 +38,14 @@ function summary(numbers: Numbers, { graph }: Explained): string {
   const { operators, forward, backward, output, saved, workspace, kept, keptByEager, recomputed, recomputeTime } = numbers;
   const modules = new Set(operators.map((id) => graph.operators[id]?.module)).size;
   const rows: [string, string][] = [
-    [l10n.t("Forward"), formatDuration(forward)],
-    [l10n.t("Backward"), formatDuration(backward)],
-    [l10n.t("Output"), formatBytes(output)],
-    [l10n.t("Saved for backward"), formatBytes(saved)],
-    [l10n.t("Workspace"), formatBytes(workspace)],
     [l10n.t("Kept by the plan"), formatBytes(kept)],
     [l10n.t("Kept by eager PyTorch"), formatBytes(keptByEager)],
     [l10n.t("Recomputed"), recomputed > 0 || recomputeTime > 0 ? `${formatBytes(recomputed)}, +${formatDuration(recomputeTime)}` : "–"],
+    [l10n.t("Output"), formatBytes(output)],
+    [l10n.t("Saved for backward"), formatBytes(saved)],
+    [l10n.t("Workspace"), formatBytes(workspace)],
+    [l10n.t("Forward"), formatDuration(forward)],
+    [l10n.t("Backward"), formatDuration(backward)],
   ];
   const heading = operators.length === 1 ? l10n.t("1 operator") : l10n.t("{0} operators in {1} modules, summed", operators.length, modules);
   return table([heading, ""], rows);

@@ -33,12 +33,14 @@ const commands = { schedule: "monet.showSchedule", optimize: "monet.optimize", p
 export function hoverOf(marks: Marks, labels: readonly string[], numbers: Numbers, type: string | null = null): vscode.MarkdownString {
   const { model, explained, stale } = marks;
   const budget = Number.isFinite(model.budget) ? model.budget : null;
-  const text = new vscode.MarkdownString(hoverText({ explained, labels, type, numbers, stale, budget }), true);
-  text.isTrusted = { enabledCommands: Object.values(commands) };
-  const link = (title: string, command: string, argument: object): string => `[${title}](command:${command}?${encodeURIComponent(JSON.stringify([argument]))})`;
+  const run = stale ? link(vscode.l10n.t("Profile again"), commands.profile, argumentOf(model)) : link(vscode.l10n.t("Optimize memory"), commands.optimize, argumentOf(model));
   const links = [
     link(vscode.l10n.t("Show in schedule"), commands.schedule, { ...argumentOf(model), operator: heaviest(explained, numbers.operators) }),
-    ...(!vscode.workspace.isTrusted ? [] : stale ? [link(vscode.l10n.t("Profile again"), commands.profile, argumentOf(model))] : [link(vscode.l10n.t("Optimize memory"), commands.optimize, argumentOf(model))]),
+    ...(vscode.workspace.isTrusted ? [run] : []),
   ];
-  return text.appendMarkdown(`\n\n${links.join(" · ")}`);
+  const text = new vscode.MarkdownString(hoverText({ explained, labels, type, numbers, stale, budget, links }), true);
+  text.isTrusted = { enabledCommands: Object.values(commands) };
+  return text;
 }
+
+const link = (title: string, command: string, argument: object): string => `[${title}](command:${command}?${encodeURIComponent(JSON.stringify([argument]))})`;

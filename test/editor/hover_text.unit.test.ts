@@ -15,7 +15,7 @@ const plan = parsePlan(read("plan.json"), graph);
 const example = explained(graph, plan);
 
 function hover(of: Explained, operators: readonly number[], more: Partial<Subject> = {}): string {
-  return hoverText({ explained: of, labels: ["self.norm"], type: "Norm", numbers: numbersOf(of, operators), stale: false, budget: of.plan.budget, ...more });
+  return hoverText({ explained: of, labels: ["self.norm"], type: "Norm", numbers: numbersOf(of, operators), stale: false, budget: of.plan.budget, links: [], ...more });
 }
 
 describe("a hover", () => {
@@ -23,18 +23,18 @@ describe("a hover", () => {
     expect(hover(example, [1])).toBe([
       "**`self.norm`** · `Norm`",
       "",
+      "Largest: the output of `norm`, 64 B, recomputed. Keeping it would raise the peak to 516 B (at act backward), 64 B over the budget.",
+      "",
       "| 1 operator |  |",
       "| :-- | --: |",
-      "| Forward | 20 ns |",
-      "| Backward | 40 ns |",
-      "| Output | 64 B |",
-      "| Saved for backward | 72 B |",
-      "| Workspace | 8 B |",
       "| Kept by the plan | 0 B |",
       "| Kept by eager PyTorch | 8 B |",
       "| Recomputed | 72 B, +40 ns |",
-      "",
-      "Largest: the output of `norm`, 64 B, recomputed. Keeping it would raise the peak to 516 B (at act backward), 64 B over the budget.",
+      "| Output | 64 B |",
+      "| Saved for backward | 72 B |",
+      "| Workspace | 8 B |",
+      "| Forward | 20 ns |",
+      "| Backward | 40 ns |",
       "",
       "Measured on by hand.",
     ].join("\n"));
