@@ -123,7 +123,13 @@ function statementOf({ range, nameRange }: Layer): Range {
   return isBefore ? { start: nameRange.start, end: range.end } : range;
 }
 
-const layerLabel = ({ paths: [path = ""] }: Layer): string => `self.${path}`;
+const maxNames = 3;
+
+function layerLabel({ paths }: Layer): string {
+  const names = paths.slice(0, maxNames).map((path) => `self.${path}`);
+  return `${names.join(", ")}${paths.length > maxNames ? ", …" : ""}`;
+}
+
 const calleeOf = ({ path, name }: Call): string => (path === null ? (name ?? "") : `self.${path}`);
 
 const refOf = ({ file, name }: ModelRef): ModelRef => ({ file, name });

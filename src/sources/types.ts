@@ -31,7 +31,7 @@ export interface Placement {
 export interface Place {
   readonly kind: "layer" | "call" | "model";
   readonly range: Range;
-  /** `self.conv1`, the callee of a call, or the class's name. */
+  /** `self.conv1` (several where one place makes several), the callee of a call, or the class's name. */
   readonly label: string;
   readonly type: string | null;
   readonly operators: readonly number[];
