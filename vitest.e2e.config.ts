@@ -4,6 +4,8 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     include: ["test/e2e/**/*.e2e.test.ts"],
+    setupFiles: ["test/e2e/support/setup.ts"],
+    pool: "forks",
     fileParallelism: false,
     testTimeout: 180_000,
     hookTimeout: 120_000,

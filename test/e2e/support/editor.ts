@@ -37,10 +37,15 @@ export class Editor {
     return folder;
   }
 
-  async open(folder: string, size = { width: 1440, height: 900 }): Promise<Window> {
+  /** A window in which nothing is open yet. */
+  async window(size = { width: 1440, height: 900 }): Promise<Window> {
     const context = await this.browser.newContext({ viewport: size, locale: "en-US", permissions: ["clipboard-read", "clipboard-write"] });
-    const window = new Window(await context.newPage(), this.server);
-    await window.load(`/?folder=${encodeURI(folder)}`);
+    return new Window(await context.newPage(), this.server);
+  }
+
+  async open(place: string): Promise<Window> {
+    const window = await this.window();
+    await window.load(place);
     return window;
   }
 

@@ -10,11 +10,10 @@ function told(name: string): string {
   return value;
 }
 
-/** What scripts/editor.mjs has installed. */
+/** What scripts/editor.mjs has installed, and the project's own Python, with torch. */
 export const installation = {
-  get node() { return told("MONET_E2E_NODE"); },
-  get server() { return told("MONET_E2E_SERVER"); },
-  get browser() { return told("MONET_E2E_BROWSER"); },
-  /** The project's own Python, with torch. */
-  get python() { return told("MONET_PYTHON"); },
+  get node(): string { return told("MONET_E2E_NODE"); },
+  get server(): string { return told("MONET_E2E_SERVER"); },
+  get browser(): string { return told("MONET_E2E_BROWSER"); },
+  get python(): string { return told("MONET_PYTHON"); },
 };

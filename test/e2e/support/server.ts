@@ -37,6 +37,9 @@ const quiet: Settings = {
   "workbench.tips.enabled": false,
 };
 
+/** Runs a program until it ends, or until the other end of our standard input is gone, however that came about. */
+const mortal = 'exec 3<&0; "$0" "$@" </dev/null & child=$!; { read -r _ <&3; kill $child; } & watch=$!; wait $child; kill $watch 2>/dev/null';
+
 export class Server {
   private constructor(
     readonly url: string,
@@ -67,7 +70,7 @@ export class Server {
     const port = await freePort();
     const quietly = ["--disable-telemetry", "--disable-update-check", "--disable-getting-started-override"];
     const args = [installation.server, "--auth", "none", "--bind-addr", `127.0.0.1:${port}`, ...quietly, ...(trusted ? ["--disable-workspace-trust"] : []), ...places];
-    const child = spawn(installation.node, args, { env: environment, stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn("sh", ["-c", mortal, installation.node, ...args], { env: environment, stdio: ["pipe", "pipe", "pipe"] });
     const output: string[] = [];
     for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk: Buffer) => output.push(chunk.toString()));
     const server = new Server(`http://127.0.0.1:${port}`, folder, child, output, { ...quiet, ...settings });
@@ -94,7 +97,7 @@ export class Server {
   async close(): Promise<void> {
     if (this.process.exitCode === null && this.process.signalCode === null) {
       const ended = once(this.process, "exit");
-      this.process.kill("SIGTERM");
+      this.process.stdin?.end();
       const stubborn = setTimeout(() => this.process.kill("SIGKILL"), 10_000);
       await ended;
       clearTimeout(stubborn);

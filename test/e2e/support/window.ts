@@ -25,10 +25,12 @@ export class Window {
     private readonly server: Server,
   ) {}
 
-  async load(path: string): Promise<void> {
-    await this.page.goto(`${this.server.url}${path}`);
-    await this.page.locator(".monaco-workbench").waitFor();
-    await this.page.locator(".statusbar").waitFor();
+  /** Opens a folder, or a workspace of several. The payload is VS Code's own, for tests in the extension host. */
+  async load(place: string, payload: readonly (readonly [string, string])[] = []): Promise<void> {
+    const kind = place.endsWith(".code-workspace") ? "workspace" : "folder";
+    const query = new URLSearchParams({ [kind]: place, ...(payload.length > 0 && { payload: JSON.stringify(payload) }) });
+    await this.page.goto(`${this.server.url}/?${query.toString()}`);
+    await this.page.locator(".monaco-workbench .statusbar").waitFor();
   }
 
   async close(): Promise<void> {
