@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import platform
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -71,7 +72,7 @@ def _common(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(argv)
-    from .errors import EnvironmentProblem, MonetError
+    from .errors import EnvironmentProblem, MonetError, is_out_of_memory
 
     _end_on_sigterm()
     answers = sys.stdout
@@ -90,7 +91,12 @@ def main(argv: list[str] | None = None) -> int:
         if text:
             print(text, file=answers)
         return code
-    except MonetError as error:
+    except (MonetError, RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error.__cause__ if isinstance(error, MonetError) else error):
+            print(f"error: {_out_of_memory(options, error)}", file=sys.stderr)
+            return MonetError.exit_code
+        if not isinstance(error, MonetError):
+            raise
         print(f"error: {error}", file=sys.stderr)
         return EnvironmentProblem.exit_code if isinstance(error, EnvironmentProblem) else error.exit_code
     except OSError as error:  # of a file that is ours to write: what the user's code raises comes as a MonetError
@@ -114,6 +120,17 @@ def _require_torch() -> None:
     version = tuple(int(p) for p in torch.__version__.split("+")[0].split(".")[:2])
     if version < (2, 6):
         raise EnvironmentProblem(f"PyTorch {torch.__version__} is too old for MONeT; install 2.6 or later")
+
+
+def _out_of_memory(options: argparse.Namespace, error: BaseException) -> str:
+    """What to do about it; where the error names a line, in which."""
+    where = re.match(r".+?\.py:\d+: ", str(error))
+    device = getattr(options, "device", "auto")
+    return (
+        f"{where[0] if where else ''}memory ran out while {options.command} ran {options.target} "
+        f"({'the device that was found' if device == 'auto' else device}); use a smaller batch, or profile for a card "
+        "by its name, as --device A100, which estimates and needs little memory"
+    )
 
 
 def _end_on_sigterm() -> None:
@@ -248,7 +265,8 @@ def _verify(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int,
         progress=say, trace=Path(options.trace) if options.trace else None,
     )  # fmt: skip
     report.changed_since_profiled = source["sources"].get(made.file.name) != made.source_hash
-    text = json.dumps(report.to_json()) if options.json else verify.table(report)
+    table = verify.table(report)
+    text = json.dumps({**report.to_json(), "text": table}) if options.json else table
     return (0 if report.ok else 1), text
 
 

@@ -21,3 +21,15 @@ class CaptureError(MonetError):
 
 class PlanMismatch(MonetError):
     """A plan was made for another model, or for another version of this one."""
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether this error, or one that it was raised from, says that memory ran out, on any device."""
+    while error is not None:
+        text = str(error)
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+            return True
+        if isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -6,10 +6,13 @@ import contextlib
 import copyreg
 import functools
 import os
+import sys
 import warnings
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
 from typing import Any, cast, overload
 
 import torch
@@ -44,19 +47,28 @@ def apply(model: nn.Module, plan: str | os.PathLike[str] | dict[str, Any], *, lo
     forward of each input shape captures the model once (seconds). A forward that the plan can't serve runs the
     model's own code; `status(model)` says how many did and why.
 
+    A relative path is looked for in the working folder, then beside the file that calls this.
+
     With `loss`, returns a function to call in its place, `loss(output, *targets)`, that runs it by the plan too: for
     plans made with --loss.
     Raises MonetError when the plan can't be read or the model already has one.
     """
     if model in _runtimes:
         raise MonetError("this model already runs by a plan; call monet_torch.remove(model) first")
-    runtime = _runtimes[model] = _Runtime(load_plan(plan))
+    runtime = _runtimes[model] = _Runtime(load_plan(_found(plan, sys._getframe(1))))
     model.__class__ = _planned_class(type(model))
     if loss is None:
         return None
     planned_loss = _PlannedLoss(runtime, loss)
     functools.update_wrapper(planned_loss, loss, updated=())
     return planned_loss
+
+
+def _found(plan: str | os.PathLike[str] | dict[str, Any], caller: FrameType) -> str | os.PathLike[str] | dict[str, Any]:
+    if isinstance(plan, dict) or Path(plan).exists():
+        return plan
+    beside = Path(caller.f_globals.get("__file__", "")).parent / plan
+    return beside if beside.exists() else plan
 
 
 def remove(model: nn.Module) -> None:

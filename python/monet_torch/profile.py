@@ -26,7 +26,7 @@ from . import operators
 from ._private import cpu_allocations, is_view, pytree, storage_key
 from .autocast import in_autocast
 from .captured import Captured, Operator, Ref, Value
-from .errors import MonetError
+from .errors import MonetError, is_out_of_memory
 from .geometry import extent, is_dense
 
 Progress = Callable[[str, int, int, str], None]
@@ -179,11 +179,13 @@ def profile(
                 progress("profile", done, total, o.name)
             try:
                 result = measure(captured, o, incoming)
-            except torch.OutOfMemoryError as error:
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
                 where = f"{o.source.file}:{o.source.line}: " if o.source else ""
                 raise MonetError(
                     f"{where}{o.name} alone does not fit the device; profile a smaller batch or another --device"
-                ) from error
+                ) from None
             cache.put(signature, result)
             if done % 16 == 0:
                 cache.save()

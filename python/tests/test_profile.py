@@ -456,3 +456,35 @@ def test_an_estimate_of_an_operator_with_several_outputs(tmp_path: Path) -> None
     options = ["--kwargs", '{"in_features": 24, "out_features": 24}', "--device", "A100", "--out", str(out)]
     assert command_line.main(["profile", f"{file}:Net", "--input", "float32[4,16,24]", *options]) == 0
     assert json.loads(out.read_text())["device"]["estimated"]
+
+
+@pytest.mark.parametrize(
+    ("model", "spec", "sentence"),
+    [
+        ("Linear", "float32[100000,100000,1000]", "memory ran out while profile ran "),
+        ("Wide", "float32[2,3]", "{file}:4: memory ran out while profile ran "),
+        ("Square", "float32[4000000]", "{file}:8: aten.mean.default alone does not fit the device; "),
+    ],
+)
+def test_out_of_memory_is_one_sentence_that_says_what_to_do(
+    model: str, spec: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "large.py"
+    file.write_text(
+        "from torch import nn\n"
+        "class Linear(nn.Identity): pass\n"
+        "def Wide():\n"
+        "    return nn.Linear(10**7, 10**7)\n"
+        "class Square(nn.PReLU):\n"
+        "    def forward(self, x):\n"
+        "        x = self.weight * x\n"
+        "        return (x.unsqueeze(0) + x.unsqueeze(1)).mean()\n"
+    )
+    out = tmp_path / "out" / "graph.json"
+    command = ["profile", f"{file}:{model}", "--input", spec, "--device", "cpu", "--no-cache", "--out", str(out)]
+    assert command_line.main(command) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {sentence.format(file=file)}")
+    assert "smaller batch" in error
+    assert error.count("\n") == 1
+    assert not out.exists()

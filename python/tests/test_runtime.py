@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import gc
 import io
+import json
 import pickle
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import models
@@ -366,6 +368,22 @@ def test_applying_twice_is_refused() -> None:
     _, model, args = planned_model(models.convnet, "keep")
     with pytest.raises(monet_torch.MonetError, match="remove"):
         monet_torch.apply(model, plan_for(capture(model, args), "keep"))
+
+
+def test_a_relative_plan_is_found_beside_the_script_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, args = models.convnet()
+    script = tmp_path / "train" / "script.py"
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "a.plan.json").write_text(json.dumps(plan_for(capture(model, args), "keep")))
+    monkeypatch.chdir(tmp_path)
+    code = compile("monet_torch.apply(model, 'a.plan.json')", str(script), "exec")
+    exec(code, {"__file__": str(script), "model": model, "monet_torch": monet_torch})
+    assert monet_torch.status(model)["planned"] == 0
+    other, _ = models.convnet()
+    with pytest.raises(monet_torch.MonetError, match="a.plan.json: No such file"):
+        monet_torch.apply(other, "a.plan.json")
 
 
 def test_a_bad_plan_file_is_one_clear_sentence(tmp_path: Any) -> None:

@@ -116,6 +116,7 @@ def test_eagers_own_plan_changes_nothing_to_the_bit_and_to_the_byte(
     assert code == 0
     assert report["differences"] == report["eager_differs_from_itself"] == []
     assert report["planned_peak"] == report["eager_peak"]
+    assert report["text"].endswith("equal to eager's, bit for bit"), "the same as a table for people"
     assert report["planned_tracker_peak"] == report["eager_tracker_peak"]
     assert report["eager_forwards"] == {}
     assert report["planned_forwards"] == 3, "gradients, allocator, tracker"
