@@ -382,7 +382,7 @@ def test_a_relative_plan_is_found_beside_the_script_from_any_folder(
     exec(code, {"__file__": str(script), "model": model, "monet_torch": monet_torch})
     assert monet_torch.status(model)["planned"] == 0
     other, _ = models.convnet()
-    with pytest.raises(monet_torch.MonetError, match="a.plan.json: No such file"):
+    with pytest.raises(monet_torch.MonetError, match=r"a\.plan\.json: No such file"):
         monet_torch.apply(other, "a.plan.json")
 
 
