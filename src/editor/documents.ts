@@ -1,3 +1,4 @@
+import { sep } from "node:path";
 import * as vscode from "vscode";
 import type { Context } from "../context";
 import { Disposable } from "../vscode/disposable";
@@ -17,7 +18,8 @@ export class Documents extends Disposable {
   /** Files whose models were read, and those that have to be read again. */
   private readonly known = new Map<string, vscode.Uri>();
   private readonly behind = new Set<string>();
-  private readonly saved = new Set<string>();
+  /** Models whose saved files have changed. */
+  private readonly touched = new Set<string>();
   private followed = "";
   private readonly keys = new Map<string, boolean>();
   private readonly reading = this.register(new Soon(quiet, () => { this.readBehind(); }, "quiet"));
@@ -41,6 +43,7 @@ export class Documents extends Disposable {
     this.register(context.models.onDidChange(() => { this.setContext(); }));
     this.watchPython();
     this.watchSaved();
+    this.watchDeleted();
     this.follow();
   }
 
@@ -50,7 +53,9 @@ export class Documents extends Disposable {
   }
 
   private open(document: vscode.TextDocument): void {
-    if (isPython(document)) this.context.sources.open(document.uri.fsPath, document.getText());
+    if (!isPython(document)) return;
+    this.context.sources.open(document.uri.fsPath, document.getText());
+    this.readLater(this.reaching(document.uri.fsPath));
   }
 
   private change({ document, contentChanges }: vscode.TextDocumentChangeEvent): void {
@@ -74,10 +79,11 @@ export class Documents extends Disposable {
 
   /** Files of known models into which a file reaches: its own, and those that import it. */
   private reaching(path: string): readonly vscode.Uri[] {
-    return [...this.known.values()].filter((uri) => {
-      const view = this.context.models.view(uri);
-      return uri.fsPath === path || (view?.files.some((file) => file.path === path) ?? false);
-    });
+    return [...this.known.values()].filter((uri) => this.filesOf(uri).includes(path));
+  }
+
+  private filesOf(uri: vscode.Uri): readonly string[] {
+    return [uri.fsPath, ...(this.context.models.view(uri)?.files ?? []).map(({ path }) => path)];
   }
 
   private readLater(uris: readonly vscode.Uri[]): void {
@@ -109,15 +115,12 @@ export class Documents extends Disposable {
   }
 
   private watchPython(): void {
-    const watcher = this.register(vscode.workspace.createFileSystemWatcher("**/*.py"));
-    const changed = ({ fsPath }: vscode.Uri): void => {
+    const watcher = this.register(vscode.workspace.createFileSystemWatcher("**/*.py", false, false, true));
+    this.register(watcher.onDidChange(({ fsPath }) => {
       const reaching = this.reaching(fsPath);
-      if (reaching.length === 0) return;
-      this.context.sources.changedOnDisk(fsPath);
+      if (reaching.length > 0) this.context.sources.changedOnDisk(fsPath);
       this.readLater(reaching);
-    };
-    this.register(watcher.onDidChange(changed));
-    this.register(watcher.onDidDelete(changed));
+    }));
     // An import that led nowhere may lead here now.
     this.register(watcher.onDidCreate(({ fsPath }) => {
       if (aside.test(fsPath)) return;
@@ -126,26 +129,42 @@ export class Documents extends Disposable {
     }));
   }
 
-  /** Another window or the command line may write and delete what was saved for a model. */
+  /** Another window or the command line may write what was saved for a model. */
   private watchSaved(): void {
-    const watcher = this.register(vscode.workspace.createFileSystemWatcher("**/.monet/*.json"));
-    const touch = ({ fsPath }: vscode.Uri): void => {
-      this.saved.add(fsPath);
-      this.loading.trigger();
-    };
-    this.register(watcher.onDidChange(touch));
-    this.register(watcher.onDidCreate(touch));
-    this.register(watcher.onDidDelete(touch));
+    const watcher = this.register(vscode.workspace.createFileSystemWatcher("**/.monet/*.json", false, false, true));
+    const written = ({ fsPath }: vscode.Uri): void => { this.loadLater((file) => file === fsPath); };
+    this.register(watcher.onDidCreate(written));
+    this.register(watcher.onDidChange(written));
+  }
+
+  /** Of a folder that is deleted only the folder is told. */
+  private watchDeleted(): void {
+    const watcher = this.register(vscode.workspace.createFileSystemWatcher("**", true, true, false));
+    this.register(watcher.onDidDelete(({ fsPath }) => {
+      const isGone = (path: string): boolean => path === fsPath || path.startsWith(fsPath + sep);
+      const gone = [...this.known.values()].flatMap((uri) => this.filesOf(uri)).filter(isGone);
+      for (const path of new Set(gone)) {
+        this.context.sources.changedOnDisk(path);
+        this.readLater(this.reaching(path));
+      }
+      this.loadLater(isGone);
+    }));
+  }
+
+  private loadLater(concerns: (file: string) => boolean): void {
+    for (const model of this.context.models.all) {
+      if ((["graph", "frontier", "snapshot"] as const).some((kind) => concerns(model.fileOf(kind)))) this.touched.add(model.id);
+    }
+    if (this.touched.size > 0) this.loading.trigger();
   }
 
   private loadSaved(): void {
     const { models, log } = this.context;
-    const files = [...this.saved];
-    this.saved.clear();
-    for (const model of models.all) {
+    const touched = [...this.touched].flatMap((id) => models.get(id) ?? []);
+    this.touched.clear();
+    for (const model of touched) {
       // What runs here writes these files itself.
-      if (model.running !== null || !(["graph", "frontier", "snapshot"] as const).some((kind) => files.includes(model.fileOf(kind)))) continue;
-      models.load(model).catch((error: unknown) => { log.error(error instanceof Error ? error : String(error)); });
+      if (model.running === null) models.load(model).catch((error: unknown) => { log.error(error instanceof Error ? error : String(error)); });
     }
   }
 
