@@ -15,9 +15,8 @@ const host: Host<ToSchedule, FromSchedule> = new Host<ToSchedule, FromSchedule>(
   switch (message.kind) {
     case "start":
       if (message.translations !== null) l10n.config({ contents: { ...message.translations } });
-      panel = new SchedulePanel((sent) => { host.post(sent); }, (memory) => { host.remember(memory); }, readMemory(host.remembered));
+      panel = new SchedulePanel((sent) => { host.post(sent); }, (memory) => { host.remember(memory); }, readMemory(host.remembered), message.state);
       document.querySelector("#root")?.replaceChildren(texturePatterns(), panel.element);
-      panel.show(message.state);
       if (message.selected !== null) panel.select(message.selected);
       return;
     case "state":

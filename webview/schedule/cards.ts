@@ -27,7 +27,6 @@ export class Tooltip {
 
 export class WhyCard {
   private readonly title = el("h2");
-  private readonly place = el("p", { class: "muted" });
   private readonly source: HTMLElement;
   private readonly facts = el("dl");
   private readonly text = el("p", { class: "reason", "aria-live": "polite" });
@@ -37,7 +36,7 @@ export class WhyCard {
     this.source = button("", reveal, { appearance: "secondary", class: "source" });
     this.element = el("aside", { class: "why", "aria-label": l10n.t("Why"), hidden: true },
       el("div", { class: "row" }, this.title, button("×", close, { appearance: "icon", "aria-label": l10n.t("Close"), class: "close" })),
-      this.place, this.facts, this.text, this.source);
+      this.facts, this.text, this.source);
     this.element.addEventListener("keydown", ({ key }) => {
       if (key === "Escape") close();
     });

@@ -35,11 +35,11 @@ export function exportScene(state: ScheduleState, shown: Shown, { fontSize, cont
   primitives.push(...chartScene(state, shown.span, frame, shown).map((each) => moved(each, chartTop)));
   const legendTop = chartTop + chart.overview + 4;
   let x = frame.left;
-  for (const { ink, texture, text, line } of legendOf(state.picture, shown.compare, contrast)) {
+  for (const { ink, texture, text, line, hollow } of legendOf(state.picture, shown.compare, contrast)) {
     primitives.push(
       line === true
         ? { shape: "line", points: [x, legendTop + 5, x + 14, legendTop + 5], stroke: ink, width: 1.25, dash: [4, 3] }
-        : { shape: "rect", x, y: legendTop, width: 14, height: 10, fill: ink, texture },
+        : { shape: "rect", x, y: legendTop, width: 14, height: 10, fill: hollow === true ? null : ink, texture, ...(hollow === true ? { stroke: ink } : {}) },
       { shape: "text", x: x + 20, y: legendTop + 9, text, ink: "muted" },
     );
     x += 44 + text.length * fontSize * 0.58;

@@ -53,6 +53,7 @@ export class Grid {
     const shown = this.sorted.slice(first, first + pageSize);
     const header = gridRow(widths, "header", columns.map(({ title }, at) => (this.sorting?.column === at ? `${title} ${this.sorting.descending ? "▾" : "▴"}` : title)));
     [...header.children].forEach((cell, at) => {
+      cell.classList.toggle("numeric", columns[at]?.numeric === true);
       cell.setAttribute("aria-sort", this.sorting?.column !== at ? "none" : this.sorting.descending ? "descending" : "ascending");
       onPress(cell, () => {
         this.sort({ column: at, descending: this.sorting?.column === at ? !this.sorting.descending : columns[at]?.numeric === true });

@@ -20,7 +20,7 @@ export interface Frame {
 }
 
 export function frameOf(width: number, fontSize: number, contrast: boolean): Frame {
-  return { width, left: Math.round(Math.min(168, Math.max(64, width * 0.14))), right: 16, fontSize, contrast };
+  return { width, left: Math.round(Math.min(168, Math.max(84, width * 0.14))), right: 16, fontSize, contrast };
 }
 
 export const plotWidth = ({ width, left, right }: Frame): number => Math.max(1, Math.floor(width - left - right));
@@ -31,7 +31,7 @@ export const momentAt = (frame: Frame, span: Span, x: number): number => span.fr
 export const chart = { top: 30, bottom: 216, strip: 222, stripHeight: 10, axis: 232, overview: 254, overviewHeight: 14, height: 272 } as const;
 
 const inkOf: Readonly<Record<keyof Layers, Ink>> = { fixed: "fixed", kept: "kept", working: "working", gradients: "gradients", workspace: "workspace" };
-const textureOf: Readonly<Record<keyof Layers, Texture | null>> = { fixed: null, kept: null, working: "horizontal", gradients: "vertical", workspace: "dots" };
+const textureOf: Readonly<Record<keyof Layers, Texture | null>> = { fixed: "cross", kept: null, working: "horizontal", gradients: "vertical", workspace: "dots" };
 const stripInk: Readonly<Record<number, Ink>> = { 0: "forward", 1: "recomputed", 2: "backward" };
 
 const crossing = (y: number): number => Math.round(y) + 0.5;
@@ -72,7 +72,7 @@ export function chartScene(state: ScheduleState, span: Span, frame: Frame, { com
   for (const { at, text } of ticks) {
     const line = crossing(y(at));
     scene.push(
-      { shape: "line", points: [left, line, edge, line], stroke: "grid", width: 1 },
+      { shape: "line", points: [left, line, edge, line], stroke: "grid", width: 1, ...(frame.contrast ? { dash: [1, 4] } : {}) },
       { shape: "text", x: left - 8, y: line + fontSize / 3, text, ink: "muted", anchor: "end" },
     );
   }
@@ -109,7 +109,7 @@ export function chartScene(state: ScheduleState, span: Span, frame: Frame, { com
   scene.push(...budgetLine(budget, y, left, edge, fontSize));
   scene.push(...peakMark(state, span, frame, y));
   if (compare) scene.push(...eagerLabel(picture, span, frame, y));
-  scene.push(...strip(picture, span, left, width, chart.strip, chart.stripHeight));
+  scene.push({ shape: "text", x: left - 8, y: chart.strip + chart.stripHeight / 2 + fontSize / 3, text: l10n.t("runs"), ink: "muted", anchor: "end" }, ...strip(picture, span, frame));
   for (const { at, text } of timeTicks(span, Math.max(2, width / 120))) {
     const x = xOf(frame, span, at);
     scene.push(
@@ -153,7 +153,8 @@ function eagerLabel({ eager }: Picture, span: Span, frame: Frame, y: (bytes: num
 }
 
 /** What runs: forward, recomputed, backward; per pixel what takes most of its time. */
-function strip({ steps }: Picture, span: Span, left: number, width: number, y: number, height: number): Primitive[] {
+function strip({ steps }: Picture, span: Span, frame: Frame): Primitive[] {
+  const width = plotWidth(frame);
   const kinds = ["forward", "recompute", "backward"] as const;
   const share = kinds.map(() => new Float64Array(width));
   const scale = width / length(span);
@@ -173,7 +174,8 @@ function strip({ steps }: Picture, span: Span, left: number, width: number, y: n
   });
   return runs(most).flatMap(({ from, to, value }): Primitive[] => {
     const fill = stripInk[value];
-    return fill === undefined ? [] : [{ shape: "rect", x: left + from, y, width: to - from, height, fill, texture: fill === "recomputed" ? "diagonal" : null }];
+    const texture = fill === "recomputed" ? "diagonal" : fill === "backward" && frame.contrast ? textureOf.working : null;
+    return fill === undefined ? [] : [{ shape: "rect", x: frame.left + from, y: chart.strip, width: to - from, height: chart.stripHeight, fill, texture }];
   });
 }
 
@@ -255,15 +257,17 @@ const segmentInk: Readonly<Record<Bar["segments"][number]["kind"], Ink>> = { kep
 
 function barRow({ segments }: Bar, span: Span, frame: Frame, top: number, rowHeight: number): Primitive[] {
   const gap = rowHeight >= 12 ? 4 : rowHeight >= 6 ? 2 : 1;
+  const y = Math.round(top + gap / 2);
+  const height = Math.max(1, Math.round(rowHeight - gap));
   const edge = frame.left + plotWidth(frame);
   return segments.flatMap(({ from, to, kind }): Primitive[] => {
     if (to < span.from || from > span.to) return [];
     const x = Math.max(frame.left, xOf(frame, span, from));
     const width = Math.max(1, Math.min(edge, xOf(frame, span, to)) - x);
     return [{
-      shape: "rect", x, y: top + gap / 2, width, height: rowHeight - gap, fill: segmentInk[kind],
+      shape: "rect", x, y, width, height, fill: frame.contrast && kind === "freed" ? null : segmentInk[kind],
       ...(kind === "recomputed" ? { texture: "diagonal" } : {}),
-      ...(frame.contrast && rowHeight >= 6 ? { stroke: "border" } : {}),
+      ...(frame.contrast && (rowHeight >= 8 || kind === "freed") ? { stroke: kind === "freed" ? "freed" : "border" } : {}),
     }];
   });
 }
@@ -312,17 +316,18 @@ export interface Mark {
   readonly texture: Texture | null;
   readonly text: string;
   readonly line?: boolean;
+  readonly hollow?: boolean;
 }
 
 /** What the colours mean, for the legend of the page and of the exported picture. */
 export function legendOf(picture: Picture, compare: boolean, contrast: boolean): Mark[] {
   const used = layers.filter((layer) => layer !== "kept" && picture.steps[layer].some((bytes) => bytes > 0));
   return [
-    { ink: "kept", texture: null, text: l10n.t("kept, forward") },
+    { ink: "kept", texture: null, text: l10n.t("kept") },
     { ink: "recomputed", texture: "diagonal", text: l10n.t("recomputed") },
-    { ink: "freed", texture: null, text: l10n.t("freed after use, fixed") },
-    { ink: "backward", texture: contrast ? "horizontal" : null, text: l10n.t("backward, working set") },
-    ...used.filter((layer) => layer !== "fixed" && layer !== "working").map((layer): Mark => ({ ink: inkOf[layer], texture: contrast ? textureOf[layer] : null, text: layerName(layer) })),
+    { ink: "freed", texture: null, text: l10n.t("freed after use"), hollow: contrast },
+    { ink: "backward", texture: contrast ? textureOf.working : null, text: l10n.t("backward, working set") },
+    ...used.filter((layer) => layer !== "working").map((layer): Mark => ({ ink: inkOf[layer], texture: contrast ? textureOf[layer] : null, text: layerName(layer) })),
     ...(compare ? [{ ink: "eager", texture: null, text: l10n.t("eager"), line: true } as const] : []),
   ];
 }

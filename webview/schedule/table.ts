@@ -29,7 +29,7 @@ export const columnsOf = (): readonly Column[] => [
   { title: l10n.t("Size"), width: "90px", numeric: true, show: bytes },
   { title: l10n.t("From"), width: "90px", numeric: true, show: time },
   { title: l10n.t("To"), width: "90px", numeric: true, show: time },
-  { title: l10n.t("Recomputed"), width: "100px", numeric: true, show: (value) => (value === 0 ? "" : l10n.t("{0}×", value)) },
+  { title: l10n.t("Recomputed"), width: "120px", numeric: true, show: (value) => (value === 0 ? "" : l10n.t("{0}×", value)) },
   { title: l10n.t("Costs"), width: "90px", numeric: true, show: nonzeroTime },
   { title: l10n.t("Source"), width: "minmax(110px, 1fr)", numeric: false, show: asIs },
 ];

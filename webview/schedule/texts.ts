@@ -100,7 +100,7 @@ function freedBetween({ segments }: Bar): number | null {
   return before === undefined || again === undefined ? null : Math.max(0, again.from - before.to);
 }
 
-const largestShown = 4;
+const largestShown = 3;
 
 export function describeStep(picture: Picture, step: number): Description {
   const { steps, bars } = picture;
@@ -116,8 +116,8 @@ export function describeStep(picture: Picture, step: number): Description {
     place: `${kindName(kind)}, ${l10n.t("{0} at {1}", formatDuration(end - start), formatDuration(start))}`,
     rows: [
       [l10n.t("live"), formatBytes(steps.moment[step] ?? 0)],
-      ...[...layers].reverse().map((layer): [string, string] => [layerName(layer), formatBytes(steps[layer][step] ?? 0)]),
-      ...live.map((bar, at): [string, string] => [at === 0 ? l10n.t("largest") : "", `${barName(picture, bar)} ${formatBytes(bar.bytes)}`]),
+      ...[...layers].reverse().flatMap((layer): [string, string][] => (steps[layer][step] ? [[layerName(layer), formatBytes(steps[layer][step])]] : [])),
+      ...live.map((bar, at): [string, string] => [at === 0 ? l10n.t("largest") : "", `${barName(picture, bar)}, ${formatBytes(bar.bytes)}`]),
     ],
   };
 }
