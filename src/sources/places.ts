@@ -18,11 +18,9 @@ export function placementOf({ layers, calls, models }: Matching, fingerprint: st
   }
   const placedCalls = new Merged<PlacedCall>();
   for (const { model, call, operators } of calls) {
+    if (operators.length === 0) continue;
     const home = whereWritten(call, model, all, (each) => each.calls);
-    const named = namedCalls(home).find((own) => isSame(own.call, call));
-    if (operators.length === 0 || named === undefined) continue;
-    const placed = { ...named.name, operators };
-    placedCalls.add(callKey(placed), placed);
+    for (const { name } of namedCalls(home).filter((own) => isSame(own.call, call))) placedCalls.add(callKey(name), { ...name, operators });
   }
   return {
     fingerprint,
@@ -39,29 +37,26 @@ export function places(placement: Placement, file: SourceFile): Place[] {
     found.add(`${place.kind} ${rangeKey(place.range)}`, place);
   };
   const models = new Map(placement.models.map((each) => [refKey(each.model), each.operators]));
+  const layers = new Map(placement.layers.map((each) => [layerKey(each), each.operators]));
   const calls = new Map(placement.calls.map((each) => [callKey(each), each.operators]));
+  // A layer whose type was edited is found by its path, unless another one there has kept the type.
+  const kept = new Set(file.models.flatMap((model) => model.layers.map((layer) => layerKey({ ...layer, model }))));
+  const edited = new Map(placement.layers.filter((each) => !kept.has(layerKey(each))).map((each) => [pathKey(each), each.operators]));
   for (const model of file.models) {
     const ref = refOf(model);
     add({ kind: "model", range: model.nameRange, label: model.name, type: null, operators: models.get(refKey(ref)) ?? [], model: ref });
-    for (const [layer, operators] of layersOf(model, placement)) {
-      if (layer.file === file.path) add({ kind: "layer", range: statementOf(layer), label: layerLabel(layer), type: layer.type, operators, model: ref });
+    for (const layer of model.layers) {
+      if (layer.file !== file.path) continue;
+      const key = { ...layer, model };
+      add({ kind: "layer", range: statementOf(layer), label: layerLabel(layer), type: layer.type, operators: layers.get(layerKey(key)) ?? edited.get(pathKey(key)) ?? [], model: ref });
     }
     for (const { call, name } of namedCalls(model)) {
+      if (call.file !== file.path) continue;
       const label = name.callee.replace(/^torch\.nn\.functional\./, "F.");
-      if (call.file === file.path) add({ kind: "call", range: call.range, label, type: null, operators: calls.get(callKey(name)) ?? [], model: ref });
+      add({ kind: "call", range: call.range, label, type: null, operators: calls.get(callKey(name)) ?? [], model: ref });
     }
   }
   return found.list();
-}
-
-/** By path and type; a layer whose type was edited is found by its path alone, if nothing else there has kept the type. */
-function layersOf(model: Model, placement: Placement): (readonly [Layer, readonly number[]])[] {
-  const ref = refOf(model);
-  const placed = new Map(placement.layers.filter((each) => refKey(each.model) === refKey(ref)).map((each) => [layerKey(each), each]));
-  const keys = model.layers.map((layer) => layerKey({ model: ref, ...layer }));
-  const exact = new Set(keys);
-  const others = new Map([...placed].filter(([key]) => !exact.has(key)).map(([, each]) => [each.paths.join(" "), each]));
-  return model.layers.map((layer, index) => [layer, (placed.get(keys[index] ?? "") ?? others.get(layer.paths.join(" ")))?.operators ?? []] as const);
 }
 
 interface NamedCall {
@@ -135,5 +130,6 @@ const calleeOf = ({ path, name }: Call): string => (path === null ? (name ?? "")
 const refOf = ({ file, name }: ModelRef): ModelRef => ({ file, name });
 const refKey = ({ file, name }: ModelRef): string => `${file}:${name}`;
 const rangeKey = ({ start, end }: Range): string => `${start.line}:${start.column}-${end.line}:${end.column}`;
-const layerKey = ({ model, paths, type }: Pick<PlacedLayer, "model" | "paths" | "type">): string => [refKey(model), type ?? "", ...paths].join(" ");
+const pathKey = ({ model, paths }: Pick<PlacedLayer, "model" | "paths">): string => [refKey(model), ...paths].join(" ");
+const layerKey = (layer: Pick<PlacedLayer, "model" | "paths" | "type">): string => `${pathKey(layer)} ${layer.type ?? ""}`;
 const callKey = ({ model, method, callee, nth }: Omit<PlacedCall, "operators">): string => [refKey(model), method, callee, nth].join(" ");

@@ -64,13 +64,16 @@ describe("the source worker", () => {
     expect(types(await sources.read(path))).toEqual(["Conv2d"]);
   });
 
-  it("answers a question that waits with the text that has come meanwhile", async () => {
+  it("answers what waited while it was busy from the newest text", async () => {
     const path = write("net.py", net());
     sources.open(path, net());
     await sources.read(path);
+    const long = Array.from({ length: 300 }, (_, index) => net("nn.ReLU()", `Net${index}`)).join("\n");
+    const busy = sources.place(path, "Net0", { [path]: long }, []);
     const early = sources.read(path);
     sources.change(path, [{ offset: 0, length: 0, text: net("nn.ReLU()", "First") }]);
     const late = sources.read(path);
+    expect(await busy).not.toBeNull();
     expect(early).not.toBe(late);
     expect(names(await early)).toEqual(["First", "Net"]);
     expect(names(await late)).toEqual(["First", "Net"]);

@@ -146,6 +146,16 @@ describe("a base class", () => {
     expect(shown(placement, texts).filter((text) => text.includes("self.fc"))).toEqual([]);
   });
 
+  it("in another file is not mistaken for the class where their lines have equal numbers", () => {
+    const start = "from torch import nn\nfrom base import Base\n\n\n";
+    const own = `${start}class Net(Base):\n    def forward(self, x):\n        return self.run(self.fc(x))\n`;
+    const inherited = `${start}class Base(nn.Module):\n    def run(self, x):\n        return self.fc(x)\n\n    def __init__(self):\n        super().__init__()\n        self.fc = nn.Linear(1, 1)\n\n    def forward(self, x):\n        return self.run(x)\n`;
+    const texts = { "net.py": own, "base.py": inherited };
+    const placement = place(texts, "Net", ["fc:Linear@net.py:self.run(", "fc:Linear@base.py:self.fc(x)"]);
+    expect(shown(placement, texts)).toEqual(["Net: 0 1", "self.fc(x): 0"]);
+    expect(shown(placement, texts, "base.py")).toEqual(["self.fc = nn.Linear(1, 1): 0 1", "self.fc(x): 1"]);
+  });
+
   it("and a class of its own that is traced keep their layers apart", () => {
     const texts = { "net.py": `${base}\n\nclass Net(Base):\n    def __init__(self):\n        super().__init__()\n        self.extra = nn.ReLU()\n\n    def forward(self, x):\n        return self.extra(super().forward(x))\n` };
     const placement = place(texts, "Net", ["fc:Linear@net.py:self.fc(x)", "extra:ReLU@net.py:self.extra("]);

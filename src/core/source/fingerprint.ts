@@ -65,6 +65,19 @@ function readPiece(node: Node): Piece {
 /** Where the structure already says what a comma says. */
 const bracketed = new Set(["argument_list", "parameters", "list", "dictionary", "set", "tuple"]);
 const patterns = new Set(["pattern_list", "tuple_pattern", "list_pattern", "list_splat_pattern", "dictionary_splat_pattern"]);
+/** Where names get their value: under this field, or wherever they stand (null). */
+const bindingFields: ReadonlyMap<string, string | null> = new Map([
+  ["assignment", "left"],
+  ["for_statement", "left"],
+  ["for_in_clause", "left"],
+  ["named_expression", "name"],
+  ["default_parameter", "name"],
+  ["typed_default_parameter", "name"],
+  ["typed_parameter", null],
+  ["parameters", null],
+  ["lambda_parameters", null],
+  ["as_pattern_target", null],
+]);
 const functions = new Set(["function_definition", "lambda"]);
 
 /** Tokens and, for the structure, brackets around what belongs together. */
@@ -102,11 +115,9 @@ class PieceReader {
 
   /** Whether names here get their value here, which makes them names of the function around. */
   private binds(parent: string, type: string, binding: boolean): boolean {
-    if (binding) return type === "identifier" || patterns.has(type);
-    if (parent === "assignment" || parent === "for_statement" || parent === "for_in_clause") return this.cursor.currentFieldName === "left";
-    if (parent === "default_parameter" || parent === "typed_default_parameter" || parent === "named_expression") return this.cursor.currentFieldName === "name";
-    if (parent === "typed_parameter") return type === "identifier" || patterns.has(type);
-    return parent === "parameters" || parent === "lambda_parameters" || parent === "as_pattern_target";
+    if (type !== "identifier" && !patterns.has(type)) return false;
+    const field = bindingFields.get(parent);
+    return binding || field === null || (field !== undefined && this.cursor.currentFieldName === field);
   }
 
   private token(parent: string, type: string, binds: boolean): void {

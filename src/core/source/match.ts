@@ -189,7 +189,7 @@ function callsOf({ model, rest }: Stage, operator: TracedOperator): Call[] {
   const byPath = model.calls.filter(({ path }) => (path === null ? rest.length === 0 : covers(segments(path), rest)));
   if (!holds(model, operator)) return byPath.filter((call) => call.path !== null);
   const position = operator.source;
-  const around = byPath.filter(({ range }) => position !== null && contains(range, position.line - 1, position.column ?? 0));
+  const around = byPath.filter(({ file, range }) => position !== null && sameFile(file, position.file) && contains(range, position.line - 1, position.column ?? 0));
   if (around.length <= 1) return around;
   const smallest = Math.min(...around.map(({ range }) => extent(range)));
   const onLine = position !== null && (position.column ?? 0) <= 0;

@@ -44,6 +44,8 @@ from torch import nn
 from blocks import WIDTHS, Block
 
 RATE = 0.1
+SIZE = 5
+CACHE = {}
 
 
 class Base(nn.Module):
@@ -68,8 +70,9 @@ class Other(nn.Module):
         self.fc = nn.Linear(2, 2)
 
 
-def net():
-    return Net(classes=5)
+def net(size=SIZE):
+    CACHE[size] = Net(classes=5)
+    return CACHE[size]
 
 
 x = 3
@@ -103,7 +106,7 @@ describe("the fingerprint stays", () => {
     ["what runs as a script changes", "print(net()(x))", "net()(x).sum().backward()"],
     ["a name of the file changes that a function has as its own", "x = 3", "x = 4"],
     ["half a class is typed below it", "x = 3", "class Half(nn.Module):\n    def __init__(self"],
-    ["half a statement is typed above its imports' use", "RATE = 0.1", "RATE = 0.1\n\n\nclass Half(nn.Module):\n    def forward(self, x):\n        return self."],
+    ["half a statement is typed above its imports' use", "CACHE = {}", "CACHE = {}\n\n\nclass Half(nn.Module):\n    def forward(self, x):\n        return self."],
   ])("when %s", (_, from, to) => {
     expect(changes("net.py", from, to)).toBe(false);
   });
@@ -132,6 +135,8 @@ describe("the fingerprint changes", () => {
     ["a constant that it names changes", "RATE = 0.1", "RATE = 0.2"],
     ["a constant that it names is changed later", "x = 3", "RATE += 0.1"],
     ["a default changes", "classes=10", "classes=12"],
+    ["a constant changes that is a default", "SIZE = 5", "SIZE = 6"],
+    ["a table changes in which a function puts something", "CACHE = {}", "CACHE = dict()"],
     ["the function that makes it changes", "Net(classes=5)", "Net(classes=6)"],
     ["it is decorated", "class Net(Base):", "@compiled\nclass Net(Base):"],
     ["an imported name means something else", "from torch import nn\n", "from other import nn\n"],
@@ -155,7 +160,7 @@ describe("the fingerprint changes", () => {
     const after = fingerprints({ ...texts, "blocks.py": blocks.replace("conv(8)", "conv(9)") });
     const changed = Object.keys(before).filter((name) => before[name] !== after[name]);
     expect(changed).toEqual(["Net", "net"]);
-    expect(Object.keys(before)).toEqual(["RATE", "Base", "Net", "Other", "net", "x"]);
+    expect(Object.keys(before)).toEqual(["RATE", "SIZE", "CACHE", "Base", "Net", "Other", "net", "x"]);
   });
 
   it("when a class changes that reaches a layer only as an argument", () => {
