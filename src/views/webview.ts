@@ -9,7 +9,7 @@ export function page(webview: vscode.Webview, root: vscode.Uri, name: "budget" |
   const policy = [
     "default-src 'none'",
     `script-src 'nonce-${nonce}'`,
-    `style-src ${webview.cspSource}`,
+    `style-src ${webview.cspSource} 'nonce-${nonce}'`,
     `font-src ${webview.cspSource}`,
     `img-src ${webview.cspSource} data: blob:`,
   ].join("; ");
@@ -18,6 +18,7 @@ export function page(webview: vscode.Webview, root: vscode.Uri, name: "budget" |
 <head>
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="${policy}">
+<meta property="csp-nonce" content="${nonce}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="stylesheet" href="${file("css")}">
 <title>MONeT</title>

@@ -45,7 +45,7 @@ export class Bar {
     this.legend.replaceChildren(...parts.map(({ name, bytes }) => el("li", {}, swatch(name, textureOf[name]), el("span", {}, nameOf(name)), el("b", {}, formatBytes(bytes)))));
     const end = barEnd(result, point.peak);
     const total = formatBytes(result.device.totalBytes);
-    setText(this.note, end.whole ? l10n.t("{0} of device memory, {1} in reserve", total, formatBytes(result.reserve)) : l10n.t("{0} of {1} shown", formatBytes(end.bytes), total));
+    setText(this.note, end.whole ? l10n.t("Of {0}, {1} in reserve", total, formatBytes(result.reserve)) : l10n.t("{0} of {1} shown", formatBytes(end.bytes), total));
     this.picture.setAttribute("aria-label", l10n.t("Memory at the peak: {0}", parts.map(({ name, bytes }) => `${nameOf(name)} ${formatBytes(bytes)}`).join(", ")));
   }
 

@@ -94,7 +94,7 @@ export class Chart {
 
     const proven = points.some((point) => point.bound !== null);
     setText(this.caption, this.hovered === null
-      ? proven ? l10n.t("Slower by · dashed: provably not possible below") : l10n.t("Slower by")
+      ? proven ? l10n.t("Dashed: provably not possible below") : l10n.t("Nothing is proven about faster plans")
       : describe(shown));
     filled(this.picture, {
       "aria-label": l10n.t("Frontier of {0} plans, from {1} at {2} to {3} at {4}.", points.length,

@@ -23,7 +23,7 @@ export class BudgetPanel {
   private readonly file = el("p", { class: "muted file" });
   private readonly freshness = el("span", { class: "freshness" });
   private readonly device = el("p", { class: "muted" });
-  private readonly batch = textField(l10n.t("Batch size"), (text) => { this.changeBatch(text); }, { class: "batch", size: 5 });
+  private readonly batch = textField(l10n.t("Batch size"), (text) => { this.changeBatch(text); }, { class: "batch", size: 5, title: l10n.t("Enter applies it") });
   private readonly batchRow = el("label", { class: "batch" }, el("span", {}, l10n.t("Batch")), this.batch);
 
   private readonly notices = el("div", { class: "notices", "aria-live": "polite" });
@@ -42,7 +42,7 @@ export class BudgetPanel {
   private readonly costNote = el("span", { class: "muted" });
   private readonly chart = new Chart((bytes) => { this.move(bytes); });
   private readonly slider = new Slider((bytes) => { this.move(bytes); });
-  private readonly exact = textField(l10n.t("Exact budget"), (text) => { this.typeExact(text); }, { class: "exact", size: 9, "aria-describedby": "exact-problem" });
+  private readonly exact = textField(l10n.t("Exact budget"), (text) => { this.typeExact(text); }, { class: "exact", size: 9, title: l10n.t("Enter searches a plan for exactly this budget"), "aria-describedby": "exact-problem" });
   private readonly exactProblem = el("p", { class: "problem", id: "exact-problem", role: "alert" });
   private readonly cards = dropdown(l10n.t("Fits this card"), (name) => { this.pickCard(name); }, { class: "cards" });
   private readonly outcome = el("div", { class: "outcome", "aria-live": "polite" });
@@ -78,8 +78,8 @@ export class BudgetPanel {
     this.name.hidden = several;
     this.models.hidden = !several;
     setText(this.name, model?.name ?? l10n.t("No model"));
-    if (several) setChoices(this.models, models.map(({ id, name, file }) => ({ value: id, label: `${name} · ${file}` })), model.id);
-    setText(this.file, several ? "" : (model?.file ?? ""));
+    if (several) setChoices(this.models, modelChoices(models), model.id);
+    setText(this.file, model?.file ?? "");
     this.element.dataset["freshness"] = result === null ? "none" : state.stale ? "stale" : "fresh";
     setText(this.freshness, result === null ? "" : state.stale ? l10n.t("stale") : l10n.t("fresh ✓"));
     this.showRunning(state);
@@ -148,7 +148,7 @@ export class BudgetPanel {
 
     this.bar.show(result, point, budget);
     setText(this.peak, formatBytes(point.peak));
-    setText(this.peakNote, l10n.t("eager {0}, {1}", formatBytes(eager.peak), formatPercent(point.peak / eager.peak - 1)));
+    setText(this.peakNote, l10n.t("{0} of {1}", formatPercent(point.peak / eager.peak - 1), formatBytes(eager.peak)));
     setText(this.costTitle, point.overhead < -0.0005 ? l10n.t("Faster by") : l10n.t("Slower by"));
     setText(this.cost, formatPercent(Math.abs(point.overhead)));
     setText(this.costNote, provenText(point.overhead, point.bound));
@@ -228,10 +228,15 @@ export class BudgetPanel {
   }
 }
 
+/** Names, with their files where a name alone could be two. */
+function modelChoices(models: BudgetState["models"]): Choice[] {
+  return models.map(({ id, name, file }) => ({ value: id, label: models.filter((other) => other.name === name).length > 1 ? `${name} · ${file}` : name }));
+}
+
 function provenText(overhead: number, bound: number | null): string {
   if (bound === null) return l10n.t("nothing proven");
   if (overhead - bound < 0.0005) return l10n.t("proven best");
-  return l10n.t("at least {0}, proven", formatPercent(bound));
+  return l10n.t("proven: ≥ {0}", formatPercent(bound));
 }
 
 function verifiedLines({ equal, compared, withinBudget, peak, eagerPeak, overhead, overheadLow, overheadHigh }: Verified): [string, string][] {

@@ -236,11 +236,12 @@ export function rowsScene(picture: Picture, rows: Rows, span: Span, frame: Frame
   }
   const outline = (item: Item, stroke: Ink): Primitive => {
     const place = placeOf(rows, item);
-    return { shape: "rect", x: item.bar === null ? 2.5 : frame.left - 3.5, y: Math.floor(place.top - top) - 0.5, width: (item.bar === null ? frame.left - 8 : edge - frame.left + 7), height: Math.ceil(place.height) + 1, fill: null, stroke };
+    const box = item.bar === null ? { x: 2.5, width: frame.left - 8 } : { x: frame.left - 3.5, width: edge - frame.left + 7 };
+    return { shape: "rect", ...box, y: Math.floor(place.top - top) - 0.5, height: Math.ceil(place.height) + 1, fill: null, stroke };
   };
+  if (options.active !== null) scene.push(outline(options.active, "focus"));
   const block = options.selected === null ? undefined : blockOf(rows, options.selected);
   if (block !== undefined) scene.push(outline({ group: block.group, bar: options.selected }, "selection"));
-  if (options.active !== null) scene.push(outline(options.active, "focus"));
   return scene;
 }
 

@@ -8,9 +8,9 @@ const classes = { dark: "vscode-dark", light: "vscode-light", "hc-dark": "vscode
 const types = { js: "text/javascript", css: "text/css", json: "application/json" };
 
 function page(view, theme) {
-  const policy = ["default-src 'none'", "script-src 'nonce-harness'", "style-src 'self'", "font-src 'self'", "img-src 'self' data: blob:", "connect-src 'self'"].join("; ");
+  const policy = ["default-src 'none'", "script-src 'nonce-harness'", "style-src 'self' 'nonce-harness'", "font-src 'self'", "img-src 'self' data: blob:", "connect-src 'self'"].join("; ");
   return `<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="${policy}">
-<link rel="stylesheet" href="/themes/${theme}.css"><link rel="stylesheet" href="/${view}.css"><title>MONeT</title></head>
+<meta property="csp-nonce" content="harness"><link rel="stylesheet" href="/themes/${theme}.css"><link rel="stylesheet" href="/${view}.css"><title>MONeT</title></head>
 <body class="${classes[theme]} ${view}"><main id="root"></main>
 <script nonce="harness" src="/host.js"></script><script nonce="harness" src="/${view}.js"></script></body></html>`;
 }
