@@ -38,5 +38,13 @@ export default tseslint.config(
     rules: forbid(["vscode", "**/cli/**", "**/editor/**", "**/views/**"], "Imports point down the floors, never back up."),
   },
   { files: ["src/cli/**/*.ts"], rules: forbid(["vscode", "**/editor/**", "**/views/**"], "The command line runs without an editor.") },
+  {
+    files: ["webview/**/*.ts"],
+    ignores: ["webview/components.ts"],
+    rules: forbid(
+      [...noIo, "@vscode/webview-ui-toolkit", "**/solver/**", "**/helper/**", "**/cli/**", "**/editor/**", "**/views/**"],
+      "A webview knows its host by messages alone, and the toolkit by webview/components.ts alone.",
+    ),
+  },
   { files: ["test/**/*.ts"], rules: { "@typescript-eslint/no-non-null-assertion": "off" } },
 );

@@ -10,6 +10,7 @@ const python = (...args) => [venvPython, args, { cwd: join(root, "python") }];
 
 const checks = [
   ["Types", node(bin("typescript", "bin/tsc"), "--noEmit")],
+  ["Types of the webviews", node(bin("typescript", "bin/tsc"), "--noEmit", "-p", "webview")],
   ["Lint", node(bin("eslint", "bin/eslint.js"), ".", "--max-warnings", "0")],
   ["Build", node(join(root, "scripts", "build.mjs"))],
   ["Python lint (ruff)", python("-m", "ruff", "check", ".", "../examples", "../bench", "../test/fixtures")],
