@@ -1,8 +1,9 @@
 /** Tasks as `tasks.json` defines them, and as words for the helper. Pure. */
-import { isAbsolute, join, relative, sep } from "node:path";
+import { isAbsolute, join, sep } from "node:path";
 import type * as vscode from "vscode";
 import type { ModelConfig } from "../core/config";
 import { profileArguments, settingsOf, verifyArguments } from "../helper/arguments";
+import { wayWithin } from "../helper/files";
 
 export const taskType = "monet";
 export const actions = ["profile", "verify"] as const;
@@ -27,8 +28,7 @@ export const actionOf = ({ action }: MonetTaskDefinition): Action => action ?? "
 /** With forward slashes where it lies within the folder, so that it is the same on every machine. */
 export function fileWithin(folder: string | null, file: string): string {
   if (folder === null) return file;
-  const path = relative(folder, file);
-  return path.startsWith("..") || isAbsolute(path) ? file : path.split(sep).join("/");
+  return wayWithin(folder, file)?.split(sep).join("/") ?? file;
 }
 
 export function definitionOf(folder: string | null, file: string, model: string, action: Action): MonetTaskDefinition {

@@ -41,7 +41,7 @@ export function readConfig(text: string): Config {
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     const position = /position (\d+)/.exec(message)?.[1];
-    throw new ConfigError(lineAt(text, position === undefined ? text.trimEnd().length : Number(position)), `this is no JSON (${message})`);
+    throw new ConfigError(lineAt(text, Math.min(text.trimEnd().length, Number(position ?? text.length))), `this is no JSON (${message})`);
   }
   try {
     const config = checkShape(document, schema, "monet.json") as Config;

@@ -58,8 +58,8 @@ function asSentence(error: ErrorObject | undefined, what: string): DocumentError
   const path = steps.reduce((before, step) => (/^\d+$/.test(step) ? `${before}[${step}]` : before === "" ? step : `${before}.${step}`), "");
   const { allowedValues, additionalProperty, propertyName } = error.params as { allowedValues?: unknown[]; additionalProperty?: string; propertyName?: string };
   const advice = (error.parentSchema as { patternErrorMessage?: string } | undefined)?.patternErrorMessage;
-  if (error.keyword === "pattern" && advice !== undefined) return new DocumentError(path, advice, steps);
-  const detail = allowedValues?.map(String).join(", ") ?? additionalProperty ?? propertyName;
+  const message = (error.keyword === "pattern" ? advice : undefined) ?? error.message ?? "is not valid";
   const at = additionalProperty ?? propertyName ?? error.propertyName;
-  return new DocumentError(path, `${error.message ?? "is not valid"}${detail === undefined ? "" : ` (${detail})`}`, at === undefined ? steps : [...steps, at]);
+  const detail = allowedValues?.map(String).join(", ") ?? at;
+  return new DocumentError(path, `${message}${detail === undefined ? "" : ` (${detail})`}`, at === undefined ? steps : [...steps, at]);
 }

@@ -1,10 +1,11 @@
 /** The newest text of every file: an open editor's before the disk's. Parsed when somebody asks, and only what has changed. */
 import { existsSync, readFileSync, statSync } from "node:fs";
-import { dirname, isAbsolute, join, relative } from "node:path";
+import { dirname, join, relative } from "node:path";
 import { Edit, type Parser, type Point, type Tree } from "web-tree-sitter";
 import { readPieces, type FileSyntax } from "../core/source/fingerprint";
 import { moduleName } from "../core/source/imports";
 import { readTree } from "../core/source/index";
+import { wayWithin } from "../helper/files";
 import { applyChange, type News, type TextChange } from "./protocol";
 import { maxBytes, withImports } from "./read";
 import type { Snapshot } from "./types";
@@ -114,7 +115,7 @@ export class Files {
 
   /** Where Python starts to look for the modules of a file: the workspace folder, else the folder of its outermost package. */
   private rootOf(path: string): string {
-    const root = this.roots.find((each) => isInside(path, each));
+    const root = this.roots.find((each) => wayWithin(each, path) !== null);
     if (root !== undefined) return root;
     let folder = dirname(path);
     while (folder !== dirname(folder) && existsSync(join(folder, "__init__.py"))) folder = dirname(folder);
@@ -129,11 +130,6 @@ function readText(path: string): string | null {
   } catch {
     return null;
   }
-}
-
-function isInside(path: string, folder: string): boolean {
-  const way = relative(folder, path);
-  return !isAbsolute(way) && !/^\.\.([\\/]|$)/.test(way);
 }
 
 class OpenFile {

@@ -1,0 +1,116 @@
+import { describe, expect, it } from "vitest";
+import { Pace } from "../../src/actions/pace";
+import { Queue } from "../../src/actions/queue";
+import { readReport } from "../../src/actions/report";
+import { installCommand, readProbe, wheelVersion } from "../../src/actions/runtime_wheel";
+import { missingIn, placeOf } from "../../src/actions/sentence";
+import { Cancelled, UserError } from "../../src/helper/user_error";
+
+const never = new AbortController().signal;
+
+describe("the queue", () => {
+  it("runs one after the other, in order, and tells who has to wait", async () => {
+    const queue = new Queue();
+    const seen: string[] = [];
+    const work = (name: string) => async (): Promise<string> => {
+      seen.push(`${name} starts`);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      seen.push(`${name} ends`);
+      return name;
+    };
+    const results = await Promise.all(["a", "b", "c"].map((name) => queue.run(never, work(name), () => seen.push(`${name} waits`))));
+    expect(results).toEqual(["a", "b", "c"]);
+    expect(seen).toEqual(["b waits", "c waits", "a starts", "a ends", "b starts", "b ends", "c starts", "c ends"]);
+  });
+
+  it("goes on after a failure, and what is stopped while it waits never starts", async () => {
+    const queue = new Queue();
+    const stop = new AbortController();
+    let started = false;
+    const first = queue.run(never, () => new Promise<never>((_, reject) => setTimeout(() => { reject(new Error("no")); }, 20)));
+    const second = queue.run(stop.signal, () => { started = true; return Promise.resolve(); });
+    const third = queue.run(never, () => Promise.resolve(3));
+    stop.abort();
+    await expect(second).rejects.toThrow(Cancelled);
+    await expect(first).rejects.toThrow("no");
+    expect(await third).toBe(3);
+    expect(started).toBe(false);
+    expect(await queue.run(never, () => Promise.resolve(4), () => { throw new Error("nobody is before it"); })).toBe(4);
+  });
+
+  it("does not start the next before the one ahead has ended, though one between was stopped", async () => {
+    const queue = new Queue();
+    const stop = new AbortController();
+    let running = 0;
+    const work = async (): Promise<void> => {
+      running += 1;
+      expect(running).toBe(1);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+      running -= 1;
+    };
+    const all = [queue.run(never, work), queue.run(stop.signal, work), queue.run(never, work)];
+    stop.abort();
+    await Promise.allSettled(all);
+    await all[2];
+  });
+});
+
+describe("the time that is left", () => {
+  it("is told once some of the stage has been seen, by how long that took", () => {
+    const pace = new Pace();
+    expect(pace.left("profile", 0, 100, 1000)).toBeNull();
+    expect(pace.left("profile", 2, 100, 5000)).toBeNull();
+    expect(pace.left("profile", 10, 100, 6000)).toBe(45_000);
+    expect(pace.left("profile", 100, 100, 50_000)).toBe(0);
+    expect(pace.left("frontier", 1, 16, 51_000)).toBeNull();
+  });
+});
+
+describe("a sentence of the helper", () => {
+  it("names the place in the person's file", () => {
+    const place = (text: string): string | null => {
+      const found = placeOf(new UserError("input", text));
+      return found === null ? null : `${found.file} ${found.line}`;
+    };
+    expect(place("/home/me/my models/net.py:12: building Net failed (ValueError: x)")).toBe("/home/me/my models/net.py 12");
+    expect(place("The input has the wrong shape (net.py:9).")).toBe("net.py 9");
+    expect(place("C:\\work\\net.py:3: no")).toBe("C:\\work\\net.py 3");
+    expect(place("there is no model in net.py; name one")).toBeNull();
+    expect(placeOf(new UserError("input", "monet.json:3: no", { file: "/w/monet.json", line: 3 }))).toEqual({ file: "/w/monet.json", line: 3 });
+  });
+
+  it("says which Python lacks torch", () => {
+    expect(missingIn(new UserError("environment", "no torch", { missing: "torch", python: "/usr/bin/python3" }))).toBe("/usr/bin/python3");
+    expect(missingIn(new UserError("environment", "no Python"))).toBeNull();
+  });
+});
+
+describe("the helper's report", () => {
+  it("becomes what the budget view shows, and a table", () => {
+    const answer = { equal: true, within_budget: false, compared: 321, planned_peak: 10, eager_peak: 20, overhead: 0.08, overhead_low: 0.07, overhead_high: 0.09, text: "a table" };
+    expect(readReport(JSON.stringify(answer))).toEqual({
+      verified: { equal: true, withinBudget: false, compared: 321, peak: 10, eagerPeak: 20, overhead: 0.08, overheadLow: 0.07, overheadHigh: 0.09 }, text: "a table",
+    });
+  });
+
+  it("that is none is a crash, with what was printed for the log", () => {
+    expect(() => readReport("Segmentation fault")).toThrow(UserError);
+    expect(() => readReport("null")).toThrow(/did not answer with a JSON document/);
+  });
+});
+
+describe("the runtime", () => {
+  it("is installed from our folder alone, by pip or else by uv", () => {
+    const common = { python: "/p/python", wheels: "/x/dist/python" };
+    expect(installCommand({ ...common, uv: null, again: false })).toEqual(["/p/python", "-m", "pip", "install", "--no-index", "--no-deps", "--find-links", "/x/dist/python", "monet-torch"]);
+    expect(installCommand({ ...common, uv: "/bin/uv", again: true })).toEqual(["/bin/uv", "pip", "install", "--python", "/p/python", "--no-index", "--no-deps", "--find-links", "/x/dist/python", "--reinstall", "monet-torch"]);
+  });
+
+  it("is told by its wheel and by the environment", () => {
+    expect(wheelVersion(["README.md", "monet_torch-0.1.0-py3-none-any.whl"])).toBe("0.1.0");
+    expect(wheelVersion([])).toBeNull();
+    expect(readProbe(['{"version": null, "pip": true}'])).toEqual({ version: null, pip: true });
+    expect(readProbe(["warning", '{"version": "0.1.0", "pip": false}'])).toEqual({ version: "0.1.0", pip: false });
+    expect(readProbe([])).toEqual({ version: null, pip: false });
+  });
+});

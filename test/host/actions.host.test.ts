@@ -1,0 +1,170 @@
+/** What a person starts, with the real helper, the real solver and the selected Python. */
+import assert from "node:assert/strict";
+import { existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import * as vscode from "vscode";
+import { setBatch } from "../../src/actions/optimize";
+import type { Context } from "../../src/context";
+import type { Model } from "../../src/workspace";
+import { test, until } from "./support/runner";
+
+const folder = vscode.workspace.workspaceFolders?.[0]?.uri.fsPath ?? "";
+const file = vscode.Uri.file(join(folder, "small.py"));
+const argument = { uri: file.toString(), name: "Net" };
+const saved = (kind: string): string => join(folder, ".monet", `small.Net.${kind}.json`);
+
+const source = `import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, width=16):
+        super().__init__()
+        self.layers = nn.Sequential(*[nn.Sequential(nn.Linear(width, width), nn.ReLU()) for _ in range(6)])
+
+    def forward(self, x):
+        if x.shape[0] == 7:
+            raise ValueError("seven")
+        return self.layers(x)
+`;
+const script = `import torch
+from small import Net
+
+def main():
+    model = Net()
+    model.to("cpu")
+    model(torch.randn(8, 16)).sum().backward()
+`;
+
+async function context(): Promise<Context> {
+  const extension = vscode.extensions.getExtension<Context>("monet-vscode.monet-vscode");
+  assert.ok(extension);
+  return extension.activate();
+}
+
+async function theModel(): Promise<Model> {
+  const { models } = await context();
+  await models.read(file);
+  const model = models.get(`${argument.uri}#Net`);
+  assert.ok(model);
+  return model;
+}
+
+const config = (inputs: string[]): void => { writeFileSync(join(folder, "monet.json"), JSON.stringify({ models: { "small.py:Net": { inputs, threads: 1 } } })); };
+
+test("Optimize profiles as a task, solves, and stores what it found", async () => {
+  writeFileSync(file.fsPath, source);
+  config(["float32[4,16]"]);
+  await vscode.window.showTextDocument(file);
+  const started: string[] = [];
+  const listener = vscode.tasks.onDidStartTask(({ execution }) => started.push(execution.task.name));
+  await vscode.commands.executeCommand("monet.optimize", argument);
+  listener.dispose();
+  const model = await theModel();
+  assert.equal(model.problem, null);
+  assert.deepEqual(started, ["profile small.py:Net"]);
+  assert.ok(model.profile !== null && model.profile.plans.length > 1);
+  assert.equal(model.freshness, "fresh");
+  assert.equal(model.running, null);
+  for (const kind of ["graph", "frontier", "snapshot"]) assert.ok(existsSync(saved(kind)), kind);
+  const peaks = model.profile.points.map(({ peak }) => peak);
+  assert.deepEqual(peaks, [...peaks].sort((a, b) => a - b));
+});
+
+test("what is fresh is not profiled again", async () => {
+  const before = readFileSync(saved("graph"), "utf8");
+  await vscode.commands.executeCommand("monet.optimize", argument);
+  assert.equal(readFileSync(saved("graph"), "utf8"), before);
+});
+
+test("an exact budget adds a plan that fits it, and one that is too small says what is the least", async () => {
+  const { tasks } = await context();
+  const model = await theModel();
+  const { points } = model.profile ?? { points: [] };
+  const budget = Math.floor(((points[0]?.peak ?? 0) + (points.at(-1)?.peak ?? 0)) / 2);
+  await tasks.refine(model, budget);
+  const fitting = model.profile?.points.findLast(({ peak }) => peak <= budget);
+  assert.ok(fitting !== undefined && fitting.time <= (points.findLast(({ peak }) => peak <= budget)?.time ?? 0));
+  await assert.rejects(tasks.refine(model, 1000), /No schedule of Net fits 1000 B: the smallest that was found has a peak of/);
+  assert.equal(model.refining, false);
+});
+
+test("another batch size is written to monet.json and profiled anew", async () => {
+  const { models } = await context();
+  const model = await theModel();
+  await setBatch(await context(), model, 6);
+  assert.deepEqual(model.profile?.graph.made_from.inputs, ["float32[6,16]"]);
+  assert.match(readFileSync(join(folder, "monet.json"), "utf8"), /"float32\[6,16\]"/);
+  assert.equal(model.outdated, false);
+  assert.equal(models.active, model);
+});
+
+test("where another batch size fails, the old one holds again, and the line at fault is marked", async () => {
+  const model = await theModel();
+  await setBatch(await context(), model, 7);
+  assert.match(readFileSync(join(folder, "monet.json"), "utf8"), /"float32\[6,16\]"/);
+  assert.match(model.problem?.text ?? "", /small\.py:12: .*seven/);
+  const [diagnostic] = vscode.languages.getDiagnostics(file).filter(({ source: by }) => by === "MONeT");
+  assert.equal(diagnostic?.range.start.line, 11);
+  await vscode.commands.executeCommand("monet.profile", argument);
+  assert.equal(model.problem, null);
+  assert.deepEqual(vscode.languages.getDiagnostics(file).filter(({ source: by }) => by === "MONeT"), []);
+});
+
+test("Verify runs a real step and finds everything equal", async () => {
+  const model = await theModel();
+  await vscode.commands.executeCommand("monet.verify", argument);
+  assert.equal(model.problem, null);
+  assert.ok(model.verified?.equal);
+  assert.ok(model.verified.compared > 5);
+  const { tasks } = await context();
+  await tasks.reports.show(model);
+  assert.match(vscode.window.activeTextEditor?.document.getText() ?? "", /equal to eager's, bit for bit/);
+});
+
+test("Apply writes the plan, and the two lines go into the script, to be undone", async () => {
+  const { sources } = await context();
+  const model = await theModel();
+  await vscode.commands.executeCommand("monet.apply", argument);
+  assert.ok(model.applied);
+  const train = join(folder, "train.py");
+  writeFileSync(train, script);
+  const found = await sources.insertions(train, { makers: ["Net"], object: null, plan: ".monet/small.Net.plan.json", loss: null });
+  assert.deepEqual(found.map(({ line, edits }) => [line, edits.at(-1)?.text]), [[6, '    monet_torch.apply(model, ".monet/small.Net.plan.json")\n']]);
+});
+
+test("a task of tasks.json is resolved and keeps its definition; a profile task is provided for each model", async () => {
+  const tasks = await vscode.tasks.fetchTasks({ type: "monet" });
+  assert.ok(tasks.some(({ name, definition }) => name === "profile small.py:Net" && definition["file"] === "small.py"));
+});
+
+test("stopping it leaves no process and no half of a file", async () => {
+  config(["float32[5,16]"]);
+  const model = await theModel();
+  const before = readFileSync(saved("graph"), "utf8");
+  const running = vscode.commands.executeCommand("monet.profile", argument);
+  await until("it runs", () => model.running?.text.includes("Tracing"));
+  await vscode.commands.executeCommand("monet.cancel");
+  await running;
+  assert.equal(model.running, null);
+  assert.equal(model.problem, null);
+  assert.equal(readFileSync(saved("graph"), "utf8"), before);
+  assert.deepEqual(readdirSync(join(folder, ".monet")).filter((name) => name.includes("part")), []);
+});
+
+test("a mistake in monet.json is said with its line, and the file is left as it is", async () => {
+  const text = '{\n  "models": {\n    "small.py:Net": { "inputs": ["float32(4,16)"] }\n  }\n}\n';
+  writeFileSync(join(folder, "monet.json"), text);
+  const { tasks } = await context();
+  const model = await theModel();
+  await assert.rejects(tasks.run(model, "profile"), /monet\.json:3: .*write dtype\[sizes\]/);
+  assert.equal(readFileSync(join(folder, "monet.json"), "utf8"), text);
+});
+
+test("cleared results are gone, and the plan stays", async () => {
+  config(["float32[6,16]"]);
+  await vscode.commands.executeCommand("monet.clearResults", argument);
+  const model = await theModel();
+  assert.equal(model.profile, null);
+  assert.deepEqual(readdirSync(join(folder, ".monet")), ["small.Net.plan.json"]);
+});
