@@ -20,7 +20,7 @@ const cards = table.map(({ name, gib }) => ({ name, bytes: gib * 2 ** 30 }));
 function budgetState(name: string, graph: Graph, plans: readonly Plan[], budget: number): BudgetState {
   const model = { id: `file:///models/${name}.py#Model`, name: "Model", file: `models/${name}.py` };
   const { fixed, device, made_from: madeFrom } = graph;
-  const part = (key: string): number => fixed[key as keyof typeof fixed] ?? 0;
+  const part = (key: string): number => fixed[key] ?? 0;
   const { eager_peak: peak, eager_time: time } = plans[0]!.predicted;
   return {
     model, models: [model, { id: "other", name: "Discriminator", file: "models/gan.py" }],
@@ -28,7 +28,7 @@ function budgetState(name: string, graph: Graph, plans: readonly Plan[], budget:
     result: {
       device: { name: device.name, totalBytes: device.total_bytes, estimated: device.estimated },
       reserve: Math.round(0.05 * device.total_bytes),
-      torch: String((madeFrom as Record<string, unknown>)["torch"] ?? "2.13.0"),
+      torch: typeof madeFrom["torch"] === "string" ? madeFrom["torch"] : "",
       batch: 8,
       fixed: { parameters: part("parameters"), buffers: part("buffers"), inputs: part("inputs"), gradients: part("gradients"), optimizer: part("optimizer") },
       eager: { peak, time, layers: layersAtPeak(graph, null) },
@@ -75,7 +75,7 @@ function whyTexts(graph: Graph, plan: Plan, { picture: { bars } }: ScheduleState
   const known = explained(graph, plan);
   return bars.slice(0, 400).map((bar) => {
     const answer = why(graph, plan, known.explanation, bar.operator, bar);
-    if (answer?.otherwise == null) return "No plan can do otherwise here.";
+    if (!answer?.otherwise) return "No plan can do otherwise here.";
     const { peak, time } = answer.otherwise;
     const verb = answer.does === "keeps" ? "Recomputing" : "Keeping";
     return `${verb} it would make the peak ${formatBytes(peak)} and the step ${formatPercent(time / answer.time - 1, { sign: true })}.`;
