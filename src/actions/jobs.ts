@@ -110,7 +110,8 @@ function reporter(say: (text: string, fraction: number | null, step: number) => 
     const left = pace.left(stage, done, total, now);
     if (now - last < 100 && done < total) return;
     last = now;
-    const fraction = total > 0 ? from + (to - from) * Math.min(1, done / total) : null;
+    // A stage of one step says nothing before it is over.
+    const fraction = total > 1 ? from + (to - from) * Math.min(1, done / total) : null;
     const step = fraction === null ? 0 : Math.max(0, fraction - shown);
     shown += step;
     say(progressText(progress, left), fraction, step * 100);

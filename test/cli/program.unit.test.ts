@@ -96,6 +96,22 @@ describe("monet profile", () => {
     const { exit, err, out } = await w.monet("profile", "net.py:Net");
     expect([exit, err, out]).toEqual([130, "Stopped.\n", ""]);
   });
+
+  it("takes what monet.json says of the model where no input is given, and what is given goes before it", async () => {
+    w.write("monet.json", JSON.stringify({ models: { "net.py:Net": { inputs: ["float32[2,3,8,8]"], kwargs: { a: 1 }, device: "cpu" } } }));
+    expect((await w.monet("profile", "net.py:Net", "--device", "A100")).exit).toBe(0);
+    const kept = ["--kwargs", '{"a":1}', "--device", "A100", "--out"];
+    expect(w.helperArguments().slice(1, -2)).toEqual(["net.py:Net", "--input", "float32[2,3,8,8]", ...kept, join(".monet", "net.Net.graph.json")]);
+    await w.monet("profile", "net.py:Net", "--input", "float32[1]");
+    expect(w.helperArguments()).not.toContain("--kwargs");
+    expect((await w.monet("optimize", "net.py:Net", "--budget", "max")).exit).toBe(0);
+    expect(w.helperArguments()).toContain("float32[2,3,8,8]");
+  });
+
+  it("names the line of a mistake in monet.json", async () => {
+    w.write("monet.json", '{\n  "models": {\n    "net.py:Net": { "inputs": [] }\n  }\n}');
+    await refuses(["profile", "net.py:Net"], 2, /^error: monet\.json:3: models\.net\.py:Net\.inputs: must NOT have fewer than 1 items\.$/m);
+  });
 });
 
 describe("monet plan", () => {

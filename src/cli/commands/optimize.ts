@@ -1,4 +1,5 @@
 import { resolve } from "node:path";
+import { configured } from "../config";
 import { exitCodes } from "../exit";
 import { writeJson } from "../files";
 import { defaultFile } from "../../helper/files";
@@ -20,9 +21,10 @@ export interface OptimizeOptions extends ProfileOptions {
 }
 
 /** The whole way: profile, plan, and where it is asked for, verify on a real step. */
-export async function optimize(io: Io, solver: Solver, name: string, options: OptimizeOptions): Promise<Outcome> {
-  const budget = readBudget(options.budget);
+export async function optimize(io: Io, solver: Solver, name: string, given: OptimizeOptions): Promise<Outcome> {
+  const budget = readBudget(given.budget);
   const target = await readTarget(io, name);
+  const options = configured(io, target, given);
   // Beside a plan of another name, so that this model's usual graph stays the one of its usual plan.
   const graphFile = (options.out === undefined ? null : graphBeside(options.out)) ?? defaultFile(target.file, target.model, "graph");
   const graph = await profileTarget(io, target, graphFile, options);

@@ -5,6 +5,7 @@ import { formatBytes, formatDuration } from "../../core/units";
 import { profileArguments, type ProfileSettings } from "../../helper/arguments";
 import { runHelper, type HelperOptions } from "../../helper/helper";
 import { findInterpreter } from "../../helper/interpreter";
+import { configured } from "../config";
 import { exitCodes } from "../exit";
 import { readGraph } from "../files";
 import { defaultFile } from "../../helper/files";
@@ -41,8 +42,9 @@ export async function profileTarget(io: Io, target: Target, out: string, options
   return readGraph(io, out);
 }
 
-export async function profile(io: Io, name: string, options: ProfileOptions): Promise<Outcome> {
+export async function profile(io: Io, name: string, given: ProfileOptions): Promise<Outcome> {
   const target = await readTarget(io, name);
+  const options = configured(io, target, given);
   const out = options.out ?? defaultFile(target.file, target.model, "graph");
   const graph = await profileTarget(io, target, out, options);
   const facts = graphFacts(graph);
