@@ -1,4 +1,4 @@
-/** Writes real view models for the harness: `states.mjs OUT GRAPH.json…`, each solved as the extension does, and one of 2,000 operators. */
+/** Writes real view models for the harness, `states.mjs OUT [GRAPH.json …]`: each solved as the extension does, and one of 2,000 operators. */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -12,7 +12,7 @@ import { why } from "../../../src/core/why";
 import { formatBytes, formatPercent } from "../../../src/core/units";
 import type { BudgetState, ScheduleState } from "../../../src/protocol";
 import { solveFrontier } from "../../../src/solver/client";
-import { gpt } from "../../support/networks";
+import { gpt, resnet50 } from "../../support/networks";
 import table from "../../../python/monet_torch/cards.json";
 
 const cards = table.map(({ name, gib }) => ({ name, bytes: gib * 2 ** 30 }));
@@ -86,9 +86,8 @@ const [out = "", ...files] = process.argv.slice(2);
 mkdirSync(out, { recursive: true });
 const save = (name: string, value: unknown): void => { writeFileSync(join(out, `${name}.json`), JSON.stringify(value)); };
 const worker = pathToFileURL("dist/solver-worker.mjs");
-for (const file of files) {
-  const name = basename(file, ".json");
-  const graph = parseGraph(readFileSync(file, "utf8"));
+const graphs = files.length === 0 ? { generated: resnet50() } : Object.fromEntries(files.map((file) => [basename(file, ".json"), parseGraph(readFileSync(file, "utf8"))]));
+for (const [name, graph] of Object.entries(graphs)) {
   const { points } = await solveFrontier(graph, { worker, iterations: 3000 });
   const plans = points.map(({ plan }) => plan);
   const chosen = plans[Math.floor(plans.length / 3)]!;
