@@ -113,10 +113,14 @@ export interface Marks {
   readonly places: readonly Place[];
 }
 
-/** Where the slider stands first: half of what activations take, or the least there is. */
+/** A step that takes longer than this is nothing to begin with. */
+const bearable = 0.25;
+
+/** Where the slider stands first: half of what activations take, or the least that is bearable. */
 function startingBudget({ graph, eager, points }: Profile): number {
   const fixed = fixedBytes(graph);
-  return Math.max(points[0]?.peak ?? 0, fixed + Math.floor((eager.peak - fixed) / 2));
+  const least = points.find(({ overhead }) => overhead <= bearable) ?? points.at(-1);
+  return Math.max(least?.peak ?? 0, fixed + Math.floor((eager.peak - fixed) / 2));
 }
 
 function point(graph: Graph, plan: Plan): BudgetPoint {
