@@ -2,7 +2,7 @@ import * as vscode from "vscode";
 import type { Context } from "../context";
 import { numbersOf } from "../core/numbers";
 import { formatBytes } from "../core/units";
-import type { Marks } from "../workspace";
+import type { Marks, Model } from "../workspace";
 import { Newest } from "./newest";
 import { python } from "./python";
 import { Refreshing } from "./refreshing";
@@ -44,27 +44,31 @@ export class CodeLenses extends Refreshing implements vscode.CodeLensProvider {
 
 function commandsOf(target: Target, marks: Marks | null): vscode.Command[] {
   const { model, profiled } = target;
-  const { running } = [model, profiled].find((each) => each !== null && each.running !== null) ?? { running: null };
+  const running = model.running ?? profiled?.running ?? null;
   if (running !== null) {
     return [
-      { command: "monet.focusBudget", title: `$(sync~spin) ${running.text}` },
+      { command: "monet.focusBudget", title: `$(sync~spin) ${running.text}`, arguments: [argumentOf(model.running === null && profiled !== null ? profiled : model)] },
       { command: "monet.cancel", title: vscode.l10n.t("Cancel") },
     ];
   }
-  const runs = (command: string, title: string, of = model): vscode.Command[] => (vscode.workspace.isTrusted ? [{ command, title, arguments: [argumentOf(of)] }] : []);
+  const runs = (command: string, title: string, of: Model): vscode.Command[] => (vscode.workspace.isTrusted ? [{ command, title, arguments: [argumentOf(of)] }] : []);
   const optimize = vscode.l10n.t("Optimize memory");
-  const point = profiled?.profile?.points[profiled.selected];
-  if (profiled?.profile === undefined || profiled.profile === null || point === undefined) {
-    return [...shareOf(target, marks), ...runs("monet.profile", vscode.l10n.t("Profile memory")), ...runs("monet.optimize", optimize)];
+  if (profiled === null) {
+    return [...shareOf(target, marks), ...runs("monet.profile", vscode.l10n.t("Profile memory"), model), ...runs("monet.optimize", optimize, model)];
   }
-  const text = peakText(profiled.profile.eager.peak, point);
-  const named = profiled === model ? text : `${profiled.name} · ${text}`;
   const stale = profiled.freshness === "stale";
+  const peak = peakOf(profiled);
+  const named = profiled === model ? peak : `${profiled.name} · ${peak}`;
   return [
     { command: "monet.focusBudget", title: stale ? staleText(named) : named, arguments: [argumentOf(profiled)] },
     { command: "monet.showSchedule", title: vscode.l10n.t("Schedule"), arguments: [argumentOf(profiled)] },
     ...(stale ? runs("monet.profile", vscode.l10n.t("Profile again"), profiled) : runs("monet.optimize", optimize, profiled)),
   ];
+}
+
+function peakOf({ profile, selected }: Model): string {
+  const point = profile?.points[selected];
+  return profile === null || point === undefined ? "" : peakText(profile.eager.peak, point, profile.graph.device.estimated);
 }
 
 /** What a class keeps that was profiled as a part of another model. */

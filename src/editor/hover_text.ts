@@ -5,7 +5,7 @@ import { numbersOf, type Explained, type Numbers } from "../core/numbers";
 import { formatBytes, formatDuration } from "../core/units";
 import { why } from "../core/why";
 import { heaviest } from "./lines";
-import { whyText } from "./texts";
+import { deviceText, whyText } from "./texts";
 
 export interface Subject {
   readonly explained: Explained;
@@ -30,7 +30,7 @@ export function hoverText(subject: Subject): string {
     summary(numbers, explained),
     implementations(alternatives(explained, numbers.operators)),
     operatorTable(explained, numbers.operators),
-    l10n.t(explained.graph.device.estimated ? "Estimated for {0}." : "Measured on {0}.", explained.graph.device.name),
+    deviceText(explained.graph.device),
   ].filter((part) => part !== "").join("\n\n");
 }
 

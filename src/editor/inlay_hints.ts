@@ -25,12 +25,19 @@ export class InlayHints extends Refreshing implements vscode.InlayHintsProvider 
   readonly onDidChangeInlayHints = this.changed.event;
   private readonly newest = this.register(new Newest(this.context.models));
 
+  private shown: readonly (Marks | null)[] = [];
+
   constructor(context: Context) {
     super(context);
     this.register(vscode.languages.registerInlayHintsProvider(python, this));
   }
 
+  /** An editor that becomes visible asks by itself. */
   protected override refresh(): void {
+    const { models } = this.context;
+    const marks = vscode.window.visibleTextEditors.map(({ document }) => models.marks(document.uri));
+    if (marks.length === this.shown.length && marks.every((each, at) => each === this.shown[at])) return;
+    this.shown = marks;
     this.changed.fire();
   }
 
@@ -41,7 +48,7 @@ export class InlayHints extends Refreshing implements vscode.InlayHintsProvider 
     return linesOf(marks).flatMap((mark) => {
       const { line, numbers } = mark;
       if (line < range.start.line || line > range.end.line || line >= document.lineCount) return [];
-      const label = hintText(numbers, marks.stale);
+      const label = hintText(numbers, { stale: marks.stale, estimated: marks.explained.graph.device.estimated });
       return label === null ? [] : [new LineHint(document.lineAt(line).range.end, label, marks, mark)];
     });
   }

@@ -5,6 +5,7 @@ import type { Model } from "../workspace";
 import { isPython, python } from "./python";
 import { Refreshing } from "./refreshing";
 import { argumentOf } from "./targets";
+import { deviceText } from "./texts";
 
 /** Beside the language in the status bar: how fresh the numbers of this file are. */
 export class LanguageStatus extends Refreshing {
@@ -57,7 +58,7 @@ function stateOf(model: Model): State {
   return {
     ...calm,
     text: vscode.l10n.t("{0}: peak {1}", name, formatBytes(peak)),
-    detail: vscode.l10n.t("fresh"),
+    detail: deviceText(profile.graph.device),
     command: { command: "monet.focusBudget", title: vscode.l10n.t("Show memory budget"), arguments: [argumentOf(model)] },
   };
 }

@@ -10,12 +10,19 @@ const hintLength = 43;
 
 export const staleText = (text: string): string => l10n.t("stale · {0}", text);
 
+export interface Standing {
+  /** The code has changed since it was profiled. */
+  readonly stale: boolean;
+  /** The device wasn't there: times come from a table. */
+  readonly estimated: boolean;
+}
+
 /** `◆ 392 MiB kept · ↻ 98 MiB recomputed +1.2 ms`, in fewer words where that is too long; null where there is nothing to say. */
-export function hintText({ kept, recomputed, recomputeTime }: Numbers, stale: boolean): string | null {
+export function hintText({ kept, recomputed, recomputeTime }: Numbers, { stale, estimated }: Standing): string | null {
   const keeps = kept > 0;
   const recomputes = recomputed > 0 || recomputeTime > 0;
   if (!keeps && !recomputes) return null;
-  const time = recomputeTime > 0 ? `+${formatDuration(recomputeTime)}` : "";
+  const time = recomputeTime > 0 ? `+${estimated ? "~" : ""}${formatDuration(recomputeTime)}` : "";
   const again = recomputed > 0 ? `↻ ${formatBytes(recomputed)}` : "↻";
   const inFull = [keeps ? l10n.t("◆ {0} kept", formatBytes(kept)) : "", recomputes ? l10n.t("{0} recomputed {1}", again, time).trim() : ""];
   const inShort = [keeps ? `◆ ${formatBytes(kept)}` : "", recomputes ? `${again} ${time}`.trim() : ""];
@@ -24,8 +31,14 @@ export function hintText({ kept, recomputed, recomputeTime }: Numbers, stale: bo
 }
 
 /** `peak 7.43 GiB → 3.60 GiB (+6.1%)`. */
-export function peakText(eagerPeak: number, { peak, overhead }: { readonly peak: number; readonly overhead: number }): string {
-  return l10n.t("peak {0} → {1} ({2})", formatBytes(eagerPeak), formatBytes(peak), formatPercent(overhead, { sign: true }));
+export function peakText(eagerPeak: number, { peak, overhead }: { readonly peak: number; readonly overhead: number }, estimated: boolean): string {
+  const values = [formatBytes(eagerPeak), formatBytes(peak), formatPercent(overhead, { sign: true })] as const;
+  return estimated ? l10n.t("estimated peak {0} → {1} ({2})", ...values) : l10n.t("peak {0} → {1} ({2})", ...values);
+}
+
+/** What the numbers come from. */
+export function deviceText({ name, estimated }: Graph["device"]): string {
+  return estimated ? l10n.t("Estimated for {0}", name) : l10n.t("Measured on {0}", name);
 }
 
 /** Why a tensor is kept or recomputed: what the step would be otherwise. The budget is null where there is no limit. */

@@ -28,22 +28,27 @@ describe("an inlay hint", () => {
     [{ kept: 64, recomputed: 64, recomputeTime: 4 }, "◆ 64 B kept · ↻ 64 B recomputed +4 ns", "stale · ◆ 64 B kept · ↻ 64 B +4 ns"],
     [{ kept: 392 * MiB, recomputed: 98 * MiB, recomputeTime: 1.2 * ms }, "◆ 392 MiB kept · ↻ 98.0 MiB +1.20 ms", "stale · ◆ 392 MiB · ↻ 98.0 MiB +1.20 ms"],
   ])("of %j is %j, and %j after an edit", (some, fresh, stale) => {
-    expect(hintText(numbers(some), false)).toBe(fresh);
-    expect(hintText(numbers(some), true)).toBe(stale);
+    expect(hintText(numbers(some), { stale: false, estimated: false })).toBe(fresh);
+    expect(hintText(numbers(some), { stale: true, estimated: false })).toBe(stale);
   });
 
   it("is never longer than the editor shows", () => {
     const size = fc.integer({ min: 0, max: 2 ** 43 });
-    fc.assert(fc.property(size, size, fc.integer({ min: 0, max: 5e12 }), fc.boolean(), (kept, recomputed, recomputeTime, stale) => {
-      const text = hintText(numbers({ kept, recomputed, recomputeTime }), stale);
+    fc.assert(fc.property(size, size, fc.integer({ min: 0, max: 5e12 }), fc.boolean(), fc.boolean(), (kept, recomputed, recomputeTime, stale, estimated) => {
+      const text = hintText(numbers({ kept, recomputed, recomputeTime }), { stale, estimated });
       expect((text ?? "").length).toBeLessThanOrEqual(43);
       expect(text === null).toBe(kept + recomputed + recomputeTime === 0);
     }));
   });
 });
 
+it("a time that wasn't measured is marked", () => {
+  expect(hintText(numbers({ recomputed: 64, recomputeTime: 40 }), { stale: false, estimated: true })).toBe("↻ 64 B recomputed +~40 ns");
+  expect(peakText(1024, { peak: 512, overhead: 0 }, true)).toBe("estimated peak 1.00 KiB → 512 B (+0.0%)");
+});
+
 it("a lens names eager's peak, the plan's and what it costs", () => {
-  expect(peakText(7.4 * 1024 * MiB, { peak: 3.6 * 1024 * MiB, overhead: 0.061 })).toBe("peak 7.40 GiB → 3.60 GiB (+6.1%)");
+  expect(peakText(7.4 * 1024 * MiB, { peak: 3.6 * 1024 * MiB, overhead: 0.061 }, false)).toBe("peak 7.40 GiB → 3.60 GiB (+6.1%)");
 });
 
 describe("why", () => {
