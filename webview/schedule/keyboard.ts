@@ -11,15 +11,16 @@ const panShare = 1 / 8;
 type Keys = Readonly<Record<string, (event: KeyboardEvent) => void>>;
 
 export function listenToKeys(view: View, actions: Actions): void {
-  const both: Keys = {
-    "+": () => { view.zoom(zoomFactor); },
-    "=": () => { view.zoom(zoomFactor); },
-    "-": () => { view.zoom(1 / zoomFactor); },
-    "0": () => { view.showAll(); },
-  };
-  attach(view.chart, { ...both, ...stepKeys(view, actions) }, actions);
-  attach(view.bars, { ...both, ...rowKeys(view, actions) }, actions);
+  attach(view.chart, { ...zoomKeys(view, (factor) => { view.zoomAtStep(factor); }), ...stepKeys(view, actions) }, actions);
+  attach(view.bars, { ...zoomKeys(view, (factor) => { view.zoomAtItem(factor); }), ...rowKeys(view, actions) }, actions);
 }
+
+const zoomKeys = (view: View, zoom: (factor: number) => void): Keys => ({
+  "+": () => { zoom(zoomFactor); },
+  "=": () => { zoom(zoomFactor); },
+  "-": () => { zoom(1 / zoomFactor); },
+  "0": () => { view.showAll(); },
+});
 
 function attach(element: HTMLElement, keys: Keys, actions: Actions): void {
   element.addEventListener("keydown", (event) => {

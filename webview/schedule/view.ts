@@ -132,6 +132,18 @@ export class View {
     this.setSpan(zoomed(this.span, this.picture.total, factor, at), anchor);
   }
 
+  zoomAtStep(factor: number): void {
+    this.zoom(factor, this.picture.steps.start[this.step]);
+  }
+
+  /** Around the end of the active bar that is nearest to what is shown. */
+  zoomAtItem(factor: number): void {
+    const { active, middle } = this;
+    const ends = this.picture.bars[active.bar ?? -1]?.segments.flatMap(({ from, to }) => [from, to]) ?? [];
+    const [nearest = middle] = ends.sort((a, b) => Math.abs(a - middle) - Math.abs(b - middle));
+    this.zoom(factor, nearest, { y: placeOf(this.rows, active).top - this.bars.scrollTop });
+  }
+
   /** By a share of what is shown. */
   pan(share: number, from = this.span): void {
     const span = panned(from, this.picture.total, share * length(from));
