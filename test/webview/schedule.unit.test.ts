@@ -95,7 +95,7 @@ describe("the axes", () => {
 
   test("ticks are in one unit, with as many digits as tell them apart", () => {
     expect(timeTicks({ from: 1.0002e9, to: 1.001e9 }, 4).map(({ text }) => text)).toEqual(["1,000.2 ms", "1,000.4 ms", "1,000.6 ms", "1,000.8 ms", "1,001.0 ms"]);
-    const { unit, ticks } = byteTicks(3.5 * 2 ** 30, 4);
+    const { unit, ticks } = byteTicks(0, 3.5 * 2 ** 30, 4);
     expect(unit).toBe("GiB");
     expect(ticks.map(({ at }) => at / 2 ** 30)).toEqual([0, 1, 2, 3]);
   });
@@ -151,6 +151,18 @@ describe("the picture", () => {
       expect(Math.min(...tops)).toBeCloseTo(yOf(state, true)(state.peak), 6);
       expect(Math.max(...tops)).toBeCloseTo(chart.bottom, 6);
     }
+  });
+
+  test("a large fixed part is shortened, and what lies above it still stands on one scale", () => {
+    const fixed = 20 * large.peak;
+    const heavy = { ...large, budget: null, peak: large.peak + fixed, eagerPeak: large.eagerPeak + fixed, picture: { ...large.picture, steps: { ...large.picture.steps, fixed: large.picture.steps.fixed.map((bytes) => bytes + fixed), moment: large.picture.steps.moment.map((bytes) => bytes + fixed) } } };
+    const y = yOf(heavy, false);
+    const [base] = heavy.picture.steps.fixed;
+    const above = heavy.peak - base!;
+    expect(y(base!)).toBeGreaterThan(chart.bottom - (chart.bottom - chart.top) / 4);
+    expect(y(base!) - y(base! + above / 2)).toBeCloseTo((y(base!) - y(heavy.peak)) / 2, 6);
+    expect(scene(heavy).some((each) => each.shape === "text" && each.text.includes("shortened"))).toBe(true);
+    expect(scene(large).some((each) => each.shape === "text" && each.text.includes("shortened"))).toBe(false);
   });
 
   test("the peak is marked where it is", () => {

@@ -94,7 +94,7 @@ export class BudgetPanel {
   private showRunning({ running }: BudgetState): void {
     this.running.hidden = running === null;
     if (running === null) return;
-    setText(this.progressText, running.fraction === null ? running.text : `${running.text} · ${Math.round(100 * running.fraction)}%`);
+    setText(this.progressText, running.text);
     if (running.fraction === null) this.progress.removeAttribute("value");
     else this.progress.value = running.fraction;
   }

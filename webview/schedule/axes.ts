@@ -16,9 +16,9 @@ export function timeTicks(span: Span, count: number): Tick[] {
 
 const byteUnits = [["B", 1], ["KiB", 2 ** 10], ["MiB", 2 ** 20], ["GiB", 2 ** 30], ["TiB", 2 ** 40]] as const;
 
-export function byteTicks(most: number, count: number): { readonly unit: string; readonly ticks: readonly Tick[] } {
+export function byteTicks(least: number, most: number, count: number): { readonly unit: string; readonly ticks: readonly Tick[] } {
   const [unit, scale] = byteUnits.findLast(([, each]) => most >= each) ?? byteUnits[0];
-  return { unit, ticks: ticksIn(0, most / scale, count).map(({ at, text }) => ({ at: at * scale, text })) };
+  return { unit, ticks: ticksIn(least / scale, most / scale, count).map(({ at, text }) => ({ at: at * scale, text })) };
 }
 
 function ticksIn(from: number, to: number, count: number): Tick[] {

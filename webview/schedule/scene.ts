@@ -1,10 +1,11 @@
 /** The pictures as primitives: live memory over the step, and a bar per live range on the same time axis. */
 import * as l10n from "@vscode/l10n";
+import { scaleLinear } from "d3-scale";
 import { layers, type Bar, type Layers, type Picture, type Steps } from "../../src/core/picture";
 import { formatBytes } from "../../src/core/units";
 import type { ScheduleState } from "../../src/protocol";
 import type { Texture } from "../textures";
-import { byteTicks, columns, runs, timeTicks } from "./axes";
+import { byteTicks, columns, runs, timeTicks, type Tick } from "./axes";
 import type { Ink, Primitive } from "./primitives";
 import { blocksBetween, blockOf, placeOf, type Block, type Item, type Rows } from "./rows";
 import { length, whole, type Span } from "./span";
@@ -53,10 +54,26 @@ function mostOf({ picture, peak, budget }: Pick<ScheduleState, "picture" | "peak
   return (budget !== null && budget < 1.6 * highest ? Math.max(highest, budget) : highest) * 1.06;
 }
 
-export function yOf(state: Pick<ScheduleState, "picture" | "peak" | "budget">, compare: boolean): (bytes: number) => number {
-  const most = mostOf(state, compare);
-  return (bytes) => chart.bottom - (bytes / most) * (chart.bottom - chart.top);
+interface MemoryAxis {
+  readonly y: (bytes: number) => number;
+  readonly unit: string;
+  readonly ticks: readonly Tick[];
+  /** The fixed part takes less height than its bytes, so that what a plan changes can be seen above it. */
+  readonly shortened: boolean;
 }
+
+const shortenedFrom = 0.45;
+const shortenedHeight = 32;
+
+function memoryAxis(state: Pick<ScheduleState, "picture" | "peak" | "budget">, compare: boolean): MemoryAxis {
+  const most = mostOf(state, compare);
+  const [fixed = 0] = state.picture.steps.fixed;
+  if (fixed < shortenedFrom * most) return { y: scaleLinear([0, most], [chart.bottom, chart.top]), ...byteTicks(0, most, 6), shortened: false };
+  const { unit, ticks } = byteTicks(fixed, most, 5);
+  return { y: scaleLinear([0, fixed, most], [chart.bottom, chart.bottom - shortenedHeight, chart.top]), unit, ticks: [{ at: 0, text: "0" }, ...ticks], shortened: true };
+}
+
+export const yOf = (state: Pick<ScheduleState, "picture" | "peak" | "budget">, compare: boolean): MemoryAxis["y"] => memoryAxis(state, compare).y;
 
 export function chartScene(state: ScheduleState, span: Span, frame: Frame, { compare }: ChartOptions): Primitive[] {
   const { picture, budget } = state;
@@ -64,11 +81,8 @@ export function chartScene(state: ScheduleState, span: Span, frame: Frame, { com
   const { left, fontSize } = frame;
   const width = plotWidth(frame);
   const edge = left + width;
-  const y = yOf(state, compare);
-  const scene: Primitive[] = [];
-
-  const { unit, ticks } = byteTicks(mostOf(state, compare), 6);
-  scene.push({ shape: "text", x: left, y: 12, text: l10n.t("{0} live", unit), ink: "muted" });
+  const { y, unit, ticks, shortened } = memoryAxis(state, compare);
+  const scene: Primitive[] = [{ shape: "text", x: left, y: 12, text: shortened ? l10n.t("{0} live, fixed part shortened", unit) : l10n.t("{0} live", unit), ink: "muted" }];
   for (const { at, text } of ticks) {
     const line = crossing(y(at));
     scene.push(
@@ -90,6 +104,7 @@ export function chartScene(state: ScheduleState, span: Span, frame: Frame, { com
   }
   scene.push({ shape: "line", points: found.flatMap(({ from, to }, at) => [left + from, y(below[at] ?? 0), left + to, y(below[at] ?? 0)]), stroke: frame.contrast ? "foreground" : "kept", width: 1.5 });
 
+  if (shortened) scene.push(...breakMark(left, chart.bottom - shortenedHeight / 2));
   if (compare) {
     const { start, live } = picture.eager;
     const end = start.map((_, at) => start[at + 1] ?? picture.eager.total);
@@ -118,6 +133,11 @@ export function chartScene(state: ScheduleState, span: Span, frame: Frame, { com
     );
   }
   return scene;
+}
+
+/** Two strokes across the axis: its scale changes here. */
+function breakMark(x: number, y: number): Primitive[] {
+  return [-3, 3].map((dy): Primitive => ({ shape: "line", points: [x - 6, y + dy + 3, x + 6, y + dy - 3], stroke: "foreground", width: 1.5 }));
 }
 
 function budgetLine(budget: number | null, y: (bytes: number) => number, left: number, edge: number, fontSize: number): Primitive[] {
