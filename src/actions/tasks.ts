@@ -12,8 +12,12 @@ import { requireTrust, sentenceOf, showProblem } from "./problems";
 import { profileModel, refineModel, solveModel, type Equipment, type Say } from "./profile";
 import { Reports, verifyModel } from "./verify_job";
 
-/** Resolves or rejects for who started it; without one, problems are shown by the task itself. */
+/** How long the editor may take, in milliseconds, to notice that a task has ended. */
+const endLimit = 2000;
+
+/** Who started a task waits for it; where nobody does, problems are shown by the task itself. */
 interface Waiting {
+  began: boolean;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
 }
@@ -21,6 +25,7 @@ interface Waiting {
 export class MonetTasks extends Disposable implements vscode.TaskProvider {
   readonly jobs: Jobs;
   readonly reports = this.register(new Reports());
+  private readonly started = new Map<string, Promise<void>>();
   private readonly refining = new Map<string, AbortController>();
 
   constructor(readonly equipment: Equipment) {
@@ -68,18 +73,29 @@ export class MonetTasks extends Disposable implements vscode.TaskProvider {
   async run(model: Model, action: Action): Promise<void> {
     requireTrust();
     await this.jobs.cancel(model);
+    // The editor takes two tasks of one definition for the same: the one before must have ended for it too.
+    await this.started.get(model.id)?.catch(() => undefined);
+    const running = this.execute(model, action);
+    this.started.set(model.id, running);
+    await running;
+  }
+
+  private async execute(model: Model, action: Action): Promise<void> {
     const scope = vscode.workspace.getWorkspaceFolder(model.uri);
     const definition = definitionOf(scope?.uri.fsPath ?? null, model.uri.fsPath, model.name, action);
     const listeners: vscode.Disposable[] = [];
+    const ended = new Promise<void>((resolve) => {
+      listeners.push(vscode.tasks.onDidEndTask(({ execution }) => { if (execution.task.name === nameOf(definition)) resolve(); }));
+    });
     try {
       await new Promise<void>((resolve, reject) => {
-        const task = this.task(definition, scope, { resolve, reject });
-        vscode.tasks.executeTask(task).then((execution) => {
-          // The editor may end a task that never began.
-          listeners.push(vscode.tasks.onDidEndTask((ended) => { if (ended.execution === execution) reject(new Cancelled()); }));
-        }, reject);
+        const waiting = { began: false, resolve, reject };
+        // One that the editor ends before it began is as if cancelled.
+        void ended.then(() => { if (!waiting.began) reject(new Cancelled()); });
+        vscode.tasks.executeTask(this.task(definition, scope, waiting)).then(undefined, reject);
       });
     } finally {
+      await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, endLimit))]);
       for (const listener of listeners) listener.dispose();
     }
   }
@@ -161,6 +177,7 @@ class JobTerminal implements vscode.Pseudoterminal {
   ) {}
 
   open(): void {
+    if (this.waiting !== null) this.waiting.began = true;
     void this.run();
   }
 

@@ -133,13 +133,71 @@ test("Apply writes the plan, and the two lines go into the script, to be undone"
   assert.deepEqual(found.map(({ line, edits }) => [line, edits.at(-1)?.text]), [[6, '    monet_torch.apply(model, ".monet/small.Net.plan.json")\n']]);
 });
 
-test("a task of tasks.json is resolved and keeps its definition; a profile task is provided for each model", async () => {
+test("a profile task is provided for each model", async () => {
   const tasks = await vscode.tasks.fetchTasks({ type: "monet" });
   assert.ok(tasks.some(({ name, definition }) => name === "profile small.py:Net" && definition["file"] === "small.py"));
 });
 
+test("a task of tasks.json does the same, after what is not saved is saved, and says how it ended", async () => {
+  const model = await theModel();
+  const document = await vscode.workspace.openTextDocument(file);
+  const edit = new vscode.WorkspaceEdit();
+  edit.replace(file, new vscode.Range(5, 29, 5, 31), "24");
+  config(["float32[6,24]"]);
+  await vscode.workspace.applyEdit(edit);
+  await until("the marks are stale", () => model.freshness === "stale");
+  const [task] = (await vscode.tasks.fetchTasks({ type: "monet" })).filter(({ name }) => name === "profile small.py:Net");
+  assert.ok(task);
+  const ended = new Promise<number | undefined>((resolve) => {
+    const listener = vscode.tasks.onDidEndTaskProcess(({ execution, exitCode }) => {
+      if (execution.task.name !== task.name) return;
+      listener.dispose();
+      resolve(exitCode);
+    });
+  });
+  await vscode.tasks.executeTask(task);
+  assert.equal(await ended, 0);
+  assert.equal(document.isDirty, false);
+  assert.deepEqual(model.profile?.graph.made_from.inputs, ["float32[6,24]"]);
+  await until("the marks are fresh", () => model.freshness === "fresh");
+});
+
+test("of two batch sizes the later one holds", async () => {
+  const model = await theModel();
+  const first = setBatch(await context(), model, 8);
+  await until("it runs", () => model.running !== null);
+  await Promise.all([first, setBatch(await context(), model, 9)]);
+  assert.deepEqual(model.profile?.graph.made_from.inputs, ["float32[9,24]"]);
+  assert.match(readFileSync(join(folder, "monet.json"), "utf8"), /"float32\[9,24\]"/);
+  assert.equal(model.problem, null);
+});
+
+test("a Python that is missing, has no torch or is killed is one sentence with an action, and what was found stays", async () => {
+  const model = await theModel();
+  const before = model.profile?.graph.hash;
+  const python = join(folder, "python.sh");
+  const settings = vscode.workspace.getConfiguration("monet");
+  const cases: [string | null, RegExp, string][] = [
+    [null, /There is no Python at '.*python\.sh', which monet\.pythonPath names/, "python"],
+    ["echo \"ModuleNotFoundError: No module named 'torch'\" >&2; exit 1", /^Python at '.*python\.sh' has no PyTorch/, "python"],
+    ["kill -9 $$", /stopped by SIGKILL, perhaps because memory ran out/, "log"],
+  ];
+  await settings.update("pythonPath", python, vscode.ConfigurationTarget.Workspace);
+  try {
+    for (const [body, sentence, action] of cases) {
+      if (body !== null) writeFileSync(python, `#!/bin/sh\n${body}\n`, { mode: 0o755 });
+      await vscode.commands.executeCommand("monet.profile", argument);
+      assert.match(model.problem?.text ?? "", sentence);
+      assert.equal(model.problem?.action.id, action);
+      assert.equal(model.profile?.graph.hash, before);
+    }
+  } finally {
+    await settings.update("pythonPath", undefined, vscode.ConfigurationTarget.Workspace);
+  }
+});
+
 test("stopping it leaves no process and no half of a file", async () => {
-  config(["float32[5,16]"]);
+  config(["float32[5,24]"]);
   const model = await theModel();
   const before = readFileSync(saved("graph"), "utf8");
   const running = vscode.commands.executeCommand("monet.profile", argument);
@@ -162,7 +220,7 @@ test("a mistake in monet.json is said with its line, and the file is left as it 
 });
 
 test("cleared results are gone, and the plan stays", async () => {
-  config(["float32[6,16]"]);
+  config(["float32[6,24]"]);
   await vscode.commands.executeCommand("monet.clearResults", argument);
   const model = await theModel();
   assert.equal(model.profile, null);
