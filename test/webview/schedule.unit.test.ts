@@ -55,6 +55,10 @@ describe("the part of the step that is shown", () => {
     }));
   });
 
+  test("is never of no length, even where the step takes no time", () => {
+    for (const span of [between(0, 0, 0), zoomed(whole(0), 0, 2, 0), panned(whole(0), 0, 5)]) expect(length(span)).toBeGreaterThan(0);
+  });
+
   test("keeps the moment under the pointer where it is", () => {
     const frame = frameOf(1000, 11, false);
     const span = { from: 2e8, to: 6e8 };

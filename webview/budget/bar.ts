@@ -42,7 +42,11 @@ export class Bar {
     this.shown = { result, point, budget };
     this.draw();
     const parts = partsOf(result, point);
-    this.legend.replaceChildren(...parts.map(({ name, bytes }) => el("li", {}, swatch(name, textureOf[name]), el("span", {}, nameOf(name)), el("b", {}, formatBytes(bytes)))));
+    const entry = (mark: Node, name: string, bytes: number): HTMLElement => el("li", {}, mark, el("span", {}, name), el("b", {}, formatBytes(bytes)));
+    this.legend.replaceChildren(
+      ...parts.map(({ name, bytes }) => entry(swatch(name, textureOf[name]), nameOf(name), bytes)),
+      ...(budget < result.eager.peak ? [entry(swatch("budget", null, true), l10n.t("budget"), budget)] : []),
+      entry(swatch("eager", null, true), l10n.t("eager peak"), result.eager.peak));
     const end = barEnd(result, point.peak);
     const total = formatBytes(result.device.totalBytes);
     setText(this.note, end.whole ? l10n.t("Of {0}, {1} in reserve", total, formatBytes(result.reserve)) : l10n.t("{0} of {1} shown", formatBytes(end.bytes), total));

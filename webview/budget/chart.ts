@@ -102,7 +102,8 @@ export class Chart {
     });
     const [first, last] = this.ends.children;
     if (first !== undefined) setText(first, l10n.t("least {0}", formatBytes(extent.least)));
-    if (last !== undefined) setText(last, l10n.t("no overhead {0}", formatBytes(extent.most)));
+    const free = (points.at(-1)?.overhead ?? 0) < 0.0005;
+    if (last !== undefined) setText(last, free ? l10n.t("no overhead {0}", formatBytes(extent.most)) : l10n.t("most {0}", formatBytes(extent.most)));
   }
 }
 

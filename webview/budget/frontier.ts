@@ -67,7 +67,7 @@ export function partsOf({ fixed }: Pick<BudgetResult, "fixed">, { layers }: Pick
 
 /** Where the bar ends, in bytes: the device's memory, or less of it where the model would be a hairline. */
 export function barEnd({ device, eager }: Pick<BudgetResult, "device" | "eager">, peak: number): { readonly bytes: number; readonly whole: boolean } {
-  const needed = Math.max(eager.peak, peak);
+  const needed = Math.max(1, eager.peak, peak);
   if (device.totalBytes > 3 * needed) return { bytes: Math.ceil(needed * 1.1), whole: false };
   return { bytes: Math.max(device.totalBytes, peak), whole: true };
 }

@@ -148,7 +148,7 @@ export class BudgetPanel {
 
     this.bar.show(result, point, budget);
     setText(this.peak, formatBytes(point.peak));
-    setText(this.peakNote, l10n.t("{0} of {1}", formatPercent(point.peak / eager.peak - 1), formatBytes(eager.peak)));
+    setText(this.peakNote, l10n.t("eager {0}", formatBytes(eager.peak)));
     setText(this.costTitle, point.overhead < -0.0005 ? l10n.t("Faster by") : l10n.t("Slower by"));
     setText(this.cost, formatPercent(Math.abs(point.overhead)));
     setText(this.costNote, provenText(point.overhead, point.bound));

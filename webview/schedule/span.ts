@@ -13,7 +13,7 @@ export const magnification = (span: Span, total: number): number => Math.max(1, 
 
 /** Shows `factor` times more detail, with the moment `at` where it is. */
 export function zoomed(span: Span, total: number, factor: number, at: number): Span {
-  const size = Math.min(total, Math.max(total / deepest, length(span) / factor));
+  const size = sized(length(span) / factor, total);
   const share = (at - span.from) / length(span);
   return fitted(at - share * size, size, total);
 }
@@ -29,11 +29,16 @@ export function showing(span: Span, total: number, moment: number): Span {
 }
 
 export function between(a: number, b: number, total: number): Span {
-  const size = Math.min(total, Math.max(total / deepest, Math.abs(a - b)));
-  return fitted(Math.min(a, b), size, total);
+  return fitted(Math.min(a, b), sized(Math.abs(a - b), total), total);
+}
+
+/** A step of no time is a nanosecond wide, so that every span can be divided by. */
+function sized(size: number, total: number): number {
+  const { to } = whole(total);
+  return Math.min(to, Math.max(to / deepest, size));
 }
 
 function fitted(from: number, size: number, total: number): Span {
-  const start = Math.min(Math.max(0, from), Math.max(0, total - size));
-  return { from: start, to: start + Math.min(size, Math.max(1, total)) };
+  const start = Math.min(Math.max(0, from), whole(total).to - size);
+  return { from: start, to: start + size };
 }

@@ -81,7 +81,8 @@ export class View {
     const { picture } = state;
     this.current = state;
     if (before !== picture) {
-      this.span = between((this.span.from / before.total) * picture.total, (this.span.to / before.total) * picture.total, picture.total);
+      const scale = picture.total / whole(before.total).to;
+      this.span = between(this.span.from * scale, this.span.to * scale, picture.total);
       const old = this.selected === null ? undefined : before.bars[this.selected];
       const again = old === undefined ? -1 : picture.bars.findIndex(({ kind, id }) => kind === old.kind && id === old.id);
       this.selected = again < 0 ? null : again;
