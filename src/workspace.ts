@@ -8,6 +8,7 @@ import { planText, type Plan } from "./core/plan";
 import { eagerPlan } from "./core/solve/draft";
 import { parseFrontier } from "./core/frontier_document";
 import { defaultFile } from "./helper/files";
+import { wasTracedFrom } from "./helper/traced_from";
 import { chosenPoint, type BudgetPoint, type Verified } from "./protocol";
 import type { Sources } from "./sources/client";
 import { places } from "./sources/places";
@@ -87,7 +88,8 @@ export class Model {
 
   /** What a real step gave with the chosen plan. */
   get verified(): Verified | null {
-    return this.measured?.plan === this.plan ? (this.measured?.result ?? null) : null;
+    const { measured, plan } = this;
+    return measured !== null && measured.plan === plan ? measured.result : null;
   }
 
   get plan(): Plan | null {
@@ -115,6 +117,8 @@ export interface Marks {
 
 /** A step that takes longer than this is nothing to begin with. */
 const bearable = 0.25;
+
+const ladderOf = (graph: Graph, plans: readonly Plan[]): readonly Plan[] => (plans.length > 0 ? plans : [eagerPlan(graph)]);
 
 /** Where the slider stands first: half of what activations take, or the least that is bearable. */
 function startingBudget({ graph, eager, points }: Profile): number {
@@ -209,7 +213,17 @@ export class Models extends Disposable {
     }
     const frontier = await this.readSaved(model.fileOf("frontier"), (text) => parseFrontier(text, graph));
     const snapshot = await this.readSaved(model.fileOf("snapshot"), (text) => JSON.parse(text) as { graph: string; files: Snapshot });
-    await this.setProfile(model, graph, frontier?.plans ?? [], snapshot?.graph === graph.hash ? snapshot.files : null);
+    const plans = frontier?.plans ?? [];
+    // What this window has written itself is no news: who works with the profile goes on with it.
+    if (model.profile?.graph.hash === graph.hash && JSON.stringify(model.profile.plans) === JSON.stringify(ladderOf(graph, plans))) {
+      this.update(model, { planFile: await this.readPlanFile(model) });
+      return;
+    }
+    await this.setProfile(model, graph, plans, snapshot?.graph === graph.hash ? snapshot.files : null);
+  }
+
+  private readPlanFile(model: Model): Promise<string | null> {
+    return this.readSaved(model.fileOf("plan"), (text) => text);
   }
 
   private async readSaved<T>(file: string, parse: (text: string) => T): Promise<T | null> {
@@ -224,15 +238,18 @@ export class Models extends Disposable {
 
   async setProfile(model: Model, graph: Graph, plans: readonly Plan[], snapshot: Snapshot | null): Promise<void> {
     const texts = snapshot ?? (await this.sources.texts(model.uri.fsPath));
-    const placement = await this.sources.place(model.uri.fsPath, model.name, texts, graph.operators);
-    const ladder = plans.length > 0 ? plans : [eagerPlan(graph)];
+    const found = await this.sources.place(model.uri.fsPath, model.name, texts, graph.operators);
+    // Profiled by the command line, from a text that is gone: its marks are shown where they fit, and never as fresh.
+    const isOther = snapshot === null && !wasTracedFrom(graph.made_from.sources ?? {}, model.uri.fsPath, texts[model.uri.fsPath] ?? "");
+    const placement = found !== null && isOther ? { ...found, fingerprint: "" } : found;
+    const ladder = ladderOf(graph, plans);
     const [first] = ladder;
     if (first === undefined) return;
     const { eager_peak: peak, eager_time: time } = first.predicted;
     model.profile = { graph, plans: ladder, points: ladder.map((plan) => point(graph, plan)), eager: { peak, time, layers: layersAtPeak(graph, null) }, placement, files: Object.keys(texts) };
     model.budget = this.startingBudget(model, model.profile);
     model.outdated = false;
-    model.planFile = await this.readSaved(model.fileOf("plan"), (text) => text);
+    model.planFile = await this.readPlanFile(model);
     const view = this.views.get(model.uri.toString());
     model.freshness = "fresh";
     if (view !== undefined) this.refresh(model, view);
@@ -270,8 +287,9 @@ export class Models extends Disposable {
     if (view === null) return null;
     const profiled = this.all.filter((model) => model.profile !== null).sort((a, b) => Number(b === this.current) - Number(a === this.current));
     for (const model of profiled) {
-      const { explained: numbers, plan, profile } = model;
-      if (numbers === null || plan === null || profile === null || profile.placement === null) continue;
+      const { explained: numbers, plan } = model;
+      const placement = model.profile?.placement ?? null;
+      if (numbers === null || plan === null || placement === null) continue;
       const key = `${uri.toString()} ${model.id}`;
       const known = this.marked.get(key);
       const stale = model.freshness === "stale";
@@ -279,7 +297,7 @@ export class Models extends Disposable {
         if (known.marks === null) continue;
         return known.marks;
       }
-      const found = places(profile.placement, view.file);
+      const found = places(placement, view.file);
       const marks = found.length === 0 ? null : { model, explained: numbers, stale, places: found };
       this.marked.set(key, { view, plan, stale, marks });
       if (marks !== null) return marks;

@@ -153,7 +153,7 @@ export class Documents extends Disposable {
 
   private loadLater(concerns: (file: string) => boolean): void {
     for (const model of this.context.models.all) {
-      if ((["graph", "frontier", "snapshot"] as const).some((kind) => concerns(model.fileOf(kind)))) this.touched.add(model.id);
+      if ((["graph", "frontier", "snapshot", "plan"] as const).some((kind) => concerns(model.fileOf(kind)))) this.touched.add(model.id);
     }
     if (this.touched.size > 0) this.loading.trigger();
   }

@@ -1,6 +1,6 @@
 /** What shows inside the text editor, asked of the editor itself, on two files and a model that was really profiled. */
 import assert from "node:assert/strict";
-import { rmSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as vscode from "vscode";
 import type { Context } from "../../src/context";
@@ -175,6 +175,23 @@ test("the setting takes the lenses away", async () => {
   assert.deepEqual(await lenses(net), []);
   await configuration.update("codeLens", undefined, vscode.ConfigurationTarget.Workspace);
   assert.equal((await lenses(net)).length, 3);
+});
+
+test("what this window has saved is not loaded again", async () => {
+  const model = await theModel();
+  const { profile } = model;
+  const graph = model.fileOf("graph");
+  writeFileSync(graph, readFileSync(graph));
+  writeFileSync(model.fileOf("plan"), "{}");
+  await until("the plan file to be read", () => model.planFile === "{}");
+  assert.equal(model.profile, profile);
+});
+
+test("without the text that was profiled, marks are fresh only for a file that is the same", async () => {
+  const model = await theModel();
+  rmSync(model.fileOf("snapshot"));
+  rmSync(model.fileOf("frontier"));
+  await until("stale marks: two comments have come", () => isStale(net));
 });
 
 test("what another window deletes is gone here too", async () => {
