@@ -1,5 +1,5 @@
 // Packs the extension as people get it: bundles, the runtime's wheel, then monet.vsix in the root.
-import { cpSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import { cpSync, mkdtempSync, renameSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative, sep } from "node:path";
 import { ensureNodeModules, ensurePython, isMain, main, must, root, SetupError, say, venvPython } from "./lib.mjs";
@@ -30,9 +30,10 @@ export async function pack() {
   say("Packing the extension");
   await must("The build", process.execPath, [join(root, "scripts", "build.mjs")]);
   await wheel();
-  rmSync(vsix, { force: true });
+  const part = join(root, "dist", "monet.vsix");
   const vsce = join(root, "node_modules", "@vscode", "vsce", "vsce");
-  await must("Packing", process.execPath, [vsce, "package", "--no-dependencies", "--allow-missing-repository", "--no-rewrite-relative-links", "--out", vsix], { env });
+  await must("Packing", process.execPath, [vsce, "package", "--no-dependencies", "--allow-missing-repository", "--no-rewrite-relative-links", "--out", part], { env });
+  renameSync(part, vsix);
   const { size } = statSync(vsix);
   if (size > mostBytes) throw new SetupError(`${relative(root, vsix)} takes ${(size / 1024 ** 2).toFixed(1)} MiB, more than 4 MiB: see what it lists above and .vscodeignore.`);
 }

@@ -40,6 +40,7 @@ export class Editor {
   /** A window in which nothing is open yet. */
   async window(size = { width: 1440, height: 900 }): Promise<Window> {
     const context = await this.browser.newContext({ viewport: size, locale: "en-US", permissions: ["clipboard-read", "clipboard-write"] });
+    context.setDefaultTimeout(15_000);
     return new Window(await context.newPage(), this.server);
   }
 

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { setTimeout as sleep } from "node:timers/promises";
-import { installation, vsix } from "./installation";
+import { installation, root, vsix } from "./installation";
 
 export type Settings = Readonly<Record<string, unknown>>;
 
@@ -28,6 +28,7 @@ const quiet: Settings = {
   "git.enabled": false,
   "security.workspace.trust.banner": "never",
   "security.workspace.trust.startupPrompt": "never",
+  "remote.autoForwardPorts": false,
   "telemetry.telemetryLevel": "off",
   "terminal.integrated.shellIntegration.enabled": false,
   "window.confirmBeforeClose": "never",
@@ -47,7 +48,6 @@ export class Server {
     readonly folder: string,
     private readonly process: ChildProcess,
     private readonly output: readonly string[],
-    private settings: Settings,
   ) {}
 
   static async start({ trusted = true, extension = true, settings = {}, env = {} }: Partial<ServerOptions> = {}): Promise<Server> {
@@ -58,7 +58,8 @@ export class Server {
       EXTENSIONS_GALLERY: '{"serviceUrl":""}',
       MONET_PYTHON: installation.python,
       PYTHONPATH: undefined,
-      XDG_CACHE_HOME: undefined,
+      // What was measured once is not measured again in the next run.
+      XDG_CACHE_HOME: join(root, ".vscode-test", "cache"),
       ...env,
     };
     await mkdir(join(folder, "home"));
@@ -73,7 +74,7 @@ export class Server {
     const child = spawn("sh", ["-c", mortal, installation.node, ...args], { env: environment, stdio: ["pipe", "pipe", "pipe"] });
     const output: string[] = [];
     for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk: Buffer) => output.push(chunk.toString()));
-    const server = new Server(`http://127.0.0.1:${port}`, folder, child, output, { ...quiet, ...settings });
+    const server = new Server(`http://127.0.0.1:${port}`, folder, child, output);
     await server.ready();
     return server;
   }
@@ -86,12 +87,6 @@ export class Server {
       await sleep(100);
     }
     throw new Error(`code-server did not answer in 30 s: ${this.output.join("")}`);
-  }
-
-  /** The person's settings; a window takes them over at once. */
-  async set(settings: Settings): Promise<void> {
-    this.settings = { ...this.settings, ...settings };
-    await writeSettings(this.folder, this.settings);
   }
 
   async close(): Promise<void> {

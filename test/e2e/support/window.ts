@@ -16,6 +16,10 @@ export type Theme = keyof typeof themes;
 
 const themeClass: Readonly<Record<Theme, string>> = { dark: "vs-dark", light: "vs", "hc-dark": "hc-black", "hc-light": "hc-light" };
 
+/** The editor shows blanks as no-break spaces. */
+const shown = (text: string | RegExp): RegExp =>
+  typeof text === "string" ? shown(new RegExp(text.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&"))) : new RegExp(text.source.replaceAll(" ", "\\s"), text.flags);
+
 /** The text in single quotes of an attribute selector. */
 const quoted = (text: string): string => `'${text.replaceAll("'", "\\'")}'`;
 
@@ -77,7 +81,18 @@ export class Window {
 
   /** A line of the editor that shows this text; hints are part of it. */
   line(text: string | RegExp): Locator {
-    return this.editor.locator(".view-line").filter({ hasText: text }).first();
+    return this.editor.locator(".view-line").filter({ hasText: shown(text) }).first();
+  }
+
+  /** The line that the cursor is on, as it is shown. */
+  async cursorLine(): Promise<string> {
+    const top = await this.page.locator(".editor-group-container.active .monaco-editor .current-line").first().boundingBox();
+    const lines = this.editor.locator(".view-line");
+    for (const line of await lines.all()) {
+      const box = await line.boundingBox();
+      if (top !== null && box !== null && Math.abs(box.y - top.y) < 2) return (await line.textContent()) ?? "";
+    }
+    return "";
   }
 
   async goToLine(line: number): Promise<void> {
@@ -95,7 +110,8 @@ export class Window {
   }
 
   async focusEditor(): Promise<void> {
-    await this.editor.locator(".view-lines").click({ position: { x: 300, y: 5 } });
+    await this.page.keyboard.press("Control+1");
+    await this.page.locator(".editor-group-container.active .monaco-editor.focused").waitFor();
   }
 
   async hover(word: string | RegExp, line: string | RegExp): Promise<Locator> {
@@ -125,10 +141,13 @@ export class Window {
   }
 
   async theme(theme: Theme): Promise<void> {
-    await this.server.set({ "workbench.colorTheme": themes[theme] });
+    await this.command("Preferences: Color Theme");
+    await this.quickInput.fill(themes[theme]);
+    await this.quickRow(themes[theme]).first().waitFor();
+    await this.page.keyboard.press("Enter");
     await this.page.locator(`.monaco-workbench.${themeClass[theme]}`).waitFor();
     // The webviews follow within a frame or two.
-    await this.page.waitForTimeout(300);
+    await this.page.waitForTimeout(500);
   }
 
   /** A picture to be looked at, in test/e2e/screenshots. */
