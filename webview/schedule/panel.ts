@@ -83,6 +83,7 @@ export class SchedulePanel implements Actions {
     const { view } = this;
     const isOther = view.picture !== state.picture;
     view.show(state);
+    if (isOther) this.tooltip.hide();
     setText(this.title, titleOf(state));
     setText(this.subtitle, subtitleOf(state));
     this.stale.hidden = !state.stale;
