@@ -10,7 +10,7 @@ interface Session {
   readonly standIns?: readonly string[];
 }
 
-const sessions: readonly Session[] = [{ file: "extension.host.test.ts" }, { file: "editor.host.test.ts" }];
+const sessions: readonly Session[] = [{ file: "extension.host.test.ts" }, { file: "editor.host.test.ts" }, { file: "actions.host.test.ts" }];
 
 /** A file whose window fails is one failed test of its own. */
 async function outcomesOf({ file, trusted = true, standIns = [] }: Session): Promise<readonly Outcome[]> {
