@@ -1,7 +1,7 @@
 import * as vscode from "vscode";
 import type { Context } from "../context";
 import type { Marks } from "../workspace";
-import { heaviest, linesOf, type LineMark } from "./lines";
+import { linesOf, type LineMark } from "./lines";
 import { hoverOf } from "./hovers";
 import { Newest } from "./newest";
 import { python } from "./python";
@@ -12,8 +12,7 @@ import { hintText } from "./texts";
 class LineHint extends vscode.InlayHint {
   constructor(position: vscode.Position, label: string, readonly marks: Marks, readonly mark: LineMark) {
     const part = new vscode.InlayHintLabelPart(label);
-    const operator = heaviest(marks.explained, mark.numbers.operators);
-    part.command = { command: "monet.showSchedule", title: vscode.l10n.t("Show in schedule"), arguments: [{ ...argumentOf(marks.model), operator }] };
+    part.command = { command: "monet.showSchedule", title: vscode.l10n.t("Show in schedule"), arguments: [{ ...argumentOf(marks.model), operator: mark.heaviest }] };
     super(position, [part]);
     this.paddingLeft = true;
   }

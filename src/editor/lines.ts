@@ -13,6 +13,7 @@ export interface LineMark {
   readonly line: number;
   readonly labels: readonly string[];
   readonly numbers: Numbers;
+  readonly heaviest: number | null;
 }
 
 export const linesOf = perObject(({ explained, places }: Placed): readonly LineMark[] => {
@@ -22,11 +23,10 @@ export const linesOf = perObject(({ explained, places }: Placed): readonly LineM
     if (place.kind !== "model") byLine.set(line, [...(byLine.get(line) ?? []), place]);
   }
   return [...byLine]
-    .map(([line, here]) => ({
-      line,
-      labels: [...new Set(here.map(({ label }) => label))],
-      numbers: numbersOf(explained, [...new Set(here.flatMap(({ operators }) => operators))].sort((a, b) => a - b)),
-    }))
+    .map(([line, here]) => {
+      const ids = [...new Set(here.flatMap(({ operators }) => operators))].sort((a, b) => a - b);
+      return { line, labels: [...new Set(here.map(({ label }) => label))], numbers: numbersOf(explained, ids), heaviest: heaviest(explained, ids) };
+    })
     .sort((a, b) => a.line - b.line);
 });
 
@@ -39,7 +39,12 @@ export function placeAt(places: readonly Place[], position: Position): Place | n
 /** The operator of a place whose tensors are the largest that are kept or recomputed. */
 export function heaviest({ explanation }: Explained, operators: readonly number[]): number | null {
   const bytes = (id: number): number => explanation.operators[id]?.tensors.reduce((sum, tensor) => (tensor.fate === "unused" ? sum : sum + tensor.bytes), 0) ?? 0;
-  return operators.reduce<number | null>((best, id) => (best === null || bytes(id) > bytes(best) ? id : best), null);
+  let best: { readonly id: number; readonly bytes: number } | null = null;
+  for (const id of operators) {
+    const own = bytes(id);
+    if (best === null || own > best.bytes) best = { id, bytes: own };
+  }
+  return best?.id ?? null;
 }
 
 /** Computes once per argument, which must not change. */

@@ -2,8 +2,8 @@ import * as vscode from "vscode";
 import { Disposable } from "../vscode/disposable";
 import type { Models } from "../workspace";
 
-/** Longer than a read takes, so that a provider always answers. */
-const patience = 1000;
+/** Longer than any read takes: a provider always answers in the end. */
+const patience = 5000;
 
 /** Waits for the newest text of a document to be read. Meanwhile the editor moves what it shows along with the text. */
 export class Newest extends Disposable {
