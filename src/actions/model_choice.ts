@@ -46,7 +46,7 @@ export function namesAt({ file }: Pick<SourceView, "file">, line: number): reado
 
 async function pick(candidates: readonly Model[]): Promise<Model> {
   const [first] = candidates;
-  if (first === undefined) throw new UserError("input", vscode.l10n.t("There is no model here: open a Python file that defines one (a subclass of torch.nn.Module)."));
+  if (first === undefined) throw new UserError("input", vscode.l10n.t("There is no model here: open a Python file that defines one (a subclass of torch.nn.Module)."), { action: "example" });
   if (candidates.length === 1) return first;
   const items = candidates.map((model) => ({ label: model.name, description: model.file, model }));
   const chosen = await choose(items, { title: vscode.l10n.t("Which model?"), canGoBack: false });

@@ -64,14 +64,25 @@ function offersOf(error: unknown, retry: (() => unknown) | undefined): Offer[] {
     case "crash":
       return [showLog(), ...again];
     case "input":
-    case "infeasible": {
-      const place = onDisk(placeOf(error));
-      const open: Offer =
-        place === null
-          ? { title: vscode.l10n.t("Open {0}", "monet.json"), run: () => vscode.commands.executeCommand("monet.openConfig") }
-          : { title: vscode.l10n.t("Open {0}", `${vscode.workspace.asRelativePath(place.file, false)}:${place.line}`), run: () => openAt(place) };
-      return error.facts["action"] === "trust" ? [{ title: vscode.l10n.t("Manage Workspace Trust"), run: () => vscode.commands.executeCommand("workbench.trust.manage") }] : [open, ...again];
-    }
+    case "infeasible":
+      return [leadOf(error), ...again];
+  }
+}
+
+/** Where the mistake is, or what to do instead. */
+function leadOf(error: UserError): Offer {
+  const place = onDisk(placeOf(error));
+  if (place !== null) return { title: vscode.l10n.t("Open {0}", `${vscode.workspace.asRelativePath(place.file, false)}:${place.line}`), run: () => openAt(place) };
+  const command = (title: string, id: string): Offer => ({ title, run: () => vscode.commands.executeCommand(id) });
+  switch (error.facts["action"]) {
+    case "trust":
+      return command(vscode.l10n.t("Manage Workspace Trust"), "workbench.trust.manage");
+    case "example":
+      return command(vscode.l10n.t("Open an Example"), "monet.openExample");
+    case "optimize":
+      return command(vscode.l10n.t("Optimize Memory"), "monet.optimize");
+    default:
+      return command(vscode.l10n.t("Open {0}", "monet.json"), "monet.openConfig");
   }
 }
 

@@ -36,7 +36,7 @@ export type Say = (line: string) => void;
 export async function help(equipment: Equipment, model: Model, definition: MonetTaskDefinition, plan: string, job: Job, say: Say): Promise<HelperResult> {
   const { interpreters, packages } = equipment;
   const config = actionOf(definition) === "profile" ? await readModelConfig(model) : await knownConfig(model);
-  if (config === null) throw new UserError("input", vscode.l10n.t("monet.json does not say what {0} takes: run the command Optimize memory once, which asks for it.", model.name));
+  if (config === null) throw new UserError("input", vscode.l10n.t("monet.json does not say what {0} takes: run the command Optimize memory once, which asks for it.", model.name), { action: "optimize" });
   const interpreter = await interpreters.find(model.uri);
   const folder = folderOf(model.uri);
   const [command, ...words] = helperArguments(definition, folder, config, { graph: model.fileOf("graph"), plan });
