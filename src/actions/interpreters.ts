@@ -1,7 +1,7 @@
 import { dirname } from "node:path";
 import * as vscode from "vscode";
 import { findInterpreter, type Interpreter } from "../helper/interpreter";
-import { Disposable } from "../vscode/disposable";
+import { Disposable } from "../base/disposable";
 import { firstPython, FoundPython, PythonEnvironments, PythonExtension, type Extensions, type PythonSource } from "./python_sources";
 
 const setting = "pythonPath";

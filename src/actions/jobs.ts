@@ -2,7 +2,7 @@
 import * as vscode from "vscode";
 import type { Progress } from "../helper/helper";
 import { Cancelled } from "../helper/user_error";
-import { Disposable } from "../vscode/disposable";
+import { Disposable } from "../base/disposable";
 import type { Model, Models } from "../workspace";
 import { Pace } from "./pace";
 import { diagnose, problemOf } from "./problems";
@@ -120,17 +120,20 @@ function reporter(say: (text: string, fraction: number | null, step: number) => 
 
 /** `Profiling operator 34 of 160, 21%, 12 s left`. */
 export function progressText({ stage, done, total }: Progress, left: number | null): string {
-  const rest = left === null ? "" : vscode.l10n.t(", {0} left", seconds(left));
   const percent = total > 0 ? Math.floor((100 * Math.min(done, total)) / total) : 0;
   switch (stage) {
     case "trace":
       return vscode.l10n.t("Tracing the model");
     case "profile":
-      return vscode.l10n.t("Profiling operator {0} of {1}, {2}%{3}", Math.min(done + 1, total), total, percent, rest);
+      return left === null
+        ? vscode.l10n.t("Profiling operator {0} of {1}, {2}%", Math.min(done + 1, total), total, percent)
+        : vscode.l10n.t("Profiling operator {0} of {1}, {2}%, {3} left", Math.min(done + 1, total), total, percent, seconds(left));
     case "frontier":
-      return vscode.l10n.t("Finding plans, {0} of {1} budgets{2}", done, total, rest);
-    case "plan":
-      return vscode.l10n.t("Finding a plan");
+      return left === null
+        ? vscode.l10n.t("Finding plans, {0} of {1} budgets", done, total)
+        : vscode.l10n.t("Finding plans, {0} of {1} budgets, {2} left", done, total, seconds(left));
+    case "least memory":
+      return vscode.l10n.t("Finding the plan of least memory");
     case "eager step":
     case "eager step again":
       return vscode.l10n.t("Running an eager step ({0} of {1})", done + 1, total);

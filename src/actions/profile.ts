@@ -78,6 +78,7 @@ export function solveOptions({ dist }: Equipment, model: Model, signal: AbortSig
 export async function solveModel(equipment: Equipment, model: Model, job: Job): Promise<void> {
   const graph = model.profile?.graph;
   if (graph === undefined) return;
+  job.report({ stage: "least memory", done: 0, total: 0, operator: null });
   const { points } = await solveFrontier(graph, {
     ...solveOptions(equipment, model, job.signal),
     onProgress: ({ stage, done, total }) => {

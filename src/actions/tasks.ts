@@ -1,8 +1,8 @@
 /** Tasks of type `monet`: what commands start, and what a person may define in tasks.json. */
 import * as vscode from "vscode";
-import { exitCodeOf, exitCodes } from "../cli/exit";
+import { exitCodeOf, exitCodes } from "../helper/exit";
 import { Cancelled, UserError } from "../helper/user_error";
-import { Disposable } from "../vscode/disposable";
+import { Disposable } from "../base/disposable";
 import type { Model } from "../workspace";
 import { folderOf, readModels } from "./config";
 import { actionOf, definitionOf, isMonetTask, pathOf, taskType, type Action, type MonetTaskDefinition } from "./definition";

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import * as vscode from "vscode";
 import { UserError } from "../helper/user_error";
 import type { Verified } from "../protocol";
-import { Disposable } from "../vscode/disposable";
+import { Disposable } from "../base/disposable";
 import { modelId, type Model } from "../workspace";
 import type { MonetTaskDefinition } from "./definition";
 import type { Job } from "./jobs";
