@@ -13,7 +13,7 @@ import { chosenPoint, type BudgetPoint, type Verified } from "./protocol";
 import type { Sources } from "./sources/client";
 import { places } from "./sources/places";
 import type { Place, Placement, Snapshot, SourceView } from "./sources/types";
-import { Disposable } from "./vscode/disposable";
+import { Disposable } from "./base/disposable";
 
 export type Freshness = "none" | "fresh" | "stale";
 

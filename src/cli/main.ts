@@ -1,6 +1,6 @@
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { exitCodes } from "./exit";
+import { exitCodes } from "../helper/exit";
 import type { Io } from "./io";
 import { runCli } from "./program";
 import { workerSolver } from "./worker_solver";

@@ -1,4 +1,4 @@
-import type { ExitCode } from "./exit";
+import type { ExitCode } from "../helper/exit";
 
 /** What a command has to say: for people, and for programs (`--json`). */
 export interface Outcome {

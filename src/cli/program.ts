@@ -7,7 +7,7 @@ import { plan, type PlanOptions } from "./commands/plan";
 import { profile, type ProfileOptions } from "./commands/profile";
 import { show, type ShowOptions } from "./commands/show";
 import { verify, type VerifyOptions } from "./commands/verify";
-import { exitCodeOf, exitCodes, type ExitCode } from "./exit";
+import { exitCodeOf, exitCodes, type ExitCode } from "../helper/exit";
 import type { Io } from "./io";
 import type { Outcome } from "./outcome";
 import type { Solver } from "./solving";

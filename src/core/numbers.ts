@@ -18,7 +18,7 @@ export interface Numbers {
   /** Bytes that they make and that are held from forward to backward, by the plan and by eager. */
   readonly kept: number;
   readonly keptByEager: number;
-  /** Bytes that eager holds and the plan makes again, and the nanoseconds that all recomputes of them take. */
+  /** Bytes of what the plan makes again in backward, and the nanoseconds that all these runs take. */
   readonly recomputed: number;
   readonly recomputeTime: number;
   /** Nanoseconds beyond eager: recomputes, and slower or faster implementations. */

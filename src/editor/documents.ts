@@ -1,8 +1,8 @@
 import { sep } from "node:path";
 import * as vscode from "vscode";
 import type { Context } from "../context";
-import { Disposable } from "../vscode/disposable";
-import { Soon } from "../vscode/soon";
+import { Disposable } from "../base/disposable";
+import { Soon } from "../base/soon";
 import type { Model } from "../workspace";
 import { isPython } from "./python";
 import { targetAt, targetsOf, type Target } from "./targets";

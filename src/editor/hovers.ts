@@ -1,7 +1,7 @@
 import * as vscode from "vscode";
 import type { Context } from "../context";
 import { numbersOf, type Numbers } from "../core/numbers";
-import { Disposable } from "../vscode/disposable";
+import { Disposable } from "../base/disposable";
 import type { Marks } from "../workspace";
 import { hoverText } from "./hover_text";
 import { heaviest, placeAt } from "./lines";

@@ -1,5 +1,5 @@
 import * as vscode from "vscode";
-import { Disposable } from "../vscode/disposable";
+import { Disposable } from "../base/disposable";
 import type { Models } from "../workspace";
 
 /** Longer than any read takes: a provider always answers in the end. */

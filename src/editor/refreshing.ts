@@ -1,6 +1,6 @@
 import type { Context } from "../context";
-import { Disposable } from "../vscode/disposable";
-import { Soon } from "../vscode/soon";
+import { Disposable } from "../base/disposable";
+import { Soon } from "../base/soon";
 
 /** A surface that is shown again when what is known of models has changed. */
 export abstract class Refreshing extends Disposable {

@@ -2,7 +2,7 @@
 import { Worker } from "node:worker_threads";
 import type { Insertion, PlanUse, TracedOperator } from "../core/source/index";
 import { Cancelled } from "../helper/user_error";
-import { Disposable } from "../vscode/disposable";
+import { Disposable } from "../base/disposable";
 import { applyChange, type Answer, type Answers, type Message, type News, type Question, type TextChange } from "./protocol";
 import type { Placement, Snapshot, SourceView } from "./types";
 

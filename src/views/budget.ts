@@ -4,7 +4,8 @@ import type { Context } from "../context";
 import { parseBudget, budgetBytes } from "../core/units";
 import { fixedBytes } from "../core/graph";
 import { isFromBudget, type BudgetCommand, type BudgetResult, type BudgetState, type FromBudget, type ModelName, type ToBudget } from "../protocol";
-import { Disposable } from "../vscode/disposable";
+import { Disposable } from "../base/disposable";
+import { Soon } from "../base/soon";
 import type { Model } from "../workspace";
 import { cards } from "./cards";
 import { page, prepare, translations, webviewRoot } from "./webview";
@@ -13,13 +14,14 @@ import { page, prepare, translations, webviewRoot } from "./webview";
 export class BudgetView extends Disposable implements vscode.WebviewViewProvider {
   private view: vscode.WebviewView | null = null;
   private ready = false;
-  private timer: NodeJS.Timeout | undefined;
+  /** Several changes in one turn are one message. */
+  private readonly update = this.register(new Soon(10, () => { this.send(); }));
 
   constructor(private readonly context: Context) {
     super();
     this.register(vscode.window.registerWebviewViewProvider("monet.budget", this, { webviewOptions: { retainContextWhenHidden: false } }));
-    this.register(context.models.onDidChange(() => { this.schedule(); }));
-    this.register(vscode.workspace.onDidGrantWorkspaceTrust(() => { this.schedule(); }));
+    this.register(context.models.onDidChange(() => { this.update.trigger(); }));
+    this.register(vscode.workspace.onDidGrantWorkspaceTrust(() => { this.update.trigger(); }));
   }
 
   resolveWebviewView(view: vscode.WebviewView): void {
@@ -63,21 +65,12 @@ export class BudgetView extends Disposable implements vscode.WebviewViewProvider
     }
   }
 
-  /** Several changes in one turn are one message. */
-  private schedule(): void {
-    this.timer ??= setTimeout(() => {
-      this.timer = undefined;
-      if (this.ready) this.post({ kind: "state", state: budgetState(this.context) });
-    }, 10);
+  private send(): void {
+    if (this.ready) this.post({ kind: "state", state: budgetState(this.context) });
   }
 
   private post(message: ToBudget): void {
     void this.view?.webview.postMessage(message);
-  }
-
-  override dispose(): void {
-    clearTimeout(this.timer);
-    super.dispose();
   }
 }
 

@@ -2,7 +2,7 @@ import * as vscode from "vscode";
 import type { Context } from "../context";
 import { moduleTree, numbersOf, type ModuleNode } from "../core/numbers";
 import { formatBytes, formatDuration } from "../core/units";
-import { Disposable } from "../vscode/disposable";
+import { Disposable } from "../base/disposable";
 import type { Model } from "../workspace";
 import { revealOperator } from "./reveal";
 
@@ -83,7 +83,7 @@ export class LayerTree extends Disposable implements vscode.TreeDataProvider<Ite
   private follow({ document, selection }: vscode.TextEditor): void {
     const { models } = this.context;
     const marks = this.view.visible ? models.marks(document.uri) : null;
-    if (marks === null || marks.model !== models.active) return;
+    if (marks?.model !== models.active || marks === null) return;
     const line = selection.active.line;
     const [place] = marks.places.filter(({ kind, range }) => kind !== "model" && range.start.line <= line && line <= range.end.line);
     const first = place?.operators[0];

@@ -5,7 +5,8 @@ import { picture, type Picture } from "../core/picture";
 import { why } from "../core/why";
 import { whyText } from "../editor/texts";
 import { isFromSchedule, type FromSchedule, type ScheduleState, type ToSchedule } from "../protocol";
-import { Disposable } from "../vscode/disposable";
+import { Disposable } from "../base/disposable";
+import { Soon } from "../base/soon";
 import type { Model } from "../workspace";
 import { batchOf, modelName } from "./budget";
 import { revealOperator } from "./reveal";
@@ -63,7 +64,7 @@ const title = (model: Model): string => vscode.l10n.t("{0} schedule", model.name
 
 class SchedulePanel extends Disposable {
   private ready = false;
-  private timer: NodeJS.Timeout | undefined;
+  private readonly update = this.register(new Soon(30, () => { this.send(); }));
   private selected: readonly number[] = [];
   private drawn: { plan: unknown; picture: Picture } | null = null;
 
@@ -82,7 +83,7 @@ class SchedulePanel extends Disposable {
       else context.log.warn("A schedule panel sent a message of no known shape.");
     }));
     this.register(context.models.onDidChange(({ model: changed }) => {
-      if (changed === model) this.later();
+      if (changed === model) this.update.trigger();
     }));
     this.register(vscode.window.onDidChangeTextEditorSelection(({ textEditor, kind }) => {
       if (kind !== undefined) this.follow(textEditor);
@@ -167,13 +168,10 @@ class SchedulePanel extends Disposable {
     if (answer === open) await vscode.commands.executeCommand("vscode.open", target);
   }
 
-  private later(): void {
-    this.timer ??= setTimeout(() => {
-      this.timer = undefined;
-      const state = this.state();
-      if (state === null) this.panel.dispose();
-      else if (this.ready) this.post({ kind: "state", state });
-    }, 30);
+  private send(): void {
+    const state = this.state();
+    if (state === null) this.panel.dispose();
+    else if (this.ready) this.post({ kind: "state", state });
   }
 
   private state(): ScheduleState | null {
@@ -208,10 +206,5 @@ class SchedulePanel extends Disposable {
 
   private post(message: ToSchedule): void {
     void this.panel.webview.postMessage(message);
-  }
-
-  override dispose(): void {
-    clearTimeout(this.timer);
-    super.dispose();
   }
 }

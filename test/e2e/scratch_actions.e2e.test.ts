@@ -9,6 +9,7 @@ test("a person", async () => {
   const folder = await editor.folder();
   const window = await editor.open(folder);
   const shot = (name: string) => window.screenshot(`y-${name}`, "../../tmp/shots");
+  await window.page.waitForTimeout(3000);
   await window.command("MONeT: Open an example");
   await window.page.waitForTimeout(3000);
   await shot("0-example");

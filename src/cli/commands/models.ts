@@ -1,6 +1,6 @@
 import { rootsOf, type Model, type SourceFile } from "../../core/source/index";
 import { UserError } from "../../helper/user_error";
-import { exitCodes } from "../exit";
+import { exitCodes } from "../../helper/exit";
 import type { Io } from "../io";
 import type { Outcome } from "../outcome";
 import { readSources } from "../sources";

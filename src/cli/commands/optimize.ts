@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 import { configured } from "../config";
-import { exitCodes } from "../exit";
+import { exitCodes } from "../../helper/exit";
 import { writeJson } from "../files";
 import { defaultFile } from "../../helper/files";
 import type { Io } from "../io";

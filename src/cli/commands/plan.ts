@@ -3,7 +3,7 @@ import type { Plan } from "../../core/plan";
 import { eagerPlan } from "../../core/solve/draft";
 import { budgetBytes, formatBytes, formatDuration, formatPercent, parseBudget, type Budget } from "../../core/units";
 import { UserError } from "../../helper/user_error";
-import { exitCodes } from "../exit";
+import { exitCodes } from "../../helper/exit";
 import { readGraph, writeJson, writeText } from "../files";
 import type { Io } from "../io";
 import type { Outcome } from "../outcome";

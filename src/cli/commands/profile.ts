@@ -6,7 +6,7 @@ import { profileArguments, type ProfileSettings } from "../../helper/arguments";
 import { runHelper, type HelperOptions } from "../../helper/helper";
 import { findInterpreter } from "../../helper/interpreter";
 import { configured } from "../config";
-import { exitCodes } from "../exit";
+import { exitCodes } from "../../helper/exit";
 import { readGraph } from "../files";
 import { defaultFile } from "../../helper/files";
 import type { Io } from "../io";

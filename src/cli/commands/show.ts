@@ -3,7 +3,7 @@ import { resolve } from "node:path";
 import { explain } from "../../core/explain";
 import { parseJson } from "../../core/graph";
 import { readPlanAlone } from "../plan_alone";
-import { exitCodes } from "../exit";
+import { exitCodes } from "../../helper/exit";
 import { asInput, readGraph, readPlan, readText } from "../files";
 import type { Io } from "../io";
 import type { Outcome } from "../outcome";

@@ -4,7 +4,7 @@ import type { Graph } from "../../core/graph";
 import { verifyArguments, type VerifySettings } from "../../helper/arguments";
 import { runHelper, type HelperResult } from "../../helper/helper";
 import { UserError } from "../../helper/user_error";
-import { exitCodes } from "../exit";
+import { exitCodes } from "../../helper/exit";
 import { readGraph, readPlan } from "../files";
 import { defaultFile } from "../../helper/files";
 import type { Io } from "../io";

@@ -1,15 +1,17 @@
-import type * as vscode from "vscode";
+interface Disposes {
+  dispose(): unknown;
+}
 
 /** Owns what it registers, and disposes it with itself, last first. */
-export class Disposable implements vscode.Disposable {
-  private readonly owned: vscode.Disposable[] = [];
+export class Disposable {
+  private readonly owned: Disposes[] = [];
   private disposed = false;
 
   get isDisposed(): boolean {
     return this.disposed;
   }
 
-  protected register<T extends vscode.Disposable>(thing: T): T {
+  protected register<T extends Disposes>(thing: T): T {
     if (this.disposed) thing.dispose();
     else this.owned.push(thing);
     return thing;
