@@ -24,9 +24,9 @@ function tell({ tasks }: Context, model: Model, verified: Verified): void {
   void shown.then((chosen) => (chosen === show ? tasks.reports.show(model) : undefined));
 }
 
-function sentence(name: string, { equal, withinBudget, compared, peak, eagerPeak, overhead }: Verified): string {
+function sentence(name: string, { equal, withinBudget, compared, peak, eagerPeak, overhead, overheadLow, overheadHigh }: Verified): string {
   if (!equal) return vscode.l10n.t("{0}: the planned step differs from eager's; the report says where.", name);
-  const sizes = [formatBytes(eagerPeak), formatBytes(peak), formatPercent(overhead, { sign: true })] as const;
+  const percent = (fraction: number): string => formatPercent(fraction, { sign: true });
   if (!withinBudget) return vscode.l10n.t("{0}: all {1} tensors are equal, but the peak of {2} is above the budget.", name, compared, formatBytes(peak));
-  return vscode.l10n.t("{0}: all {1} tensors are equal, bit for bit; the peak went from {2} to {3}, the time {4}.", name, compared, ...sizes);
+  return vscode.l10n.t("{0}: all {1} tensors are equal, bit for bit; the peak went from {2} to {3}, step time {4} ({5} to {6}).", name, compared, formatBytes(eagerPeak), formatBytes(peak), percent(overhead), percent(overheadLow), percent(overheadHigh));
 }
