@@ -83,7 +83,7 @@ export class LayerTree extends Disposable implements vscode.TreeDataProvider<Ite
   private follow({ document, selection }: vscode.TextEditor): void {
     const { models } = this.context;
     const marks = this.view.visible ? models.marks(document.uri) : null;
-    if (marks?.model !== models.active || marks === null) return;
+    if (marks?.model !== models.active) return;
     const line = selection.active.line;
     const [place] = marks.places.filter(({ kind, range }) => kind !== "model" && range.start.line <= line && line <= range.end.line);
     const first = place?.operators[0];
