@@ -2,6 +2,7 @@ import * as vscode from "vscode";
 import { refine, setBatch } from "../actions/optimize";
 import type { Context } from "../context";
 import { parseBudget, budgetBytes } from "../core/units";
+import { batchOf } from "../core/config";
 import { fixedBytes } from "../core/graph";
 import { isFromBudget, type BudgetCommand, type BudgetResult, type BudgetState, type FromBudget, type ModelName, type ToBudget } from "../protocol";
 import { Disposable } from "../base/disposable";
@@ -144,13 +145,4 @@ function budgetResult(model: Model): BudgetResult | null {
     applied: model.applied,
     verified: model.verified,
   };
-}
-
-/** The first extent of the first input that has one. */
-export function batchOf(inputs: readonly string[]): number | null {
-  for (const spec of inputs) {
-    const first = /\[\s*(\d+)/.exec(spec)?.[1];
-    if (first !== undefined) return Number(first);
-  }
-  return null;
 }

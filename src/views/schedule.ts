@@ -1,6 +1,7 @@
 import { basename } from "node:path";
 import * as vscode from "vscode";
 import type { Context } from "../context";
+import { batchOf } from "../core/config";
 import { picture, type Picture } from "../core/picture";
 import { why } from "../core/why";
 import { whyText } from "../editor/texts";
@@ -8,7 +9,7 @@ import { isFromSchedule, type FromSchedule, type ScheduleState, type ToSchedule 
 import { Disposable } from "../base/disposable";
 import { Soon } from "../base/soon";
 import type { Model } from "../workspace";
-import { batchOf, modelName } from "./budget";
+import { modelName } from "./budget";
 import { revealOperator } from "./reveal";
 import { page, prepare, translations, webviewRoot } from "./webview";
 
