@@ -47,7 +47,9 @@ function summary(numbers: Numbers, { graph }: Explained): string {
     [l10n.t("Forward"), formatDuration(forward)],
     [l10n.t("Backward"), formatDuration(backward)],
   ];
-  const heading = operators.length === 1 ? l10n.t("1 operator") : l10n.t("{0} operators in {1} modules, summed", operators.length, modules);
+  const heading = operators.length === 1 ? l10n.t("1 operator")
+    : modules === 1 ? l10n.t("{0} operators, summed", operators.length)
+    : l10n.t("{0} operators in {1} modules, summed", operators.length, modules);
   return table([heading, ""], rows);
 }
 

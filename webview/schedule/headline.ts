@@ -18,8 +18,13 @@ export function headlines(state: ScheduleState): Headline[] {
     { title: l10n.t("Saved"), value: formatPercent(saved), note: budget === null ? l10n.t("no budget") : peak <= budget ? l10n.t("within budget {0}", formatBytes(budget)) : l10n.t("above budget {0}", formatBytes(budget)), good: saved < 0 && (budget === null || peak <= budget) },
     { title: l10n.t("Step time"), value: formatPercent(overhead, { sign: true }), note: l10n.t("{0} recomputed", formatDuration(recomputeTime)) },
     { title: l10n.t("Proven within"), value: gap === null ? "–" : formatPercent(Math.max(0, gap)), note: gap === null ? l10n.t("nothing proven") : l10n.t("of the fastest possible") },
-    { title: l10n.t("Activations"), value: l10n.t("{0} kept · {1} recomputed", kept, recomputed), note: changed === 0 ? l10n.t("all operators as in eager") : l10n.t("{0} operators run another way", changed) },
+    { title: l10n.t("Activations"), value: l10n.t("{0} kept · {1} recomputed", kept, recomputed), note: changedText(changed) },
   ];
+}
+
+function changedText(changed: number): string {
+  if (changed === 0) return l10n.t("all operators as in eager");
+  return changed === 1 ? l10n.t("1 operator runs another way") : l10n.t("{0} operators run another way", changed);
 }
 
 export const titleOf = ({ model }: ScheduleState): string => l10n.t("{0} · training step", model.name);

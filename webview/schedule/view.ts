@@ -240,7 +240,8 @@ export class View {
     setAttribute(rowsItem, "aria-expanded", found === undefined ? String(!this.folded.has(group)) : false);
     setAttribute(rowsItem, "aria-posinset", bar === null ? group + 1 : bar - first + 1);
     setAttribute(rowsItem, "aria-setsize", bar === null ? picture.groups.length : count);
-    setText(rowsItem, found === undefined ? l10n.t("{0}, {1} tensors", groupName(module), count) : spoken(describeBar(picture, found)));
+    const name = groupName(module);
+    setText(rowsItem, found !== undefined ? spoken(describeBar(picture, found)) : count === 1 ? l10n.t("{0}, 1 tensor", name) : l10n.t("{0}, {1} tensors", name, count));
   }
 
   // ---- Steps ------------------------------------------------------------------------------------------------------------
