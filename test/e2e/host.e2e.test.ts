@@ -1,23 +1,35 @@
 /** Each file of test/host runs in a window of its own; here its tests are told one by one. */
-import { describe, expect, test } from "vitest";
+import { join } from "node:path";
+import { describe, test } from "vitest";
 import type { Outcome } from "../host/support/runner";
 import { Editor } from "./support/editor";
+import { root } from "./support/installation";
 import { runInHost } from "./support/host";
 
 interface Session {
   readonly file: string;
   readonly trusted?: boolean;
+  readonly folders?: number;
   readonly standIns?: readonly string[];
 }
 
-const sessions: readonly Session[] = [{ file: "extension.host.test.ts" }, { file: "editor.host.test.ts" }, { file: "actions.host.test.ts" }];
+const sessions: readonly Session[] = [
+  { file: "extension.host.test.ts" },
+  { file: "editor.host.test.ts" },
+  { file: "actions.host.test.ts" },
+  { file: "python.host.test.ts", standIns: ["ms-python.python", "ms-python.vscode-python-envs"] },
+  { file: "trust.host.test.ts", trusted: false },
+  { file: "roots.host.test.ts", folders: 2 },
+];
 
 /** A file whose window fails is one failed test of its own. */
-async function outcomesOf({ file, trusted = true, standIns = [] }: Session): Promise<readonly Outcome[]> {
-  const editor = await Editor.start({ trusted });
+async function outcomesOf({ file, trusted = true, folders = 1, standIns = [] }: Session): Promise<readonly Outcome[]> {
+  const editor = await Editor.start({ trusted, others: standIns.map((name) => join(root, "test", "host", "stand-ins", name)) });
   try {
-    const place = await editor.folder("examples/resnet50.py", "examples/gpt2.py");
-    return (await runInHost(editor, file, place, standIns)).outcomes;
+    const opened: string[] = [];
+    for (let at = 0; at < folders; at++) opened.push(await editor.folder("examples/resnet50.py", "examples/gpt2.py"));
+    const place = folders === 1 ? (opened[0] ?? "") : await editor.workspace(opened);
+    return (await runInHost(editor, file, place)).outcomes;
   } catch (error) {
     return [{ title: "the window runs its tests", milliseconds: 0, error: error instanceof Error ? (error.stack ?? error.message) : String(error) }];
   } finally {
@@ -28,6 +40,10 @@ async function outcomesOf({ file, trusted = true, standIns = [] }: Session): Pro
 for (const session of sessions) {
   const outcomes = await outcomesOf(session);
   describe(session.file, () => {
-    for (const { title, error } of outcomes) test(title, () => { expect(error).toBeNull(); });
+    for (const { title, error } of outcomes) {
+      test(title, () => {
+        if (error !== null) throw new Error(error);
+      });
+    }
   });
 }

@@ -1,6 +1,6 @@
 /** The person's whole way, on a ResNet-50 at a small batch: one window, step by step. */
 import { existsSync } from "node:fs";
-import { readFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Frame, Locator } from "playwright-core";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
@@ -20,9 +20,17 @@ const budgetView = (): Promise<Frame> => window.webview("input[type=range]", 170
 const button = (frame: Frame, command: string): Locator => frame.locator(`[data-command="${command}"]:visible`);
 const peak = (frame: Frame): Promise<string | null> => frame.locator(".numbers b").first().textContent();
 
+const script = `import torch
+from resnet50 import resnet50
+
+model = resnet50()
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+`;
+
 beforeAll(async () => {
   editor = await Editor.start();
-  folder = await editor.folder("examples/resnet50.py", "examples/train_ddp.py");
+  folder = await editor.folder("examples/resnet50.py");
+  await writeFile(file("train.py"), script);
   window = await editor.open(folder);
 });
 
@@ -182,7 +190,7 @@ test("7. applying writes the plan and the two lines, as an edit that can be undo
   expect(existsSync(file(".monet/resnet50.plan.json"))).toBe(true);
   await window.screenshot("7-applied");
   await toast.getByRole("button", { name: "Insert into Script" }).click();
-  await window.quickRow("resnet50.py:").first().click();
+  await window.quickRow("train.py:4").first().click();
   await expect.poll(() => window.cursorLine(), soon).toMatch(/monet_torch\.apply\(model,\s"\.monet\/resnet50\.plan\.json"\)/);
   await window.screenshot("7-inserted");
 });

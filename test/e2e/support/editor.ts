@@ -1,5 +1,5 @@
 /** A person at a VS Code: a server, a browser, folders to open. */
-import { cp, mkdir, mkdtemp, realpath, rm } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, realpath, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { chromium, type Browser } from "playwright-core";
@@ -35,6 +35,13 @@ export class Editor {
     await mkdir(folder);
     for (const file of files) await cp(join(root, file), join(folder, basename(file)), { recursive: true });
     return folder;
+  }
+
+  /** A workspace of several folders. */
+  async workspace(folders: readonly string[]): Promise<string> {
+    const file = join(this.server.folder, "several.code-workspace");
+    await writeFile(file, JSON.stringify({ folders: folders.map((path) => ({ path })) }));
+    return file;
   }
 
   /** A window in which nothing is open yet. */

@@ -10,7 +10,6 @@ import type { Editor } from "./editor";
 import { root } from "./installation";
 
 const allowed = 300_000;
-const standIns = join(root, "test", "host", "stand-ins");
 
 /** A released VS Code takes tests only with its smoke test driver, an option that the page reads from its own markup. */
 const withTestDriver = `
@@ -21,7 +20,7 @@ const withTestDriver = `
   };`;
 
 /** Bundles one file of tests, opens a window that runs them, and returns what became of them. */
-export async function runInHost(editor: Editor, file: string, place: string, names: readonly string[]): Promise<Report> {
+export async function runInHost(editor: Editor, file: string, place: string): Promise<Report> {
   const folder = await mkdtemp(join(tmpdir(), "monet-host-"));
   const report = join(folder, "report.json");
   const bundle = join(folder, "index.cjs");
@@ -37,10 +36,7 @@ export async function runInHost(editor: Editor, file: string, place: string, nam
     await writeFile(join(folder, "package.json"), JSON.stringify({ name: "tests", publisher: "monet-vscode", version: "1.0.0", engines: { vscode: "^1.96.0" } }));
     const authority = new URL(editor.server.url).host;
     const remote = (path: string): string => `vscode-remote://${authority}${path}`;
-    const payload = [
-      ...[folder, ...names.map((name) => join(standIns, name))].map((path) => ["extensionDevelopmentPath", remote(path)] as const),
-      ["extensionTestsPath", remote(bundle)] as const,
-    ];
+    const payload = [["extensionDevelopmentPath", remote(folder)], ["extensionTestsPath", remote(bundle)]] as const;
     const window = await editor.window();
     const log: string[] = [];
     const ended = new Promise<number>((resolve) => {

@@ -1,10 +1,10 @@
 /** code-server with a profile of its own, which is gone when it is closed. */
 import { execFile, spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { mkdir, mkdtemp, realpath, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, realpath, rm, writeFile } from "node:fs/promises";
 import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { promisify } from "node:util";
 import { setTimeout as sleep } from "node:timers/promises";
 import { installation, root, vsix } from "./installation";
@@ -16,6 +16,8 @@ export interface ServerOptions {
   readonly trusted: boolean;
   /** False leaves out the packed extension. */
   readonly extension: boolean;
+  /** Folders of other extensions, named by their identifiers. */
+  readonly others: readonly string[];
   readonly settings: Settings;
   /** Added to the environment of the extension host; undefined takes a variable away. */
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -50,7 +52,7 @@ export class Server {
     private readonly output: readonly string[],
   ) {}
 
-  static async start({ trusted = true, extension = true, settings = {}, env = {} }: Partial<ServerOptions> = {}): Promise<Server> {
+  static async start({ trusted = true, extension = true, others = [], settings = {}, env = {} }: Partial<ServerOptions> = {}): Promise<Server> {
     const folder = await realpath(await mkdtemp(join(tmpdir(), "monet-editor-")));
     const environment: NodeJS.ProcessEnv = {
       ...process.env,
@@ -66,6 +68,8 @@ export class Server {
     const places = ["--user-data-dir", join(folder, "data"), "--extensions-dir", join(folder, "extensions"), "--config", join(folder, "config.yaml")];
     await writeSettings(folder, { ...quiet, ...settings });
     await writeFile(join(folder, "config.yaml"), "");
+    // Those that lie there when the folder is first read are installed.
+    for (const other of others) await cp(other, join(folder, "extensions", `${basename(other)}-1.0.0`), { recursive: true });
     if (extension) await promisify(execFile)(installation.node, [installation.server, ...places, "--install-extension", vsix], { env: environment });
 
     const port = await freePort();

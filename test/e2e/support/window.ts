@@ -8,8 +8,8 @@ import type { Server } from "./server";
 export const themes = {
   dark: "Dark Modern",
   light: "Light Modern",
-  "hc-dark": "Default High Contrast",
-  "hc-light": "Default High Contrast Light",
+  "hc-dark": "Dark High Contrast",
+  "hc-light": "Light High Contrast",
 } as const;
 
 export type Theme = keyof typeof themes;
@@ -46,8 +46,7 @@ export class Window {
   async command(title: string): Promise<void> {
     await this.page.keyboard.press("F1");
     await this.quickInput.fill(`>${title}`);
-    await this.quickRow(title).first().waitFor();
-    await this.page.keyboard.press("Enter");
+    await this.page.locator(`.quick-input-list .monaco-list-row[aria-label^=${quoted(title)}]`).first().click();
   }
 
   /** The field of the question that is open. */
@@ -104,7 +103,7 @@ export class Window {
   /** VS Code leaves inert lenses while the editor isn't focused. */
   async codeLens(text: string | RegExp): Promise<Locator> {
     await this.focusEditor();
-    const lens = this.editor.locator(".codelens-decoration a").filter({ hasText: text }).first();
+    const lens = this.editor.locator(".codelens-decoration a:visible").filter({ hasText: text }).first();
     await lens.waitFor();
     return lens;
   }
@@ -143,8 +142,7 @@ export class Window {
   async theme(theme: Theme): Promise<void> {
     await this.command("Preferences: Color Theme");
     await this.quickInput.fill(themes[theme]);
-    await this.quickRow(themes[theme]).first().waitFor();
-    await this.page.keyboard.press("Enter");
+    await this.page.locator(`.quick-input-list .monaco-list-row[aria-label^=${quoted(themes[theme])}]`).first().click();
     await this.page.locator(`.monaco-workbench.${themeClass[theme]}`).waitFor();
     // The webviews follow within a frame or two.
     await this.page.waitForTimeout(500);
