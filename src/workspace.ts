@@ -144,6 +144,8 @@ export class Models extends Disposable {
   readonly onDidChange = this.changed.event;
   private readonly byId = new Map<string, Model>();
   private readonly views = new Map<string, SourceView>();
+  /** What was saved for a new model is on its way. */
+  private readonly arriving = new Map<string, Promise<void>>();
   private readonly marked = new Map<string, { view: SourceView; plan: Plan; stale: boolean; /** Null: the model does not reach into the file. */ marks: Marks | null }>();
   private current: Model | null = null;
 
@@ -187,19 +189,27 @@ export class Models extends Disposable {
   async read(uri: vscode.Uri): Promise<SourceView | null> {
     const view = await this.sources.read(uri.fsPath);
     if (view === null || this.isDisposed) return null;
-    this.views.set(uri.toString(), view);
-    for (const { name } of [...view.file.sources, ...view.file.models]) {
-      const id = modelId(uri, name);
-      if (this.byId.has(id)) continue;
-      const model = new Model(uri, name);
-      this.byId.set(id, model);
-      await this.load(model);
-    }
+    const key = uri.toString();
+    this.views.set(key, view);
     const names = new Set([...view.file.sources, ...view.file.models].map(({ name }) => name));
-    for (const model of this.of(uri)) if (!names.has(model.name) && model.profile === null) this.byId.delete(model.id);
+    for (const name of names) await this.know(uri, name);
+    // A newer text was read meanwhile.
+    if (this.views.get(key) !== view) return view;
+    for (const model of this.of(uri)) if (!names.has(model.name) && model.profile === null && model.running === null) this.byId.delete(model.id);
     for (const model of this.of(uri)) this.refresh(model, view);
     this.fire("source", null, uri);
     return view;
+  }
+
+  /** Who reads a file while another does waits for the same models. */
+  private async know(uri: vscode.Uri, name: string): Promise<void> {
+    const id = modelId(uri, name);
+    if (!this.byId.has(id)) {
+      const model = new Model(uri, name);
+      this.byId.set(id, model);
+      this.arriving.set(id, this.load(model).finally(() => this.arriving.delete(id)));
+    }
+    await this.arriving.get(id);
   }
 
   /** Loads what was saved for a model, from its .monet folder. A file that can't be read counts as none and is said in the log. */

@@ -1,0 +1,78 @@
+/** What is known of models, with an editor that only tells what has changed, and real files. */
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type * as vscode from "vscode";
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import type { Sources } from "../src/sources/client";
+import type { SourceView } from "../src/sources/types";
+import { Models, type Model } from "../src/workspace";
+
+vi.mock("vscode", () => ({
+  EventEmitter: class {
+    event = (): void => undefined;
+    fire(): void { /* Nobody listens. */ }
+    dispose(): void { /* Nothing is held. */ }
+  },
+}));
+
+let folder: string;
+let uri: vscode.Uri;
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "monet models "));
+  const fsPath = join(folder, "net.py");
+  uri = { fsPath, toString: () => `file://${fsPath}` } as unknown as vscode.Uri;
+  mkdirSync(join(folder, ".monet"));
+  copyFileSync(fileURLToPath(new URL("fixtures/example.graph.json", import.meta.url)), join(folder, ".monet", "net.Net.graph.json"));
+});
+afterEach(() => {
+  rmSync(folder, { recursive: true });
+});
+
+const range = { start: { line: 0, column: 0 }, end: { line: 9, column: 0 } };
+const view = (fingerprint: string, ...names: string[]): SourceView => ({
+  path: uri.fsPath, files: [], fingerprints: Object.fromEntries(names.map((name) => [name, fingerprint])),
+  file: { path: uri.fsPath, models: names.map((name) => ({ name, range, nameRange: range, layers: [], calls: [] })), sources: [] } as unknown as SourceView["file"],
+});
+
+/** Views in the order in which they are asked for; a profile whose text has the fingerprint "profiled". */
+function modelsOf(...views: SourceView[]): Models {
+  const sources = {
+    read: () => Promise.resolve(views.length > 1 ? views.shift() : views[0]),
+    texts: () => Promise.resolve({}),
+    place: () => Promise.resolve({ fingerprint: "profiled", layers: [], calls: [], models: [] }),
+  } as unknown as Sources;
+  return new Models(sources, { get: () => undefined } as unknown as vscode.Memento, {} as vscode.LogOutputChannel);
+}
+
+const net = (models: Models): Model | undefined => models.of(uri).find(({ name }) => name === "Net");
+
+it("whoever reads a file finds what was saved for its models, though another reads it at the same time", async () => {
+  const models = modelsOf(view("profiled", "Net"));
+  const first = models.read(uri);
+  await models.read(uri);
+  expect(net(models)?.profile).not.toBeNull();
+  await first;
+});
+
+it("an older text that took longer to take in says nothing about a newer one", async () => {
+  const models = modelsOf(view("profiled", "Net", "Old"), view("edited", "Net", "New"));
+  await Promise.all([models.read(uri), models.read(uri)]);
+  expect(net(models)?.freshness).toBe("stale");
+  expect(models.of(uri).map(({ name }) => name).sort()).toEqual(["Net", "New"]);
+});
+
+it("a class that is being profiled is not forgotten while its name is edited", async () => {
+  const models = modelsOf(view("profiled", "Part"), view("profiled", "Pa"), view("profiled", "Pa"));
+  await models.read(uri);
+  const [part] = models.of(uri);
+  if (part === undefined) throw new Error("no model");
+  models.update(part, { running: { text: "", fraction: null } });
+  await models.read(uri);
+  expect(models.get(part.id)).toBe(part);
+  models.update(part, { running: null });
+  await models.read(uri);
+  expect(models.get(part.id)).toBeNull();
+});
