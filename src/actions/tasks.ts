@@ -139,7 +139,7 @@ export class MonetTasks extends Disposable implements vscode.TaskProvider {
       return Promise.resolve(new JobTerminal((signal, say) => this.work(asked, scope, signal, say), waiting, this.equipment.log));
     });
     const task = new vscode.Task(definition, scope ?? vscode.TaskScope.Workspace, name, "MONeT", execution);
-    task.presentationOptions = { reveal: vscode.TaskRevealKind.Silent, panel: vscode.TaskPanelKind.Dedicated, focus: false, showReuseMessage: false, clear: true };
+    task.presentationOptions = { reveal: vscode.TaskRevealKind.Never, panel: vscode.TaskPanelKind.Dedicated, focus: false, showReuseMessage: false, clear: true };
     task.detail = actionOf(definition) === "profile" ? vscode.l10n.t("Measure every operator of a training step and find plans for all budgets") : vscode.l10n.t("Run a real training step with and without the chosen plan, and compare");
     return task;
   }
