@@ -128,7 +128,8 @@ export interface ScheduleState {
 
 export type ToSchedule =
   | { readonly kind: "start"; readonly translations: Translations; readonly state: ScheduleState; readonly selected: number | null }
-  | { readonly kind: "state"; readonly state: ScheduleState }
+  /** The picture is null where it is the one that the panel has. */
+  | { readonly kind: "state"; readonly state: Omit<ScheduleState, "picture">; readonly picture: Picture | null }
   /** The editor's cursor is on this operator's line: select its first bar, without asking back. */
   | { readonly kind: "select"; readonly operators: readonly number[] }
   | { readonly kind: "why"; readonly bar: number; readonly text: string };
@@ -188,7 +189,7 @@ const toBudget: Readonly<Record<ToBudget["kind"], Readonly<Record<string, Check>
 
 const toSchedule: Readonly<Record<ToSchedule["kind"], Readonly<Record<string, Check>>>> = {
   start: { state: thing },
-  state: { state: thing },
+  state: { state: thing, picture: (value) => value === null || thing(value) },
   select: { operators: (value) => Array.isArray(value) && value.every(count) },
   why: { bar: count, text },
 };

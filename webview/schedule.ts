@@ -20,7 +20,7 @@ const host: Host<ToSchedule, FromSchedule> = new Host<ToSchedule, FromSchedule>(
       if (message.selected !== null) panel.select(message.selected);
       return;
     case "state":
-      panel?.show(message.state);
+      panel?.follow(message.state, message.picture);
       return;
     case "select":
       panel?.mark(message.operators);

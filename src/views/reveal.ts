@@ -1,3 +1,4 @@
+import { dirname, resolve } from "node:path";
 import * as vscode from "vscode";
 import type { Range } from "../core/source/index";
 import type { Context } from "../context";
@@ -23,7 +24,9 @@ export async function revealOperator(context: Context, model: Model, id: number)
     if (place !== undefined) return reveal(uri, toRange(place.range));
   }
   const { source } = operator;
-  if (source !== null) await reveal(vscode.Uri.joinPath(model.uri, "..", source.file), new vscode.Range(source.line - 1, source.column ?? 0, source.line - 1, source.column ?? 0));
+  if (source === null) return;
+  const at = new vscode.Position(source.line - 1, source.column ?? 0);
+  await reveal(vscode.Uri.file(resolve(dirname(model.uri.fsPath), source.file)), new vscode.Range(at, at));
 }
 
 async function reveal(uri: vscode.Uri, range: vscode.Range): Promise<void> {

@@ -4,6 +4,7 @@ import type { Context } from "../context";
 import { batchOf } from "../core/config";
 import { picture, type Picture } from "../core/picture";
 import { why } from "../core/why";
+import { showProblem } from "../actions/problems";
 import { whyText } from "../editor/texts";
 import { isFromSchedule, type FromSchedule, type ScheduleState, type ToSchedule } from "../protocol";
 import { Disposable } from "../base/disposable";
@@ -57,21 +58,34 @@ export class SchedulePanels extends Disposable implements vscode.WebviewPanelSer
   private adopt(model: Model, webviewPanel: vscode.WebviewPanel): SchedulePanel {
     const panel = new SchedulePanel(this.context, model, webviewPanel, () => this.panels.delete(model.id));
     this.panels.set(model.id, panel);
-    return this.register(panel);
+    return panel;
+  }
+
+  override dispose(): void {
+    for (const panel of this.panels.values()) panel.dispose();
+    super.dispose();
   }
 }
 
 const title = (model: Model): string => vscode.l10n.t("{0} schedule", model.name);
+
+interface Sent {
+  readonly text: string;
+  readonly picture: Picture;
+}
+
+const sentOf = ({ picture: drawn, ...rest }: ScheduleState): Sent => ({ text: JSON.stringify(rest), picture: drawn });
 
 class SchedulePanel extends Disposable {
   private ready = false;
   private readonly update = this.register(new Soon(30, () => { this.send(); }));
   private selected: readonly number[] = [];
   private drawn: { plan: unknown; picture: Picture } | null = null;
+  private sent: Sent | null = null;
 
   constructor(
     private readonly context: Context,
-    private readonly model: Model,
+    private readonly opened: Model,
     private readonly panel: vscode.WebviewPanel,
     gone: () => void,
   ) {
@@ -80,11 +94,11 @@ class SchedulePanel extends Disposable {
     prepare(panel.webview, root);
     panel.iconPath = vscode.Uri.joinPath(context.extension.extensionUri, "media", "monet.svg");
     this.register(panel.webview.onDidReceiveMessage((message: unknown) => {
-      if (isFromSchedule(message)) void this.receive(message);
+      if (isFromSchedule(message)) this.receive(message).catch((error: unknown) => showProblem(context, error));
       else context.log.warn("A schedule panel sent a message of no known shape.");
     }));
     this.register(context.models.onDidChange(({ model: changed }) => {
-      if (changed === model) this.update.trigger();
+      if (changed?.id === opened.id) this.update.trigger();
     }));
     this.register(vscode.window.onDidChangeTextEditorSelection(({ textEditor, kind }) => {
       if (kind !== undefined) this.follow(textEditor);
@@ -94,6 +108,11 @@ class SchedulePanel extends Disposable {
       this.dispose();
     });
     panel.webview.html = page(panel.webview, root, "schedule");
+  }
+
+  /** A file that was gone and is back has models of its own. */
+  private get model(): Model {
+    return this.context.models.get(this.opened.id) ?? this.opened;
   }
 
   reveal(): void {
@@ -123,6 +142,7 @@ class SchedulePanel extends Disposable {
         const state = this.state();
         if (state === null) return;
         this.post({ kind: "start", translations: translations(), state, selected: null });
+        this.sent = sentOf(state);
         if (this.selected.length > 0) this.post({ kind: "select", operators: this.selected });
         return;
       }
@@ -172,7 +192,17 @@ class SchedulePanel extends Disposable {
   private send(): void {
     const state = this.state();
     if (state === null) this.panel.dispose();
-    else if (this.ready) this.post({ kind: "state", state });
+    else if (this.ready) this.sendNews(state);
+  }
+
+  /** What runs for the model changes ten times a second, its picture seldom. */
+  private sendNews(state: ScheduleState): void {
+    const { sent } = this;
+    this.sent = sentOf(state);
+    const isSame = sent?.picture === state.picture;
+    if (isSame && sent.text === this.sent.text) return;
+    const { picture: drawn, ...rest } = state;
+    this.post({ kind: "state", state: rest, picture: isSame ? null : drawn });
   }
 
   private state(): ScheduleState | null {

@@ -98,6 +98,11 @@ export class SchedulePanel implements Actions {
     this.changed();
   }
 
+  /** Without a picture, what is drawn stays as it is, with the keyboard where it is. */
+  follow(state: Omit<ScheduleState, "picture">, picture: ScheduleState["picture"] | null): void {
+    this.show({ ...state, picture: picture ?? this.view.picture });
+  }
+
   select(bar: number): void {
     if (bar < this.view.picture.bars.length) this.view.select(bar);
   }
