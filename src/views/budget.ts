@@ -1,5 +1,6 @@
 import * as vscode from "vscode";
 import { refine, setBatch } from "../actions/optimize";
+import { showProblem } from "../actions/problems";
 import type { Context } from "../context";
 import { parseBudget, budgetBytes } from "../core/units";
 import { batchOf } from "../core/config";
@@ -23,6 +24,9 @@ export class BudgetView extends Disposable implements vscode.WebviewViewProvider
     this.register(vscode.window.registerWebviewViewProvider("monet.budget", this, { webviewOptions: { retainContextWhenHidden: false } }));
     this.register(context.models.onDidChange(() => { this.update.trigger(); }));
     this.register(vscode.workspace.onDidGrantWorkspaceTrust(() => { this.update.trigger(); }));
+    this.register(vscode.workspace.onDidChangeConfiguration((event) => {
+      if (event.affectsConfiguration("monet.reservePercent")) this.update.trigger();
+    }));
   }
 
   resolveWebviewView(view: vscode.WebviewView): void {
@@ -31,7 +35,7 @@ export class BudgetView extends Disposable implements vscode.WebviewViewProvider
     this.ready = false;
     prepare(view.webview, root);
     view.webview.onDidReceiveMessage((message: unknown) => {
-      if (isFromBudget(message)) void this.receive(message);
+      if (isFromBudget(message)) this.receive(message).catch((error: unknown) => showProblem(this.context, error));
       else this.context.log.warn("The budget view sent a message of no known shape.");
     });
     view.onDidDispose(() => {

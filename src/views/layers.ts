@@ -19,16 +19,24 @@ export class LayerTree extends Disposable implements vscode.TreeDataProvider<Ite
   private readonly view: vscode.TreeView<Item>;
   private root: { graph: unknown; item: Item } | null = null;
   private readonly items = new Map<string, Item>();
+  private shown: readonly unknown[] = [];
 
   constructor(private readonly context: Context) {
     super();
     this.view = this.register(vscode.window.createTreeView("monet.layers", { treeDataProvider: this, showCollapseAll: true }));
-    this.register(context.models.onDidChange(({ change, model }) => {
-      if (change === "active" || (model === context.models.active && change !== "source")) this.changed.fire();
-    }));
+    this.register(context.models.onDidChange(() => { this.refresh(); }));
     this.register(vscode.window.onDidChangeTextEditorSelection(({ textEditor, kind }) => {
       if (kind !== undefined) this.follow(textEditor);
     }));
+  }
+
+  /** Much that changes is not seen here: what runs, other models, the text. */
+  private refresh(): void {
+    const { active } = this.context.models;
+    const now = [active, active?.profile, active?.plan, active?.freshness];
+    if (now.every((each, at) => each === this.shown[at])) return;
+    this.shown = now;
+    this.changed.fire();
   }
 
   getChildren(item?: Item): Item[] {
@@ -57,13 +65,13 @@ export class LayerTree extends Disposable implements vscode.TreeDataProvider<Ite
       const { kept, keptByEager } = numbers;
       const sizes = kept === keptByEager ? formatBytes(kept) : `${formatBytes(keptByEager)} → ${formatBytes(kept)}`;
       item.description = `${node.type === "" ? "" : `${node.type}  `}${sizes}`;
-      const stale = model.freshness === "stale" ? `\n\n${vscode.l10n.t("The code has changed since it was profiled.")}` : "";
       const lines = [
+        ...(model.freshness === "stale" ? [vscode.l10n.t("The code has changed since it was profiled.")] : []),
         vscode.l10n.t("Kept from forward to backward: {0} by eager, {1} by the plan", formatBytes(keptByEager), formatBytes(kept)),
         vscode.l10n.t("Forward {0}, backward {1}", formatDuration(numbers.forward), formatDuration(numbers.backward)),
         ...(numbers.recomputed > 0 ? [vscode.l10n.t("{0} recomputed, {1} more", formatBytes(numbers.recomputed), formatDuration(numbers.recomputeTime))] : []),
       ];
-      item.tooltip = new vscode.MarkdownString(`**${node.path === "" ? model.name : node.path}**\n\n${lines.map((line) => `- ${line}`).join("\n")}${stale}`);
+      item.tooltip = new vscode.MarkdownString(`**${node.path === "" ? model.name : node.path}**\n\n${lines.map((line) => `- ${line}`).join("\n")}`);
       item.accessibilityInformation = { label: [node.path, ...lines].join(". ") };
     }
     item.iconPath = new vscode.ThemeIcon(leaf ? "symbol-method" : "symbol-class");
@@ -89,7 +97,8 @@ export class LayerTree extends Disposable implements vscode.TreeDataProvider<Ite
     const first = place?.operators[0];
     const module = first === undefined ? undefined : marks.explained.graph.operators[first]?.module;
     const item = module === undefined ? null : this.find(module);
-    if (item !== null) void this.view.reveal(item, { select: true, focus: false });
+    // The tree may be another by the time the editor looks for it.
+    if (item !== null) this.view.reveal(item, { select: true, focus: false }).then(undefined, (error: unknown) => { this.context.log.debug(String(error)); });
   }
 
   private find(path: string): Item | null {
