@@ -6,7 +6,7 @@ import { fixedBytes, parseGraph, type Graph } from "./core/graph";
 import { layersAtPeak, type Layers } from "./core/picture";
 import { planText, type Plan } from "./core/plan";
 import { eagerPlan } from "./core/solve/draft";
-import { parseFrontier } from "./core/frontier_document";
+import { parseFrontier, type Frontier } from "./core/frontier_document";
 import { defaultFile } from "./helper/files";
 import { wasTracedFrom } from "./helper/traced_from";
 import { chosenPoint, type BudgetPoint, type Verified } from "./protocol";
@@ -30,9 +30,8 @@ export interface Problem {
 }
 
 /** A model that was profiled, with the plans that were found for it. */
-export interface Profile {
+export interface Profile extends Frontier {
   readonly graph: Graph;
-  readonly plans: readonly Plan[];
   readonly points: readonly BudgetPoint[];
   readonly eager: { readonly peak: number; readonly time: number; readonly layers: Layers };
   readonly placement: Placement | null;
@@ -118,7 +117,9 @@ export interface Marks {
 /** A step that takes longer than this is nothing to begin with. */
 const bearable = 0.25;
 
-const ladderOf = (graph: Graph, plans: readonly Plan[]): readonly Plan[] => (plans.length > 0 ? plans : [eagerPlan(graph)]);
+/** Before a frontier is found there is eager's plan. */
+const ladderOf = (graph: Graph, found: Frontier | null): Frontier =>
+  found !== null && found.plans.length > 0 ? { plans: found.plans, exactness: found.exactness } : { plans: [eagerPlan(graph)], exactness: "bitwise" };
 
 /** Where the slider stands first: half of what activations take, or the least that is bearable. */
 function startingBudget({ graph, eager, points }: Profile): number {
@@ -223,13 +224,12 @@ export class Models extends Disposable {
     }
     const frontier = await this.readSaved(model.fileOf("frontier"), (text) => parseFrontier(text, graph));
     const snapshot = await this.readSaved(model.fileOf("snapshot"), (text) => JSON.parse(text) as { graph: string; files: Snapshot });
-    const plans = frontier?.plans ?? [];
     // What this window has written itself is no news: who works with the profile goes on with it.
-    if (model.profile?.graph.hash === graph.hash && JSON.stringify(model.profile.plans) === JSON.stringify(ladderOf(graph, plans))) {
+    if (model.profile?.graph.hash === graph.hash && JSON.stringify(ladderOf(graph, model.profile)) === JSON.stringify(ladderOf(graph, frontier))) {
       this.update(model, { planFile: await this.readPlanFile(model) });
       return;
     }
-    await this.setProfile(model, graph, plans, snapshot?.graph === graph.hash ? snapshot.files : null);
+    await this.setProfile(model, graph, frontier, snapshot?.graph === graph.hash ? snapshot.files : null);
   }
 
   private readPlanFile(model: Model): Promise<string | null> {
@@ -246,17 +246,17 @@ export class Models extends Disposable {
     }
   }
 
-  async setProfile(model: Model, graph: Graph, plans: readonly Plan[], snapshot: Snapshot | null): Promise<void> {
+  async setProfile(model: Model, graph: Graph, frontier: Frontier | null, snapshot: Snapshot | null): Promise<void> {
     const texts = snapshot ?? (await this.sources.texts(model.uri.fsPath));
     const found = await this.sources.place(model.uri.fsPath, model.name, texts, graph.operators);
     // Profiled by the command line, from a text that is gone: its marks are shown where they fit, and never as fresh.
     const isOther = snapshot === null && !wasTracedFrom(graph.made_from.sources ?? {}, model.uri.fsPath, texts[model.uri.fsPath] ?? "");
     const placement = found !== null && isOther ? { ...found, fingerprint: "" } : found;
-    const ladder = ladderOf(graph, plans);
-    const [first] = ladder;
+    const { plans, exactness } = ladderOf(graph, frontier);
+    const [first] = plans;
     if (first === undefined) return;
     const { eager_peak: peak, eager_time: time } = first.predicted;
-    model.profile = { graph, plans: ladder, points: ladder.map((plan) => point(graph, plan)), eager: { peak, time, layers: layersAtPeak(graph, null) }, placement, files: Object.keys(texts) };
+    model.profile = { graph, plans, exactness, points: plans.map((plan) => point(graph, plan)), eager: { peak, time, layers: layersAtPeak(graph, null) }, placement, files: Object.keys(texts) };
     model.budget = this.startingBudget(model, model.profile);
     model.outdated = false;
     model.planFile = await this.readPlanFile(model);
@@ -267,10 +267,10 @@ export class Models extends Disposable {
   }
 
   /** Other plans of the same graph. */
-  setPlans(model: Model, plans: readonly Plan[]): void {
+  setFrontier(model: Model, { plans, exactness }: Frontier): void {
     const { profile } = model;
     if (profile === null) return;
-    model.profile = { ...profile, plans, points: plans.map((plan) => point(profile.graph, plan)) };
+    model.profile = { ...profile, plans, exactness, points: plans.map((plan) => point(profile.graph, plan)) };
     model.budget = this.startingBudget(model, model.profile);
     this.fire("profile", model);
   }

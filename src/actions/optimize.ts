@@ -9,6 +9,7 @@ import type { Model } from "../workspace";
 import { configFor, knownConfig, readModelConfig, writeModelConfig } from "./config";
 import { chooseModel } from "./model_choice";
 import { requireTrust, showProblem } from "./problems";
+import { exactnessFor } from "./profile";
 
 /** Profiles and solves what is not there yet, and shows it. */
 export async function optimize(context: Context, argument: ModelArgument | null): Promise<void> {
@@ -18,7 +19,7 @@ export async function optimize(context: Context, argument: ModelArgument | null)
   if (context.tasks.jobs.isRunning(model)) return;
   const { profile, freshness } = model;
   if (profile === null || freshness !== "fresh" || !madeBy(profile.graph, config)) await context.tasks.run(model, "profile");
-  else if (profile.plans.length < 2) await context.tasks.solve(model);
+  else if (profile.plans.length < 2 || profile.exactness !== exactnessFor(model)) await context.tasks.solve(model);
 }
 
 export async function profileAgain(context: Context, argument: ModelArgument | null): Promise<void> {

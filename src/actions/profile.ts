@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import * as vscode from "vscode";
-import { frontierDocument, ordered } from "../core/frontier_document";
+import { frontierDocument, ordered, type Frontier } from "../core/frontier_document";
 import { parseGraph, type Graph, type Implementation } from "../core/graph";
 import { planText, type Plan } from "../core/plan";
 import { eagerPlan } from "../core/solve/draft";
@@ -56,7 +56,7 @@ export async function profileModel(equipment: Equipment, model: Model, definitio
   await help(equipment, model, definition, "", job, say);
   const graph = parseGraph(await readFile(model.fileOf("graph"), "utf8"));
   writeWhole(model.fileOf("snapshot"), `${JSON.stringify({ graph: graph.hash, files })}\n`);
-  await models.setProfile(model, graph, [], files);
+  await models.setProfile(model, graph, null, files);
   say(vscode.l10n.t("{0} operators measured; finding plans", graph.operators.length));
   await solveModel(equipment, model, job);
   say(vscode.l10n.t("{0} plans from the least memory to no overhead", model.profile?.plans.length ?? 0));
@@ -69,8 +69,11 @@ async function textsOnDisk({ sources }: Models, model: Model): Promise<Snapshot>
   return Object.fromEntries(entries.filter((entry): entry is [string, string] => entry[1] !== null));
 }
 
-export function solveOptions({ dist }: Equipment, model: Model, signal: AbortSignal): SolveOptions {
-  const exactness = vscode.workspace.getConfiguration("monet", model.uri).get<Implementation["exactness"]>("exactness", "bitwise");
+/** Which gradients the person allows. */
+export const exactnessFor = ({ uri }: Model): Implementation["exactness"] =>
+  vscode.workspace.getConfiguration("monet", uri).get<Implementation["exactness"]>("exactness", "bitwise");
+
+function solveOptions({ dist }: Equipment, exactness: Implementation["exactness"], signal: AbortSignal): SolveOptions {
   return { signal, exactness, worker: pathToFileURL(join(dist, "solver-worker.mjs")) };
 }
 
@@ -78,35 +81,36 @@ export function solveOptions({ dist }: Equipment, model: Model, signal: AbortSig
 export async function solveModel(equipment: Equipment, model: Model, job: Job): Promise<void> {
   const graph = model.profile?.graph;
   if (graph === undefined) return;
+  const exactness = exactnessFor(model);
   job.report({ stage: "least memory", done: 0, total: 0, operator: null });
   const { points } = await solveFrontier(graph, {
-    ...solveOptions(equipment, model, job.signal),
+    ...solveOptions(equipment, exactness, job.signal),
     onProgress: ({ stage, done, total }) => {
       if (stage === "frontier") job.report({ stage, done, total, operator: null }, [0.75, 1]);
     },
   });
-  storePlans(equipment.models, model, graph, [...points.map(({ plan }) => plan), eagerPlan(graph)]);
+  storeFrontier(equipment.models, model, graph, { plans: [...points.map(({ plan }) => plan), eagerPlan(graph)], exactness });
 }
 
 /** Adds the best plan for exactly this budget; where none fits, the one of least memory, and says so. */
 export async function refineModel(equipment: Equipment, model: Model, bytes: number, signal: AbortSignal): Promise<void> {
   const { profile } = model;
   if (profile === null) return;
-  const { graph } = profile;
-  const solution = await solvePlan(graph, bytes, solveOptions(equipment, model, signal));
+  const { graph, exactness } = profile;
+  const solution = await solvePlan(graph, bytes, solveOptions(equipment, exactness, signal));
   const { plan } = solution.kind === "plan" ? solution : solution.smallest;
-  storePlans(equipment.models, model, graph, [...(model.profile?.plans ?? []), plan]);
+  storeFrontier(equipment.models, model, graph, { plans: [...(model.profile?.plans ?? []), plan], exactness });
   if (solution.kind === "plan") return;
   const least = formatBytes(plan.predicted.peak);
   throw new UserError("infeasible", vscode.l10n.t("No schedule of {0} fits {1}: the smallest that was found has a peak of {2}. Choose that budget, or a smaller batch.", model.name, formatBytes(bytes), least));
 }
 
 /** Stores plans of a graph, unless another has taken its place meanwhile. */
-export function storePlans(models: Models, model: Model, graph: Graph, plans: readonly Plan[]): void {
+function storeFrontier(models: Models, model: Model, graph: Graph, { plans, exactness }: Frontier): void {
   if (model.profile?.graph !== graph) return;
-  const kept = ordered(plans);
+  const kept = { plans: ordered(plans), exactness };
   writeWhole(model.fileOf("frontier"), `${JSON.stringify(frontierDocument(graph, kept))}\n`);
-  models.setPlans(model, kept);
+  models.setFrontier(model, kept);
 }
 
 export function writePlanFile(file: string, plan: Plan): void {

@@ -1,17 +1,23 @@
-import { parseJson, type Graph } from "./graph";
+import { parseJson, type Graph, type Implementation } from "./graph";
 import { DocumentError } from "./graph_document";
 import { checkPlan, type Plan } from "./plan";
 
-/** The plans of one graph for all budgets, as the editor remembers them: peaks ascend. */
-export interface FrontierDocument {
+/** The plans of one graph for all budgets: peaks ascend. */
+export interface Frontier {
+  readonly plans: readonly Plan[];
+  /** Which implementations they were chosen from. */
+  readonly exactness: Implementation["exactness"];
+}
+
+/** As the editor remembers them. */
+export interface FrontierDocument extends Frontier {
   readonly format: "monet-frontier";
   readonly version: 1;
   readonly graph: string;
-  readonly plans: readonly Plan[];
 }
 
-export function frontierDocument(graph: Graph, plans: readonly Plan[]): FrontierDocument {
-  return { format: "monet-frontier", version: 1, graph: graph.hash, plans };
+export function frontierDocument(graph: Graph, { plans, exactness }: Frontier): FrontierDocument {
+  return { format: "monet-frontier", version: 1, graph: graph.hash, exactness, plans };
 }
 
 /** Reads the plans and checks that each belongs to the graph; throws a DocumentError whose sentence names the place. */
@@ -21,7 +27,8 @@ export function parseFrontier(text: string, graph: Graph): FrontierDocument {
     throw new DocumentError("", "this is not a frontier of this release");
   }
   if (document.graph !== graph.hash) throw new DocumentError("graph", "these plans were made for another profile than this graph");
-  return { format: "monet-frontier", version: 1, graph: graph.hash, plans: ordered(document.plans.map((plan) => checkPlan(plan, graph))) };
+  const { exactness = "bitwise" } = document;
+  return frontierDocument(graph, { plans: ordered(document.plans.map((plan) => checkPlan(plan, graph))), exactness });
 }
 
 /** Peaks ascend and times descend: what another plan beats in both is left out. */
