@@ -34,3 +34,22 @@ function turn(before: Promise<unknown>, signal: AbortSignal): Promise<void> {
     });
   });
 }
+
+/** Of those that are after the same thing only the newest runs: it stops the one that runs, and those that wait for that are as if cancelled. */
+export class Latest {
+  private readonly last = new Map<string, Promise<unknown>>();
+
+  async run<T>(key: string, stop: () => Promise<void>, work: () => Promise<T>): Promise<T> {
+    const before = this.last.get(key);
+    const own: Promise<T> = stop().then(() => before).catch(() => undefined).then(() => {
+      if (this.last.get(key) !== own) throw new Cancelled();
+      return work();
+    });
+    this.last.set(key, own);
+    try {
+      return await own;
+    } finally {
+      if (this.last.get(key) === own) this.last.delete(key);
+    }
+  }
+}

@@ -10,6 +10,7 @@ import { Jobs } from "./jobs";
 import { findModel } from "./model_choice";
 import { requireTrust, sentenceOf, showProblem } from "./problems";
 import { profileModel, refineModel, solveModel, type Equipment, type Say } from "./profile";
+import { Latest } from "./queue";
 import { Reports, verifyModel } from "./verify_job";
 
 /** How long the editor may take, in milliseconds, to notice that a task has ended. */
@@ -25,7 +26,7 @@ interface Waiting {
 export class MonetTasks extends Disposable implements vscode.TaskProvider {
   readonly jobs: Jobs;
   readonly reports = this.register(new Reports());
-  private readonly started = new Map<string, Promise<void>>();
+  private readonly started = new Latest();
   private readonly refining = new Map<string, AbortController>();
 
   constructor(readonly equipment: Equipment) {
@@ -72,12 +73,8 @@ export class MonetTasks extends Disposable implements vscode.TaskProvider {
   /** Runs as a task in the terminal, in its turn; throws what went wrong. */
   async run(model: Model, action: Action): Promise<void> {
     requireTrust();
-    await this.jobs.cancel(model);
     // The editor takes two tasks of one definition for the same: the one before must have ended for it too.
-    await this.started.get(model.id)?.catch(() => undefined);
-    const running = this.execute(model, action);
-    this.started.set(model.id, running);
-    await running;
+    await this.started.run(model.id, () => this.jobs.cancel(model), () => this.execute(model, action));
   }
 
   private async execute(model: Model, action: Action): Promise<void> {

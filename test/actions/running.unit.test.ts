@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { Pace } from "../../src/actions/pace";
-import { Queue } from "../../src/actions/queue";
+import { Latest, Queue } from "../../src/actions/queue";
 import { readReport } from "../../src/actions/report";
 import { installCommand, readProbe, wheelVersion } from "../../src/actions/runtime_wheel";
 import { missingIn, placeOf } from "../../src/actions/sentence";
@@ -52,6 +52,36 @@ describe("the queue", () => {
     stop.abort();
     await Promise.allSettled(all);
     await all[2];
+  });
+});
+
+describe("the latest", () => {
+  it("waits for the one that it stops, and takes the place of all that wait", async () => {
+    const latest = new Latest();
+    const seen: string[] = [];
+    let stop = (): void => undefined;
+    const run = (name: string): Promise<string> => latest.run("model", () => { stop(); return Promise.resolve(); }, async () => {
+      seen.push(`${name} starts`);
+      await new Promise<void>((resolve) => { stop = resolve; if (name === "d") resolve(); });
+      seen.push(`${name} ends`);
+      return name;
+    });
+    const first = run("a");
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    const waiting = [run("b"), run("c")].map((each) => expect(each).rejects.toThrow(Cancelled));
+    expect(await run("d")).toBe("d");
+    expect(await first).toBe("a");
+    await Promise.all(waiting);
+    expect(seen).toEqual(["a starts", "a ends", "d starts", "d ends"]);
+  });
+
+  it("goes on after one that failed, and does not stop another's", async () => {
+    const latest = new Latest();
+    const never = (): Promise<void> => Promise.resolve();
+    const failed = expect(latest.run("one", never, () => Promise.reject(new Error("no")))).rejects.toThrow("no");
+    expect(await Promise.all([latest.run("other", never, () => Promise.resolve(1)), latest.run("third", never, () => Promise.resolve(2))])).toEqual([1, 2]);
+    await failed;
+    expect(await latest.run("one", never, () => Promise.resolve(3))).toBe(3);
   });
 });
 
