@@ -1,7 +1,8 @@
-import { dirname } from "node:path";
+import { dirname, resolve } from "node:path";
 import * as vscode from "vscode";
 import { findInterpreter, type Interpreter } from "../helper/interpreter";
 import { Disposable } from "../base/disposable";
+import { folderOf } from "./config";
 import { firstPython, FoundPython, PythonEnvironments, PythonExtension, type Extensions, type PythonSource } from "./python_sources";
 
 const setting = "pythonPath";
@@ -11,11 +12,14 @@ const extensions: Extensions = {
   has: (id) => vscode.extensions.getExtension(id) !== undefined,
 };
 
-const named = (uri: vscode.Uri): string => vscode.workspace.getConfiguration("monet", uri).get<string>(setting, "").trim();
+/** A path is relative to the workspace folder; a name without one is looked for on the search path. */
+function named(uri: vscode.Uri): string {
+  const program = vscode.workspace.getConfiguration("monet", uri).get<string>(setting, "").trim();
+  return /[\\/]/.test(program) ? resolve(folderOf(uri), program) : program;
+}
 
 function search(uri: vscode.Uri, explicit?: string): Interpreter {
-  const folder = vscode.workspace.getWorkspaceFolder(uri)?.uri.fsPath;
-  return findInterpreter({ explicit, explicitBy: `monet.${setting}`, folders: [dirname(uri.fsPath), ...(folder === undefined ? [] : [folder])], env: process.env });
+  return findInterpreter({ explicit, explicitBy: `monet.${setting}`, folders: [dirname(uri.fsPath), folderOf(uri)], env: process.env });
 }
 
 /** Finds the Python that the person has selected. */
