@@ -11,8 +11,9 @@ interface Offer {
   readonly run: () => unknown;
 }
 
-const showLog = (): Offer => ({ title: vscode.l10n.t("Show Log"), run: () => vscode.commands.executeCommand("monet.showLog") });
-const selectPython = (): Offer => ({ title: vscode.l10n.t("Select Python"), run: () => vscode.commands.executeCommand("monet.selectPython") });
+const command = (title: string, id: string): Offer => ({ title, run: () => vscode.commands.executeCommand(id) });
+const showLog = (): Offer => command(vscode.l10n.t("Show Log"), "monet.showLog");
+const selectPython = (): Offer => command(vscode.l10n.t("Select Python"), "monet.selectPython");
 
 export function sentenceOf(error: unknown): string {
   if (!(error instanceof UserError)) return vscode.l10n.t("Something unexpected went wrong; the log tells more.");
@@ -63,8 +64,9 @@ function offersOf(error: unknown, retry: (() => unknown) | undefined): Offer[] {
     }
     case "crash":
       return [showLog(), ...again];
-    case "input":
     case "infeasible":
+      return [command(vscode.l10n.t("Show memory budget"), "monet.focusBudget"), ...again];
+    case "input":
       return [leadOf(error), ...again];
   }
 }
@@ -73,7 +75,6 @@ function offersOf(error: unknown, retry: (() => unknown) | undefined): Offer[] {
 function leadOf(error: UserError): Offer {
   const place = onDisk(placeOf(error));
   if (place !== null) return { title: vscode.l10n.t("Open {0}", `${vscode.workspace.asRelativePath(place.file, false)}:${place.line}`), run: () => openAt(place) };
-  const command = (title: string, id: string): Offer => ({ title, run: () => vscode.commands.executeCommand(id) });
   switch (error.facts["action"]) {
     case "trust":
       return command(vscode.l10n.t("Manage Workspace Trust"), "workbench.trust.manage");

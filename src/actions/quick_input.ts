@@ -39,23 +39,8 @@ export function askText(question: TextQuestion): Promise<Answer<string>> {
     input.validationMessage = wrong ?? undefined;
     return wrong === null;
   };
-  return new Promise((resolve) => {
-    input.onDidChangeValue(check);
-    input.onDidAccept(() => {
-      if (!check()) return;
-      resolve(input.value.trim());
-      input.hide();
-    });
-    input.onDidTriggerButton(() => {
-      resolve(back);
-      input.hide();
-    });
-    input.onDidHide(() => {
-      resolve(null);
-      input.dispose();
-    });
-    input.show();
-  });
+  input.onDidChangeValue(check);
+  return answered(input, () => (check() ? input.value.trim() : undefined));
 }
 
 export function choose<T extends vscode.QuickPickItem>(items: readonly T[], question: Question & { readonly placeholder?: string; readonly active?: T | undefined }): Promise<Answer<T>> {
@@ -65,17 +50,21 @@ export function choose<T extends vscode.QuickPickItem>(items: readonly T[], ques
   input.placeholder = question.placeholder;
   input.matchOnDescription = true;
   if (question.active !== undefined) input.activeItems = [question.active];
+  return answered(input, () => input.selectedItems[0]);
+}
+
+/** Shows it until it is answered; `accepted` gives nothing where it stays open. */
+function answered<T>(input: vscode.InputBox | vscode.QuickPick<vscode.QuickPickItem>, accepted: () => T | undefined): Promise<Answer<T>> {
   return new Promise((resolve) => {
+    const close = (answer: Answer<T>): void => {
+      resolve(answer);
+      input.hide();
+    };
     input.onDidAccept(() => {
-      const [chosen] = input.selectedItems;
-      if (chosen === undefined) return;
-      resolve(chosen);
-      input.hide();
+      const answer = accepted();
+      if (answer !== undefined) close(answer);
     });
-    input.onDidTriggerButton(() => {
-      resolve(back);
-      input.hide();
-    });
+    input.onDidTriggerButton(() => { close(back); });
     input.onDidHide(() => {
       resolve(null);
       input.dispose();
