@@ -4,7 +4,7 @@ import { numbersOf } from "../core/numbers";
 import { formatBytes } from "../core/units";
 import type { Marks, Model } from "../workspace";
 import { Newest } from "./newest";
-import { python } from "./python";
+import { isAside, python } from "./python";
 import { Refreshing } from "./refreshing";
 import { argumentOf, targetsOf, type Target } from "./targets";
 import { peakText, staleText } from "./texts";
@@ -51,7 +51,8 @@ function commandsOf(target: Target, marks: Marks | null): vscode.Command[] {
       { command: "monet.cancel", title: vscode.l10n.t("Cancel") },
     ];
   }
-  const runs = (command: string, title: string, of: Model): vscode.Command[] => (vscode.workspace.isTrusted ? [{ command, title, arguments: [argumentOf(of)] }] : []);
+  const runs = (command: string, title: string, of: Model): vscode.Command[] =>
+    vscode.workspace.isTrusted && (of.profile !== null || !isAside(of.uri)) ? [{ command, title, arguments: [argumentOf(of)] }] : [];
   const optimize = vscode.l10n.t("Optimize memory");
   if (profiled === null) {
     return [...shareOf(target, marks), ...runs("monet.profile", vscode.l10n.t("Profile memory"), model), ...runs("monet.optimize", optimize, model)];

@@ -4,14 +4,11 @@ import type { Context } from "../context";
 import { Disposable } from "../base/disposable";
 import { Soon } from "../base/soon";
 import type { Model } from "../workspace";
-import { isPython } from "./python";
+import { isAside, isPython } from "./python";
 import { targetAt, targetsOf, type Target } from "./targets";
 
 /** Time after the last keystroke or the last change on disk. */
 const quiet = 250;
-
-/** What of site-packages, caches and hidden folders is new matters to no model. */
-const aside = /[\\/](?:\.[^\\/]+|site-packages|node_modules|__pycache__)[\\/]/;
 
 /** Tells what the person has open and changes, so that models are read; and which model the side panel shows. */
 export class Documents extends Disposable {
@@ -122,9 +119,9 @@ export class Documents extends Disposable {
       this.readLater(reaching);
     }));
     // An import that led nowhere may lead here now.
-    this.register(watcher.onDidCreate(({ fsPath }) => {
-      if (aside.test(fsPath)) return;
-      this.context.sources.changedOnDisk(fsPath);
+    this.register(watcher.onDidCreate((uri) => {
+      if (isAside(uri)) return;
+      this.context.sources.changedOnDisk(uri.fsPath);
       this.readLater([...this.known.values()]);
     }));
   }
@@ -179,7 +176,11 @@ export class Documents extends Disposable {
       const here = targetAt(targets, editor.selection.active.line);
       const place = `${uri.toString()}#${here?.name ?? ""}`;
       const isGone = models.active === null || models.get(models.active.id) !== models.active;
-      if (place !== this.followed || isGone) models.active = this.modelOf(uri, targets, here) ?? models.active;
+      if (place !== this.followed || isGone) {
+        const model = this.modelOf(uri, targets, here);
+        // Who looks into a library goes on with their own model.
+        if (model !== null && (model.profile !== null || !isAside(uri))) models.active = model;
+      }
       this.followed = place;
     }
     this.setContext();
@@ -204,7 +205,7 @@ export class Documents extends Disposable {
       this.keys.set(key, value);
       void vscode.commands.executeCommand("setContext", key, value);
     };
-    set("monet.fileHasModel", document !== undefined && isPython(document) && models.of(document.uri).length > 0);
+    set("monet.fileHasModel", document !== undefined && isPython(document) && !isAside(document.uri) && models.of(document.uri).length > 0);
     set("monet.hasProfile", models.active !== null && models.active.profile !== null);
     set("monet.running", models.all.some((model) => model.running !== null));
   }
