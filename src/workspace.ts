@@ -6,7 +6,7 @@ import { fixedBytes, parseGraph, type Graph } from "./core/graph";
 import { layersAtPeak, type Layers } from "./core/picture";
 import { planText, type Plan } from "./core/plan";
 import { eagerPlan } from "./core/solve/draft";
-import { parseFrontier, type Frontier } from "./core/frontier_document";
+import { parseFrontier, type FoundPlans } from "./core/frontier_document";
 import { defaultFile } from "./helper/files";
 import { wasTracedFrom } from "./helper/traced_from";
 import { chosenPoint, type BudgetPoint, type Verified } from "./protocol";
@@ -30,7 +30,7 @@ export interface Problem {
 }
 
 /** A model that was profiled, with the plans that were found for it. */
-export interface Profile extends Frontier {
+export interface Profile extends FoundPlans {
   readonly graph: Graph;
   readonly points: readonly BudgetPoint[];
   readonly eager: { readonly peak: number; readonly time: number; readonly layers: Layers };
@@ -118,7 +118,7 @@ export interface Marks {
 const bearable = 0.25;
 
 /** Before a frontier is found there is eager's plan. */
-const ladderOf = (graph: Graph, found: Frontier | null): Frontier =>
+const ladderOf = (graph: Graph, found: FoundPlans | null): FoundPlans =>
   found !== null && found.plans.length > 0 ? { plans: found.plans, exactness: found.exactness } : { plans: [eagerPlan(graph)], exactness: "bitwise" };
 
 /** Where the slider stands first: half of what activations take, or the least that is bearable. */
@@ -246,7 +246,7 @@ export class Models extends Disposable {
     }
   }
 
-  async setProfile(model: Model, graph: Graph, frontier: Frontier | null, snapshot: Snapshot | null): Promise<void> {
+  async setProfile(model: Model, graph: Graph, frontier: FoundPlans | null, snapshot: Snapshot | null): Promise<void> {
     const texts = snapshot ?? (await this.sources.texts(model.uri.fsPath));
     const found = await this.sources.place(model.uri.fsPath, model.name, texts, graph.operators);
     // Profiled by the command line, from a text that is gone: its marks are shown where they fit, and never as fresh.
@@ -267,7 +267,7 @@ export class Models extends Disposable {
   }
 
   /** Other plans of the same graph. */
-  setFrontier(model: Model, { plans, exactness }: Frontier): void {
+  setFrontier(model: Model, { plans, exactness }: FoundPlans): void {
     const { profile } = model;
     if (profile === null) return;
     model.profile = { ...profile, plans, exactness, points: plans.map((plan) => point(profile.graph, plan)) };

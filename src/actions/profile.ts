@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import * as vscode from "vscode";
-import { frontierDocument, ordered, type Frontier } from "../core/frontier_document";
+import { frontierDocument, ordered, type FoundPlans } from "../core/frontier_document";
 import { parseGraph, type Graph, type Implementation } from "../core/graph";
 import { planText, type Plan } from "../core/plan";
 import { eagerPlan } from "../core/solve/draft";
@@ -106,7 +106,7 @@ export async function refineModel(equipment: Equipment, model: Model, bytes: num
 }
 
 /** Stores plans of a graph, unless another has taken its place meanwhile. */
-function storeFrontier(models: Models, model: Model, graph: Graph, { plans, exactness }: Frontier): void {
+function storeFrontier(models: Models, model: Model, graph: Graph, { plans, exactness }: FoundPlans): void {
   if (model.profile?.graph !== graph) return;
   const kept = { plans: ordered(plans), exactness };
   writeWhole(model.fileOf("frontier"), `${JSON.stringify(frontierDocument(graph, kept))}\n`);

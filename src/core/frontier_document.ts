@@ -3,20 +3,20 @@ import { DocumentError } from "./graph_document";
 import { checkPlan, type Plan } from "./plan";
 
 /** The plans of one graph for all budgets: peaks ascend. */
-export interface Frontier {
+export interface FoundPlans {
   readonly plans: readonly Plan[];
   /** Which implementations they were chosen from. */
   readonly exactness: Implementation["exactness"];
 }
 
 /** As the editor remembers them. */
-export interface FrontierDocument extends Frontier {
+export interface FrontierDocument extends FoundPlans {
   readonly format: "monet-frontier";
   readonly version: 1;
   readonly graph: string;
 }
 
-export function frontierDocument(graph: Graph, { plans, exactness }: Frontier): FrontierDocument {
+export function frontierDocument(graph: Graph, { plans, exactness }: FoundPlans): FrontierDocument {
   return { format: "monet-frontier", version: 1, graph: graph.hash, exactness, plans };
 }
 
