@@ -2,11 +2,17 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { environment, main, root, run, say, setup, venvPython } from "./lib.mjs";
+import { ensureEditor } from "./editor.mjs";
+import { environment, main, root, run, say, setup, SetupError, venvPython } from "./lib.mjs";
+import { pack } from "./package.mjs";
 
 const bin = (name, path) => join(root, "node_modules", name, path);
 const node = (script, ...args) => [process.execPath, [script, ...args]];
 const python = (...args) => [venvPython, args, { cwd: join(root, "python") }];
+
+/** What runs vitest with its counts in a file. */
+const vitest = (report, ...args) =>
+  node(bin("vitest", "vitest.mjs"), "run", "--reporter=default", "--reporter=json", `--outputFile.json=${report}`, ...args);
 
 const checks = [
   ["Types", node(bin("typescript", "bin/tsc"), "--noEmit")],
@@ -30,9 +36,9 @@ function pytestCounts(file) {
 }
 
 /** A suite that broke before it could count is one failure: it must never look like nothing to do. */
-async function suite(name, [program, args, options], report, counts) {
+async function suite(name, [program, args, options], report, counts, extra = {}) {
   say(name);
-  const code = await run(program, args, { env: environment(), ...options });
+  const code = await run(program, args, { env: environment(extra), ...options });
   let result;
   try {
     result = counts(report);
@@ -40,6 +46,20 @@ async function suite(name, [program, args, options], report, counts) {
     result = { passed: 0, failed: 1 };
   }
   return code !== 0 && result.failed === 0 ? { ...result, failed: 1 } : result;
+}
+
+/** The tests inside the extension host and a person's first minute; `npm run e2e` has the whole way. */
+async function inEditor(report) {
+  try {
+    const editor = await ensureEditor();
+    await pack();
+    const command = vitest(report, "--config", "vitest.e2e.config.ts", "e2e/host", "e2e/smoke");
+    return await suite("Tests in the editor (vitest, code-server, Chromium)", command, report, vitestCounts, editor);
+  } catch (error) {
+    if (!(error instanceof SetupError)) throw error;
+    console.error(`error: ${error.message}`);
+    return { passed: 0, failed: 1 };
+  }
 }
 
 await main(async () => {
@@ -52,17 +72,12 @@ await main(async () => {
   }
 
   const reports = mkdtempSync(join(tmpdir(), "monet-test-"));
-  const vitest = join(reports, "vitest.json");
-  const pytest = join(reports, "pytest.xml");
+  const report = (name) => join(reports, name);
   const suites = [
-    await suite(
-      "TypeScript tests (vitest)",
-      node(bin("vitest", "vitest.mjs"), "run", "--reporter=default", "--reporter=json", `--outputFile.json=${vitest}`),
-      vitest,
-      vitestCounts,
-    ),
-    await suite("Python tests (pytest)", python("-m", "pytest", "-q", "tests", `--junitxml=${pytest}`), pytest, pytestCounts),
+    await suite("TypeScript tests (vitest)", vitest(report("unit.json")), report("unit.json"), vitestCounts),
+    await suite("Python tests (pytest)", python("-m", "pytest", "-q", "tests", `--junitxml=${report("pytest.xml")}`), report("pytest.xml"), pytestCounts),
   ];
+  suites.push(await inEditor(report("editor.json")));
   rmSync(reports, { recursive: true });
 
   const passed = suites.reduce((sum, s) => sum + s.passed, 0);

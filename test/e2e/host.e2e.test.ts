@@ -6,6 +6,8 @@ import { Editor } from "./support/editor";
 import { root } from "./support/installation";
 import { runInHost } from "./support/host";
 
+const tests = join(root, "test", "host");
+
 interface Session {
   readonly file: string;
   readonly trusted?: boolean;
@@ -24,12 +26,12 @@ const sessions: readonly Session[] = [
 
 /** A file whose window fails is one failed test of its own. */
 async function outcomesOf({ file, trusted = true, folders = 1, standIns = [] }: Session): Promise<readonly Outcome[]> {
-  const editor = await Editor.start({ trusted, others: standIns.map((name) => join(root, "test", "host", "stand-ins", name)) });
+  const editor = await Editor.start({ trusted, others: standIns.map((name) => join(tests, "stand-ins", name)) });
   try {
     const opened: string[] = [];
     for (let at = 0; at < folders; at++) opened.push(await editor.folder("examples/resnet50.py", "examples/gpt2.py"));
     const place = folders === 1 ? (opened[0] ?? "") : await editor.workspace(opened);
-    return (await runInHost(editor, file, place)).outcomes;
+    return (await runInHost(editor, join(tests, file), place)).outcomes;
   } catch (error) {
     return [{ title: "the window runs its tests", milliseconds: 0, error: error instanceof Error ? (error.stack ?? error.message) : String(error) }];
   } finally {

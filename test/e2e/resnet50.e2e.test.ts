@@ -55,17 +55,17 @@ test("2. optimizing asks once what it can't know, with a guess ready, and keeps 
   await window.command("MONeT: Optimize memory");
   await expect.poll(() => window.quickTitle.textContent(), soon).toContain("resnet50");
   await expect.poll(() => window.quickInput.inputValue(), soon).toMatch(/^float32\[\d+,3,224,224\]$/);
-  await window.quickInput.fill("float32[2,3,");
+  await window.quickInput.fill("float32[8,3,");
   await window.page.locator(".quick-input-widget:visible .quick-input-message").filter({ hasText: /\w/ }).waitFor();
   await window.screenshot("2-ask");
-  await window.quickInput.fill("float32[2,3,64,64]");
+  await window.quickInput.fill("float32[8,3,128,128]");
   await window.page.keyboard.press("Enter");
-  await expect.poll(() => window.quickInput.inputValue(), soon).toBe("2");
+  await expect.poll(() => window.quickInput.inputValue(), soon).toBe("8");
   await window.page.keyboard.press("Enter");
   await window.quickRow("Go on").waitFor();
   await window.page.keyboard.press("Enter");
   await expect.poll(() => existsSync(file("monet.json")), soon).toBe(true);
-  expect(JSON.parse(await readFile(file("monet.json"), "utf8"))).toEqual({ models: { "resnet50.py:resnet50": { inputs: ["float32[2,3,64,64]"] } } });
+  expect(JSON.parse(await readFile(file("monet.json"), "utf8"))).toEqual({ models: { "resnet50.py:resnet50": { inputs: ["float32[8,3,128,128]"] } } });
 });
 
 test("3. a task runs the helper with a notification, and stops at once", async () => {
@@ -147,7 +147,7 @@ test("5. the slider answers at once, and an exact budget is searched for", async
 test("5. the tree of layers and the source lead to each other", async () => {
   const rows = window.page.locator('.pane:has-text("Layers") .monaco-list-row');
   await rows.filter({ hasText: "layer2" }).first().click();
-  await expect.poll(() => window.cursorLine()).toMatch(/self\.layer2\s=/);
+  await expect.poll(() => window.cursorLine()).toContain("self.layer2");
   await window.goToLine(60);
   await window.line(/self\.bn1 = nn\.BatchNorm2d\(64\)/).click();
   await expect.poll(() => window.page.locator('.pane:has-text("Layers") .monaco-list-row.selected').textContent(), soon).toContain("bn1");

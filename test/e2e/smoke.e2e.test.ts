@@ -1,5 +1,9 @@
+/** A person's first minute, short enough for every run of the tests. */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Editor } from "./support/editor";
+import { runningHelpers } from "./support/processes";
 
 let editor: Editor;
 
@@ -11,12 +15,16 @@ afterAll(async () => {
   await editor.close();
 });
 
-test("the packed extension opens a Python file and runs nothing", async () => {
+test("the packed extension shows what can be done with a model, and runs nothing by itself", async () => {
   const folder = await editor.folder("examples/resnet50.py");
   const window = await editor.open(folder);
   await window.openFile("resnet50.py");
-  await window.theme("light");
-  await window.screenshot("smoke");
-  expect(await window.line("class Bottleneck").count()).toBe(1);
+  await window.codeLens("Optimize memory");
+  await window.activity("MONeT");
+  const view = await window.webview("[data-command=optimize]");
+  await expect.poll(() => view.locator("body").textContent()).toContain("Not profiled yet");
+  await window.screenshot("first-minute");
+  expect(runningHelpers(folder)).toEqual([]);
+  expect(existsSync(join(folder, ".monet"))).toBe(false);
   await window.close();
 });

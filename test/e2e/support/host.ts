@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { build } from "esbuild";
 import type { Report } from "../../host/support/runner";
@@ -27,7 +27,7 @@ export async function runInHost(editor: Editor, file: string, place: string): Pr
   try {
     await build({
       stdin: {
-        contents: `import ${JSON.stringify(`./${basename(file)}`)}; import { run as runAll } from "./support/runner"; export const run = () => runAll(${JSON.stringify(report)});`,
+        contents: `import ${JSON.stringify(file)}; import { run as runAll } from "./support/runner"; export const run = () => runAll(${JSON.stringify(report)});`,
         resolveDir: join(root, "test", "host"),
       },
       outfile: bundle, bundle: true, platform: "node", target: "node20", format: "cjs", external: ["vscode"], sourcemap: "inline", logLevel: "warning",

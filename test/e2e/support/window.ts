@@ -43,10 +43,17 @@ export class Window {
 
   // ---- Commands and questions --------------------------------------------------------------------------------------
 
+  /** The palette may have been filled before the extension's commands were enabled: then it is opened again. */
   async command(title: string): Promise<void> {
-    await this.page.keyboard.press("F1");
-    await this.quickInput.fill(`>${title}`);
-    await this.page.locator(`.quick-input-list .monaco-list-row[aria-label^=${quoted(title)}]`).first().click();
+    const row = this.page.locator(`.quick-input-list .monaco-list-row[aria-label^=${quoted(title)}]`).first();
+    for (let attempt = 0; ; attempt++) {
+      await this.page.keyboard.press("F1");
+      await this.quickInput.fill(`>${title}`);
+      const found = await row.waitFor({ timeout: 4000 }).then(() => true, () => false);
+      if (found || attempt === 3) break;
+      await this.page.keyboard.press("Escape");
+    }
+    await row.click();
   }
 
   /** The field of the question that is open. */
@@ -83,11 +90,12 @@ export class Window {
     return this.editor.locator(".view-line").filter({ hasText: shown(text) }).first();
   }
 
-  /** The line that the cursor is on, as it is shown. */
+  /** The line that the cursor is on, as it is shown: in the active editor, or in the one beside a webview. */
   async cursorLine(): Promise<string> {
-    const top = await this.page.locator(".editor-group-container.active .monaco-editor .current-line").first().boundingBox();
-    const lines = this.editor.locator(".view-line");
-    for (const line of await lines.all()) {
+    const active = this.page.locator(".editor-group-container.active .monaco-editor[data-uri]");
+    const editor = (await active.count()) > 0 ? active.first() : this.page.locator(".editor-group-container .monaco-editor[data-uri]").first();
+    const top = await editor.locator(".current-line").first().boundingBox();
+    for (const line of await editor.locator(".view-line").all()) {
       const box = await line.boundingBox();
       if (top !== null && box !== null && Math.abs(box.y - top.y) < 2) return (await line.textContent()) ?? "";
     }
