@@ -8,6 +8,7 @@ import { openExample } from "./actions/example";
 import { verifyPlan } from "./actions/verify";
 import { revealModule } from "./views/layers";
 import type { Context } from "./context";
+import { noModel } from "./actions/model_choice";
 import { showProblem } from "./actions/problems";
 import { modelId } from "./workspace";
 
@@ -50,6 +51,7 @@ function focusBudget({ models }: Context, argument: ModelArgument | null): Thena
 /** The model that the side panel shows, of all that are known. */
 async function selectModel({ models }: Context): Promise<void> {
   const items = models.all.map((model) => ({ label: model.name, description: model.file, model }));
+  if (items.length === 0) throw noModel();
   const picked = await vscode.window.showQuickPick(items, { placeHolder: vscode.l10n.t("Which model should the side panel show?") });
   if (picked !== undefined) models.active = picked.model;
 }

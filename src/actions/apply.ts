@@ -11,14 +11,14 @@ import { writeWhole } from "../helper/files";
 import { UserError } from "../helper/user_error";
 import { argumentOf } from "../editor/targets";
 import type { Model } from "../workspace";
-import { chooseModel } from "./model_choice";
+import { chooseProfiled } from "./model_choice";
 import { showProblem } from "./problems";
 import { choose } from "./quick_input";
 
 const maxScripts = 3000;
 
 export async function applyPlan(context: Context, argument: ModelArgument | null): Promise<void> {
-  const model = await chooseModel(context, argument, ({ profile }) => profile !== null);
+  const model = await chooseProfiled(context, argument);
   const { plan } = model;
   if (plan === null) throw new UserError("input", vscode.l10n.t("{0} was not profiled yet: run the command Optimize memory first.", model.name), { action: "optimize" });
   const file = model.fileOf("plan");

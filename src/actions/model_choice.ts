@@ -8,19 +8,24 @@ import type { SourceView } from "../sources/types";
 import { modelId, type Model } from "../workspace";
 import { choose } from "./quick_input";
 
-/** The argument, the model at the cursor, the only one, or the one that is chosen; throws Cancelled where none is. */
-export async function chooseModel({ models }: Context, argument: ModelArgument | null, wanted: (model: Model) => boolean = () => true): Promise<Model> {
+/** What to profile: the argument, the model at the cursor, the only one of the file, or the one that is chosen; else what the side panel shows. */
+export async function chooseModel({ models }: Context, argument: ModelArgument | null): Promise<Model> {
   if (argument !== null) return findModel(models, vscode.Uri.parse(argument.uri, true), argument.name);
   const editor = vscode.window.activeTextEditor;
   const view = editor?.document.languageId === "python" && editor.document.uri.scheme === "file" ? await models.read(editor.document.uri) : null;
-  if (editor === undefined || view === null) {
-    if (models.active !== null && wanted(models.active)) return models.active;
-    return pick(models.all.filter(wanted));
-  }
-  const here = models.of(editor.document.uri).filter(wanted);
+  const here = editor === undefined || view === null ? [] : models.of(editor.document.uri);
+  if (editor === undefined || view === null || here.length === 0) return models.active ?? pick(models.all);
   const names = namesAt(view, editor.selection.active.line);
   const candidates = names.flatMap((name) => here.find((model) => model.name === name) ?? []);
   return pick(candidates.length > 0 ? candidates : here);
+}
+
+/** What to do something with: the argument, or what the side panel shows; the cursor may be in a training script. */
+export async function chooseProfiled({ models }: Context, argument: ModelArgument | null): Promise<Model> {
+  if (argument !== null) return findModel(models, vscode.Uri.parse(argument.uri, true), argument.name);
+  const { active } = models;
+  const profiled = models.all.filter(({ profile }) => profile !== null);
+  return active !== null && (active.profile !== null || profiled.length === 0) ? active : pick(profiled);
 }
 
 export async function findModel(models: Context["models"], uri: vscode.Uri, name: string): Promise<Model> {
@@ -44,9 +49,12 @@ export function namesAt({ file }: Pick<SourceView, "file">, line: number): reado
   return givers.length > 0 ? givers : whole;
 }
 
+export const noModel = (): UserError =>
+  new UserError("input", vscode.l10n.t("There is no model here: open a Python file that defines one (a subclass of torch.nn.Module)."), { action: "example" });
+
 async function pick(candidates: readonly Model[]): Promise<Model> {
   const [first] = candidates;
-  if (first === undefined) throw new UserError("input", vscode.l10n.t("There is no model here: open a Python file that defines one (a subclass of torch.nn.Module)."), { action: "example" });
+  if (first === undefined) throw noModel();
   if (candidates.length === 1) return first;
   const items = candidates.map((model) => ({ label: model.name, description: model.file, model }));
   const chosen = await choose(items, { title: vscode.l10n.t("Which model?"), canGoBack: false });

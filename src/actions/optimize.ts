@@ -7,7 +7,7 @@ import { batchOf, madeBy, withBatch } from "../core/config";
 import { Cancelled } from "../helper/user_error";
 import type { Model } from "../workspace";
 import { configFor, knownConfig, readModelConfig, writeModelConfig } from "./config";
-import { chooseModel } from "./model_choice";
+import { chooseModel, chooseProfiled } from "./model_choice";
 import { requireTrust, showProblem } from "./problems";
 import { exactnessFor } from "./profile";
 
@@ -42,7 +42,7 @@ const focusBudget = async (): Promise<void> => {
 
 /** Takes away what was measured and solved. The plan stays: a training script may run by it. */
 export async function clearResults(context: Context, argument: ModelArgument | null): Promise<void> {
-  const model = await chooseModel(context, argument, ({ profile }) => profile !== null);
+  const model = await chooseProfiled(context, argument);
   await context.tasks.jobs.cancel(model);
   context.tasks.stopRefining(model);
   for (const kind of ["graph", "frontier", "snapshot"] as const) rmSync(model.fileOf(kind), { force: true });

@@ -4,13 +4,13 @@ import type { Context } from "../context";
 import { formatBytes, formatPercent } from "../core/units";
 import type { Verified } from "../protocol";
 import type { Model } from "../workspace";
-import { chooseModel } from "./model_choice";
+import { chooseProfiled } from "./model_choice";
 import { requireTrust } from "./problems";
 
 /** Runs a real step with and without the chosen plan; what it gave is said in one sentence, and the report tells the rest. */
 export async function verifyPlan(context: Context, argument: ModelArgument | null): Promise<void> {
   requireTrust();
-  const model = await chooseModel(context, argument, ({ profile }) => profile !== null);
+  const model = await chooseProfiled(context, argument);
   context.models.active = model;
   await context.tasks.run(model, "verify");
   const { measured } = model;

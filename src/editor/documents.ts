@@ -188,13 +188,16 @@ export class Documents extends Disposable {
 
   /** A profiled model that the class is or is a part of, else the class's own; between classes a profiled one, else the last. */
   private modelOf(uri: vscode.Uri, targets: readonly Target[], here: Target | null): Model | null {
-    const marks = this.context.models.marks(uri);
+    const { models } = this.context;
+    const marks = models.marks(uri);
     if (here !== null) {
       const isPart = marks?.places.some(({ kind, model }) => kind === "model" && model.name === here.name && model.file === uri.fsPath) ?? false;
       return here.profiled ?? (isPart && marks !== null ? marks.model : here.model);
     }
-    const current = targets.find(({ model }) => model === this.context.models.active);
-    return marks?.model ?? current?.model ?? targets.at(-1)?.model ?? null;
+    const current = targets.find(({ model }) => model === models.active);
+    // A script that only builds models leaves the profiled one in sight.
+    const isScript = targets.every(({ kind }) => kind !== "class") && models.active !== null && models.active.profile !== null;
+    return marks?.model ?? current?.model ?? (isScript ? null : (targets.at(-1)?.model ?? null));
   }
 
   private setContext(): void {
