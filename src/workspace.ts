@@ -26,7 +26,7 @@ export interface Running {
 
 export interface Problem {
   readonly text: string;
-  readonly action: { readonly title: string; readonly id: "retry" | "log" | "python" };
+  readonly action: { readonly title: string; readonly id: "retry" | "verify" | "log" | "python" };
 }
 
 /** A model that was profiled, with the plans that were found for it. */

@@ -5,7 +5,7 @@ import { Cancelled } from "../helper/user_error";
 import { Disposable } from "../base/disposable";
 import type { Model, Models } from "../workspace";
 import { Pace } from "./pace";
-import { diagnose, problemOf } from "./problems";
+import { diagnose, problemOf, type Again } from "./problems";
 import { Queue } from "./queue";
 
 export interface Job {
@@ -33,14 +33,14 @@ export class Jobs extends Disposable {
     return this.running.has(model.id);
   }
 
-  /** A newer run of the same model takes the place of the one before. */
-  async run<T>(model: Model, outer: AbortSignal | null, work: (job: Job) => Promise<T>): Promise<T> {
+  /** A newer run of the same model takes the place of the one before. `again` is what the person tries again where it fails. */
+  async run<T>(model: Model, outer: AbortSignal | null, work: (job: Job) => Promise<T>, again: Again = "retry"): Promise<T> {
     await this.cancel(model);
     const stop = new AbortController();
     const forward = (): void => { stop.abort(); };
     outer?.addEventListener("abort", forward, { once: true });
     if (outer?.aborted === true) stop.abort();
-    const done = this.shown(model, stop, work);
+    const done = this.shown(model, stop, work, again);
     const running = { stop, ended: done.then(() => undefined, () => undefined) };
     this.running.set(model.id, running);
     try {
@@ -66,7 +66,7 @@ export class Jobs extends Disposable {
     super.dispose();
   }
 
-  private async shown<T>(model: Model, stop: AbortController, work: (job: Job) => Promise<T>): Promise<T> {
+  private async shown<T>(model: Model, stop: AbortController, work: (job: Job) => Promise<T>, again: Again): Promise<T> {
     this.forget(model);
     this.models.update(model, { running: { text: vscode.l10n.t("Starting"), fraction: null }, problem: null });
     const options = { location: vscode.ProgressLocation.Notification, cancellable: true, title: vscode.l10n.t("MONeT: {0}", model.name) };
@@ -83,7 +83,7 @@ export class Jobs extends Disposable {
     } catch (error) {
       const cancelled = error instanceof Cancelled || stop.signal.aborted;
       if (!cancelled) {
-        this.models.update(model, { problem: problemOf(error) });
+        this.models.update(model, { problem: problemOf(error, again) });
         const uri = diagnose(this.diagnostics, error);
         if (uri !== null) this.diagnosed.set(model.id, uri);
       }

@@ -21,8 +21,10 @@ export function sentenceOf(error: unknown): string {
   return python === null ? error.message : vscode.l10n.t("Python at '{0}' has no PyTorch: install it there, or select another Python.", python);
 }
 
+export type Again = "retry" | "verify";
+
 /** As the budget view shows it until something else is started. */
-export function problemOf(error: unknown): Problem {
+export function problemOf(error: unknown, again: Again): Problem {
   const text = sentenceOf(error);
   if (!(error instanceof UserError)) return { text, action: { title: vscode.l10n.t("Show Log"), id: "log" } };
   switch (error.kind) {
@@ -32,7 +34,7 @@ export function problemOf(error: unknown): Problem {
       return { text, action: { title: vscode.l10n.t("Show Log"), id: "log" } };
     case "input":
     case "infeasible":
-      return { text, action: { title: vscode.l10n.t("Try Again"), id: "retry" } };
+      return { text, action: { title: vscode.l10n.t("Try Again"), id: again } };
   }
 }
 

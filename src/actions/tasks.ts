@@ -147,10 +147,8 @@ export class MonetTasks extends Disposable implements vscode.TaskProvider {
     const folder = scope?.uri.fsPath ?? vscode.workspace.workspaceFolders?.[0]?.uri.fsPath ?? null;
     const model = await findModel(models, vscode.Uri.file(pathOf(definition, folder)), definition.model);
     const here = { ...definition, file: pathOf(definition, folderOf(model.uri)) };
-    await this.jobs.run(model, signal, async (job) => {
-      if (actionOf(definition) === "profile") await profileModel(this.equipment, model, here, job, say);
-      else await verifyModel(this.equipment, this.reports, model, here, job, say);
-    });
+    if (actionOf(definition) === "profile") await this.jobs.run(model, signal, (job) => profileModel(this.equipment, model, here, job, say));
+    else await this.jobs.run(model, signal, (job) => verifyModel(this.equipment, this.reports, model, here, job, say), "verify");
   }
 }
 
