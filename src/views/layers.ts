@@ -4,7 +4,7 @@ import { moduleTree, numbersOf, type ModuleNode } from "../core/numbers";
 import { formatBytes, formatDuration } from "../core/units";
 import { Disposable } from "../base/disposable";
 import type { Model } from "../workspace";
-import { revealOperator } from "./reveal";
+import { revealOperators } from "./reveal";
 
 interface Item {
   readonly model: Model;
@@ -94,9 +94,8 @@ export class LayerTree extends Disposable implements vscode.TreeDataProvider<Ite
     if (marks?.model !== models.active) return;
     const line = selection.active.line;
     const [place] = marks.places.filter(({ kind, range }) => kind !== "model" && range.start.line <= line && line <= range.end.line);
-    const first = place?.operators[0];
-    const module = first === undefined ? undefined : marks.explained.graph.operators[first]?.module;
-    const item = module === undefined ? null : this.find(module);
+    const modules = (place?.operators ?? []).flatMap((id) => marks.explained.graph.operators[id]?.module ?? []);
+    const item = this.find(modules.reduce(shared, modules[0] ?? "") || (modules[0] ?? ""));
     // The tree may be another by the time the editor looks for it.
     if (item !== null) this.view.reveal(item, { select: true, focus: false }).then(undefined, (error: unknown) => { this.context.log.debug(String(error)); });
   }
@@ -116,6 +115,14 @@ export async function revealModule(context: Context, argument: unknown): Promise
   const { id, path } = (argument ?? {}) as { id?: unknown; path?: unknown };
   const model = typeof id === "string" ? context.models.get(id) : null;
   if (model?.profile === null || model === null || typeof path !== "string") return;
-  const first = model.profile.graph.operators.find(({ module }) => module === path || module.startsWith(`${path}.`) || path === "");
-  if (first !== undefined) await revealOperator(context, model, first.id);
+  const within = model.profile.graph.operators.filter(({ module }) => module === path || module.startsWith(`${path}.`) || path === "");
+  await revealOperators(context, model, within.map(({ id }) => id));
+}
+
+/** The module that two have in common; "" is the model itself. */
+function shared(one: string, other: string): string {
+  const names = other.split(".");
+  const parts = one.split(".");
+  const end = parts.findIndex((part, at) => part !== names[at]);
+  return parts.slice(0, end < 0 ? undefined : end).join(".");
 }

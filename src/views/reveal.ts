@@ -6,19 +6,22 @@ import type { Model } from "../workspace";
 
 export const toRange = ({ start, end }: Range): vscode.Range => new vscode.Range(start.line, start.column, end.line, end.column);
 
-/** Shows the line of an operator: its layer's or call's place in the newest text, else the line that was traced. */
-export async function revealOperator(context: Context, model: Model, id: number): Promise<void> {
+export const revealOperator = (context: Context, model: Model, id: number): Promise<void> => revealOperators(context, model, [id]);
+
+/** Shows the line of the smallest layer or call in the newest text that all of these belong to, else the line that was traced. */
+export async function revealOperators(context: Context, model: Model, ids: readonly number[]): Promise<void> {
   const { models } = context;
   const { profile } = model;
-  const operator = profile?.graph.operators[id];
+  const [first] = ids;
+  const operator = first === undefined ? undefined : profile?.graph.operators[first];
   if (profile === null || operator === undefined) return;
   for (const path of profile.files) {
     const uri = vscode.Uri.file(path);
     const view = models.view(uri) ?? (await models.read(uri));
     if (view === null) continue;
-    // A call says more about one operator than the layer that is made somewhere else.
+    // A call says more than the layer that is made somewhere else.
     const found = (models.marks(uri)?.places ?? [])
-      .filter(({ kind, operators }) => kind !== "model" && operators.includes(id))
+      .filter(({ kind, operators }) => kind !== "model" && ids.every((id) => operators.includes(id)))
       .sort((a, b) => a.operators.length - b.operators.length || Number(b.kind === "call") - Number(a.kind === "call"));
     const [place] = found;
     if (place !== undefined) return reveal(uri, toRange(place.range));

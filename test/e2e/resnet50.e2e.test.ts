@@ -137,7 +137,8 @@ test("5. the slider answers at once, and an exact budget is searched for", async
   await view.getByText("is no budget").waitFor();
   await exact.fill("50%");
   await exact.press("Enter");
-  await expect.poll(() => view.getByText("Searching a better plan").count(), solved).toBe(0);
+  await view.locator(".refining").waitFor();
+  await expect.poll(() => view.locator(".refining").count(), solved).toBe(0);
   for (const theme of Object.keys(themes) as Theme[]) {
     await window.theme(theme);
     await window.screenshot(`5-budget-${theme}`);
@@ -148,7 +149,6 @@ test("5. the tree of layers and the source lead to each other", async () => {
   const rows = window.page.locator('.pane:has-text("Layers") .monaco-list-row');
   await rows.filter({ hasText: "layer2" }).first().click();
   await expect.poll(() => window.cursorLine()).toContain("self.layer2");
-  await window.goToLine(60);
   await window.line(/self\.bn1 = nn\.BatchNorm2d\(64\)/).click();
   await expect.poll(() => window.page.locator('.pane:has-text("Layers") .monaco-list-row.selected').textContent(), soon).toContain("bn1");
 });
@@ -164,11 +164,14 @@ test("6. the schedule shows the training step; bars and source lead to each othe
     await window.screenshot(`6-schedule-${theme}`);
   }
   await window.theme("dark");
-  const bars = panel.locator(".bars-area canvas");
+  const bars = panel.locator(".bars");
   await bars.focus();
   await bars.press("Home");
+  await bars.press("ArrowDown");
   await bars.press("Enter");
-  await expect.poll(() => window.cursorLine(), soon).toContain("conv1");
+  await panel.locator(".why").waitFor();
+  await expect.poll(() => panel.locator(".why .reason").textContent(), soon).toMatch(/peak/);
+  await expect.poll(() => window.cursorLine(), soon).toMatch(/self\.conv1/);
   await window.screenshot("6-why");
 
   await panel.locator("[data-toggle=table]").click();
@@ -190,7 +193,7 @@ test("7. applying writes the plan and the two lines, as an edit that can be undo
   expect(existsSync(file(".monet/resnet50.plan.json"))).toBe(true);
   await window.screenshot("7-applied");
   await toast.getByRole("button", { name: "Insert into Script" }).click();
-  await window.quickRow("train.py:4").first().click();
+  await window.quickRow("train.py").first().click();
   await expect.poll(() => window.cursorLine(), soon).toMatch(/monet_torch\.apply\(model,\s"\.monet\/resnet50\.plan\.json"\)/);
   await window.screenshot("7-inserted");
 });

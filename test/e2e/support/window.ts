@@ -54,6 +54,7 @@ export class Window {
       await this.page.keyboard.press("Escape");
     }
     await row.click();
+    await this.page.mouse.move(0, 0);
   }
 
   /** The field of the question that is open. */

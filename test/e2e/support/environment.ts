@@ -1,0 +1,17 @@
+import { execFileSync } from "node:child_process";
+import { readdir, symlink } from "node:fs/promises";
+import { join } from "node:path";
+import { installation } from "./installation";
+
+const sitePackages = (python: string): string =>
+  execFileSync(python, ["-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])"], { encoding: "utf8" }).trim();
+
+/** An environment with the project's torch and pip, but without our runtime. Returns its Python. */
+export async function withoutRuntime(folder: string): Promise<string> {
+  execFileSync(installation.python, ["-m", "venv", "--without-pip", folder]);
+  const python = join(folder, "bin", "python");
+  const from = sitePackages(installation.python);
+  const to = sitePackages(python);
+  for (const name of await readdir(from)) if (!/monet/i.test(name)) await symlink(join(from, name), join(to, name));
+  return python;
+}
