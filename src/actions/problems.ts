@@ -2,7 +2,7 @@
 import { isAbsolute, resolve } from "node:path";
 import * as vscode from "vscode";
 import type { Context } from "../context";
-import { Cancelled, UserError } from "../helper/user_error";
+import { Cancelled, UserError, type Known } from "../helper/user_error";
 import type { Problem } from "../workspace";
 import { missingIn, placeOf, type NamedPlace } from "./sentence";
 
@@ -18,7 +18,27 @@ const selectPython = (): Offer => command(vscode.l10n.t("Select Python"), "monet
 export function sentenceOf(error: unknown): string {
   if (!(error instanceof UserError)) return vscode.l10n.t("Something unexpected went wrong; the log tells more.");
   const python = missingIn(error);
-  return python === null ? error.message : vscode.l10n.t("Python at '{0}' has no PyTorch: install it there, or select another Python.", python);
+  if (python !== null) return vscode.l10n.t("Python at '{0}' has no PyTorch: install it there, or select another Python.", python);
+  const { known } = error.facts;
+  return known === undefined ? error.message : textOf(known);
+}
+
+function textOf(known: Known): string {
+  switch (known.id) {
+    case "no-python":
+      return vscode.l10n.t("No Python was found: install Python 3.10 or newer with PyTorch, or select one.");
+    case "no-such-python":
+      return vscode.l10n.t("There is no Python at '{0}', which {1} names: correct it, or select another.", known.path, known.namedBy);
+    case "python-cannot-start":
+      return vscode.l10n.t("Python at '{0}' can't be started ({1}): select another.", known.path, known.reason);
+    case "no-package":
+      return vscode.l10n.t("Python at '{0}' has no {1}: install it there, or select another Python.", known.path, known.name);
+    case "helper-stopped": {
+      if (known.signal === "SIGKILL") return vscode.l10n.t("The Python helper was killed, perhaps because memory ran out: try a smaller batch.");
+      const how = known.signal ?? known.code ?? "?";
+      return known.last === "" ? vscode.l10n.t("The Python helper stopped early ({0}); the log tells more.", how) : vscode.l10n.t("The Python helper stopped early ({0}): {1}", how, known.last);
+    }
+  }
 }
 
 export type Again = "retry" | "verify";
@@ -52,7 +72,7 @@ export function showProblem({ log }: Pick<Context, "log">, error: unknown, retry
   }
   log.error(logged(error));
   const offers = offersOf(error, retry);
-  void vscode.window.showErrorMessage(sentenceOf(error), ...offers.map(({ title }) => title)).then((chosen) => offers.find(({ title }) => title === chosen)?.run());
+  void vscode.window.showErrorMessage(sentenceOf(error), ...offers.map(({ title }) => title)).then((chosen) => offers.find(({ title }) => title === chosen)?.run()).then(undefined, (failure: unknown) => { log.error(logged(failure)); });
   return Promise.resolve();
 }
 
@@ -93,7 +113,8 @@ function leadOf(error: UserError): Offer {
 function typeInstall(python: string): void {
   const terminal = vscode.window.createTerminal({ name: vscode.l10n.t("Install PyTorch") });
   terminal.show();
-  terminal.sendText(`${/\s/.test(python) ? `"${python}"` : python} -m pip install torch`, false);
+  const quoted = /\s/.test(python) ? `${process.platform === "win32" ? "& " : ""}"${python}"` : python;
+  terminal.sendText(`${quoted} -m pip install torch`, false);
 }
 
 async function openAt({ file, line }: NamedPlace): Promise<void> {

@@ -124,5 +124,5 @@ export async function firstPython(sources: readonly PythonSource[], uri: vscode.
       failed(source, error);
     }
   }
-  throw new UserError("environment", "No Python was found: install Python 3.10 or newer with torch.");
+  throw new UserError("environment", "No Python was found: install Python 3.10 or newer with torch.", { known: { id: "no-python" } });
 }

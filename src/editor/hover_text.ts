@@ -70,7 +70,7 @@ function reason({ explained, numbers, budget }: Subject): string {
 function implementations(ways: readonly Alternative[]): string {
   return ways.map(({ name, exactness, used, possible, bytes, time }) => {
     const share = used === possible && possible > 1 ? l10n.t("all {0}", possible) : possible > 1 ? l10n.t("{0} of {1}", used, possible) : used === 1 ? l10n.t("chosen") : "";
-    const kind = exactness === "bitwise" ? "" : exactness;
+    const kind = exactness === "bitwise" ? "" : exactness === "same-kernel" ? l10n.t("equal up to the order of sums") : l10n.t("approximate");
     const heads = [`- ${code(name)}`, share, kind].filter((part) => part !== "").join(" · ");
     if (used === possible) return heads;
     const more = bytes > 0 ? l10n.t("would hold {0} more for backward", formatBytes(bytes)) : bytes < 0 ? l10n.t("would hold {0} less for backward", formatBytes(-bytes)) : l10n.t("would hold as much for backward");

@@ -69,7 +69,7 @@ export async function runHelper(command: "profile" | "verify", args: readonly st
     });
   } catch (error) {
     if (error instanceof Error && "code" in error) {
-      throw new UserError("environment", `Python at '${interpreter.path}' (found by ${interpreter.foundBy}) can't be started: ${error.message}.`);
+      throw new UserError("environment", `Python at '${interpreter.path}' (found by ${interpreter.foundBy}) can't be started: ${error.message}.`, { known: { id: "python-cannot-start", path: interpreter.path, reason: error.message } });
     }
     throw error;
   }
@@ -92,9 +92,13 @@ export function errorOf({ code, signal, stderr }: Ended, interpreter: Interprete
   if (sentence !== null && code === 4) return new UserError("environment", sentence, sentence.startsWith("PyTorch can't be imported") ? { missing: "torch", python: interpreter.path } : {});
   const missing = /No module named '?([\w.]+)'?/.exec(stderr)?.[1];
   if (missing === "monet_torch" || missing === "torch") {
-    return new UserError("environment", `Python at '${interpreter.path}' (found by ${interpreter.foundBy}) has no ${missing}: install it there or name another Python with --python.`, { missing, python: interpreter.path });
+    return new UserError("environment", `Python at '${interpreter.path}' (found by ${interpreter.foundBy}) has no ${missing}: install it there or name another Python with --python.`, {
+      missing,
+      python: interpreter.path,
+      known: { id: "no-package", path: interpreter.path, name: missing },
+    });
   }
   const how = signal === null ? `with exit code ${code ?? "?"}` : `by ${signal}${signal === "SIGKILL" ? ", perhaps because memory ran out" : ""}`;
   const last = sentence ?? stderr.trim().split("\n").at(-1)?.trim() ?? "";
-  return new UserError("crash", `The Python helper stopped ${how}${last === "" ? "" : `: ${last}`}`, { stderr });
+  return new UserError("crash", `The Python helper stopped ${how}${last === "" ? "" : `: ${last}`}`, { stderr, known: { id: "helper-stopped", code, signal, last } });
 }

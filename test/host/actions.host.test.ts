@@ -180,7 +180,7 @@ test("a Python that is missing, has no torch or is killed is one sentence with a
   const cases: [string | null, RegExp, string][] = [
     [null, /There is no Python at '.*python\.sh', which monet\.pythonPath names/, "python"],
     ["echo \"ModuleNotFoundError: No module named 'torch'\" >&2; exit 1", /^Python at '.*python\.sh' has no PyTorch/, "python"],
-    ["kill -9 $$", /stopped by SIGKILL, perhaps because memory ran out/, "log"],
+    ["kill -9 $$", /was killed, perhaps because memory ran out/, "log"],
   ];
   await settings.update("pythonPath", python, vscode.ConfigurationTarget.Workspace);
   try {
