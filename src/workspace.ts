@@ -5,6 +5,7 @@ import { explained, type Explained } from "./core/numbers";
 import { fixedBytes, parseGraph, type Graph } from "./core/graph";
 import { layersAtPeak, type Layers } from "./core/picture";
 import { planText, type Plan } from "./core/plan";
+import { isUse } from "./core/source/index";
 import { eagerPlan } from "./core/solve/draft";
 import { parseFrontier, type FoundPlans } from "./core/frontier_document";
 import { defaultFile } from "./helper/files";
@@ -192,7 +193,7 @@ export class Models extends Disposable {
     if (view === null || this.isDisposed) return null;
     const key = uri.toString();
     this.views.set(key, view);
-    const names = new Set([...view.file.sources, ...view.file.models].map(({ name }) => name));
+    const names = new Set([...view.file.sources.filter((source) => !isUse(source, view.path)), ...view.file.models].map(({ name }) => name));
     for (const name of names) await this.know(uri, name);
     // A newer text was read meanwhile.
     if (this.views.get(key) !== view) return view;

@@ -76,3 +76,12 @@ it("a class that is being profiled is not forgotten while its name is edited", a
   await models.read(uri);
   expect(models.get(part.id)).toBeNull();
 });
+
+it("a training script's `model = Net()` is no model of its own; what the script itself defines is", async () => {
+  const script = view("any", "Own");
+  const source = (name: string, file: string): unknown => ({ kind: "object", name, range, models: [{ file, name: "Net" }] });
+  const file = { ...script.file, sources: [source("used", "/elsewhere/net.py"), source("made", script.path)] } as unknown as SourceView["file"];
+  const models = modelsOf({ ...script, file });
+  await models.read(uri);
+  expect(models.of(uri).map(({ name }) => name)).toEqual(["made", "Own"]);
+});

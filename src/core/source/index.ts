@@ -6,4 +6,4 @@ export { match, rootsOf } from "./match";
 export type { Matched, Matching, TracedOperator } from "./match";
 export { insertions } from "./built";
 export type { Insertion, PlanUse, TextEdit } from "./built";
-export { wholeModels } from "./whole";
+export { isUse, wholeModels } from "./whole";
