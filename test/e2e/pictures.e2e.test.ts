@@ -71,18 +71,20 @@ test.skipIf(process.env["MONET_PICTURES"] === undefined)("pictures of the whole 
 
   await window.command("MONeT: Optimize memory");
   const view = await window.webview("input[type=range]", 300_000);
-  await expect.poll(() => window.toast(/resnet50/).count(), { timeout: 60_000 }).toBe(0);
+  await expect.poll(() => window.toast(/resnet50/).count(), { timeout: 300_000 }).toBe(0);
   await view.locator(".exact input").fill("50%");
   await view.locator(".exact input").press("Enter");
+  await view.locator(".refining").waitFor();
   await expect.poll(() => view.locator(".refining").count(), { timeout: 60_000 }).toBe(0);
   // The budget view gets the room that it needs, as a person would drag it.
   const sash = await boxOf('.pane:has-text("Layers")');
   await page.mouse.move(sash.x + 100, sash.y);
   await page.mouse.down();
-  await page.mouse.move(sash.x + 100, sash.y + 170, { steps: 5 });
+  await page.mouse.move(sash.x + 100, sash.y + 260, { steps: 5 });
   await page.mouse.up();
   await window.goToLine(60);
   await window.codeLens(/peak/);
+  await view.evaluate("scrollTo(0, 0)");
   await picture("docs/images/editor.png");
   await picture("media/walkthrough/optimize.png", { x: 350, y: 35, width: 900, height: 600 });
   const side = await boxOf(".part.sidebar");
