@@ -95,7 +95,8 @@ test.skipIf(process.env["MONET_PICTURES"] === undefined)("pictures of the whole 
 
   const hover = await window.hover("bn1", /self\.bn1 = nn\.BatchNorm2d\(64\)/);
   await expect.poll(() => hover.textContent()).toMatch(/Saved for backward/);
-  await window.page.screenshot({ path: join(root, "docs/images/hover.png") });
+  await page.waitForTimeout(500);
+  await page.screenshot({ path: join(root, "docs/images/hover.png") });
   await page.keyboard.press("Escape");
 
   await window.theme("dark");
