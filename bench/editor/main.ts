@@ -18,6 +18,17 @@ interface Row {
 
 const milliseconds = (value: number): string => `${value < 10 ? value.toFixed(1) : value.toFixed(0)} ms`;
 
+/** Loading the code and calling it, from the page that lists the running extensions. */
+async function activation(editor: Editor): Promise<string> {
+  const window = await editor.open(await editor.folder("examples/resnet50.py"));
+  await window.openFile("resnet50.py");
+  await window.codeLens("Optimize memory");
+  await window.command("Developer: Show Running Extensions");
+  const text = await window.page.locator(".runtime-extensions-editor .extension").filter({ hasText: "MONeT" }).locator(".activation-time").textContent();
+  await window.close();
+  return /[\d.]+\s*ms/.exec(text ?? "")?.[0] ?? "?";
+}
+
 async function inTheHost(): Promise<{ rows: Row[]; about: string }> {
   const editor = await Editor.start();
   try {
@@ -25,19 +36,24 @@ async function inTheHost(): Promise<{ rows: Row[]; about: string }> {
     const text = largeFile();
     await writeFile(join(folder, "large.py"), text);
     await writeFile(join(folder, "large.txt"), text);
-    await writeFile(join(folder, "monet.json"), JSON.stringify({ models: { "large.py:Net": { inputs: ["float32[16,32]"] } } }));
+    execFileSync(process.execPath, [join(root, "dist", "cli.mjs"), "profile", join(folder, "large.py:Net"), "--input", "float32[16,32]"], { stdio: "ignore" });
     const { outcomes, notes } = await runInHost(editor, join(root, "bench", "editor", "measure.host.ts"), folder);
     const failed = outcomes.find(({ error }) => error !== null);
     if (failed !== undefined) throw new Error(`${failed.title}: ${failed.error ?? ""}`);
     const measured = notes.map((line) => JSON.parse(line) as { name: Measurement; value: number });
     const of = (name: Measurement): number => measured.find((each) => each.name === name)?.value ?? NaN;
+    const beyond = (what: string, name: Measurement, empty: Measurement, target: string): Row => ({
+      what: `${what} (and ${milliseconds(of(empty))} that VS Code takes without us)`,
+      measured: milliseconds(of(name) - of(empty)),
+      target,
+    });
     return {
       about: `${text.split("\n").length - 1} lines, 50 models, ${of("operators")} operators profiled, ${of("marks")} places marked`,
       rows: [
-        { what: "activation, our code", measured: milliseconds(of("activation")), target: "100 ms" },
-        { what: "hover, median of 60, editor's round trip included", measured: milliseconds(of("hover")), target: "10 ms" },
-        { what: "inlay hints of 50 lines, median of 60, likewise", measured: milliseconds(of("hints")), target: "10 ms" },
-        { what: `extension host per keystroke (${milliseconds(of("plainKeystroke"))} of it in a text file too)`, measured: milliseconds(of("keystroke")), target: "5 ms" },
+        { what: "activation, as VS Code tells it", measured: await activation(editor), target: "100 ms" },
+        beyond("hover, median of 60", "hover", "emptyHover", "10 ms"),
+        beyond("inlay hints of 50 lines, median of 60", "hints", "emptyHints", "10 ms"),
+        beyond("extension host per keystroke, mean of 100", "keystroke", "plainKeystroke", "5 ms"),
       ],
     };
   } finally {

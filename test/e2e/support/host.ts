@@ -46,7 +46,7 @@ export async function runInHost(editor: Editor, file: string, place: string): Pr
     await window.page.addInitScript(withTestDriver);
     try {
       await window.load(place, payload);
-      await Promise.race([ended, sleep(allowed)]);
+      await Promise.race([ended, sleep(allowed, undefined, { ref: false })]);
       if (!existsSync(report)) throw new Error(`The extension host ran no test of ${file}:\n${log.join("\n")}`);
       return JSON.parse(await readFile(report, "utf8")) as Report;
     } finally {
