@@ -7,7 +7,7 @@ export default defineConfig({
     setupFiles: ["test/e2e/support/setup.ts"],
     pool: "forks",
     fileParallelism: false,
-    testTimeout: 180_000,
+    testTimeout: 300_000,
     hookTimeout: 120_000,
     teardownTimeout: 20_000,
   },

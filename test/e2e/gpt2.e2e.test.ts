@@ -16,7 +16,7 @@ let python: string;
 
 const file = (name: string): string => join(folder, name);
 const soon = { timeout: 20_000 };
-const solved = { timeout: 170_000 };
+const solved = { timeout: 280_000 };
 
 const config = {
   models: {

@@ -14,7 +14,7 @@ let folder: string;
 
 const file = (name: string): string => join(folder, name);
 const soon = { timeout: 20_000 };
-const solved = { timeout: 170_000 };
+const solved = { timeout: 280_000 };
 
 const budgetView = (): Promise<Frame> => window.webview("input[type=range]", 170_000);
 const button = (frame: Frame, command: string): Locator => frame.locator(`[data-command="${command}"]:visible`);
@@ -149,6 +149,7 @@ test("5. the tree of layers and the source lead to each other", async () => {
   const rows = window.page.locator('.pane:has-text("Layers") .monaco-list-row');
   await rows.filter({ hasText: "layer2" }).first().click();
   await expect.poll(() => window.cursorLine()).toContain("self.layer2");
+  await window.goToLine(50);
   await window.line(/self\.bn1 = nn\.BatchNorm2d\(64\)/).click();
   await expect.poll(() => window.page.locator('.pane:has-text("Layers") .monaco-list-row.selected').textContent(), soon).toContain("bn1");
 });
