@@ -1,7 +1,7 @@
 /** Every command in one table: a forgotten one doesn't compile. */
 import * as vscode from "vscode";
 import { applyPlan } from "./actions/apply";
-import { clearResults, optimize, profileAgain } from "./actions/optimize";
+import { changeInput, clearResults, optimize, profileAgain } from "./actions/optimize";
 import { openConfig } from "./actions/config";
 import { installRuntime } from "./actions/install";
 import { openExample } from "./actions/example";
@@ -20,7 +20,7 @@ export interface ModelArgument {
 
 export type CommandId =
   | "monet.optimize" | "monet.profile" | "monet.cancel" | "monet.showSchedule" | "monet.apply" | "monet.verify"
-  | "monet.openConfig" | "monet.installRuntime" | "monet.selectModel" | "monet.selectPython" | "monet.openExample" | "monet.clearResults"
+  | "monet.changeInput" | "monet.openConfig" | "monet.installRuntime" | "monet.selectModel" | "monet.selectPython" | "monet.openExample" | "monet.clearResults"
   | "monet.revealLayer" | "monet.showLog" | "monet.focusBudget";
 
 type Command = (context: Context, argument: unknown) => unknown;
@@ -32,6 +32,7 @@ const commands: Readonly<Record<CommandId, Command>> = {
   "monet.showSchedule": (_context, argument) => vscode.commands.executeCommand("monet.schedule.open", argument),
   "monet.apply": (context, argument) => applyPlan(context, readModel(argument)),
   "monet.verify": (context, argument) => verifyPlan(context, readModel(argument)),
+  "monet.changeInput": (context, argument) => changeInput(context, readModel(argument)),
   "monet.openConfig": (context) => openConfig(context),
   "monet.installRuntime": (context) => installRuntime(context),
   "monet.selectModel": (context) => selectModel(context),

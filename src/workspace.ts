@@ -27,7 +27,7 @@ export interface Running {
 
 export interface Problem {
   readonly text: string;
-  readonly action: { readonly title: string; readonly id: "retry" | "verify" | "log" | "python" };
+  readonly action: { readonly title: string; readonly id: "retry" | "change" | "verify" | "log" | "python" };
 }
 
 /** A model that was profiled, with the plans that were found for it. */

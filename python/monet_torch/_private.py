@@ -42,6 +42,34 @@ def storage_key(tensor: Tensor) -> int:
     return key
 
 
+@contextmanager
+def whole_stack_traces() -> Iterator[None]:
+    """Let torch.export name the line inside a method that `forward` calls, not only the line in `forward`.
+
+    `TracerBase._filter_traceback_frames` (seen in 2.13) keeps frames called "forward" alone where it is told so;
+    where there is no such method, nothing is changed.
+    """
+    tracer: Any = torch.fx.proxy.TracerBase
+    original = getattr(tracer, "_filter_traceback_frames", None)
+    if original is None:
+        yield
+        return
+
+    def whole(self: Any, summary: Any) -> Any:
+        told = getattr(self, "_record_forward_stack_traces_only", False)
+        self._record_forward_stack_traces_only = False
+        try:
+            return original(self, summary)
+        finally:
+            self._record_forward_stack_traces_only = told
+
+    tracer._filter_traceback_frames = whole
+    try:
+        yield
+    finally:
+        tracer._filter_traceback_frames = original
+
+
 def version_of(tensor: Tensor) -> int:
     """How often this memory was written in place: the count that autograd checks."""
     return tensor._version

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ._private import pytree
+from ._private import pytree, whole_stack_traces
 from .autocast import Autocast
 from .captured import Captured
 from .errors import CaptureError
@@ -61,7 +61,7 @@ def _export(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
         export = getattr(torch.export, "export_for_training")  # noqa: B009  (gone from later versions)
     stderr = io.StringIO()
     try:
-        with _quiet(), contextlib.redirect_stderr(stderr):
+        with _quiet(), whole_stack_traces(), contextlib.redirect_stderr(stderr):
             return export(module, args, kwargs, strict=False)
     except Exception as error:
         # On stderr, torch.export prints the graph that it had so far; the rest is the user's.
@@ -116,6 +116,12 @@ def _explain(error: BaseException) -> str:
     """PyTorch's message with the innermost line of the user's code."""
     where = user_frame(error)
     text = str(error).strip().split("\n")[0] or type(error).__name__
+    if type(error).__name__.startswith("GuardOnDataDependent"):
+        words = (
+            "what runs here depends on values of tensors (an `if`, a loop or a size), so no one schedule fits it; "
+            "compute it without looking at values, as torch.where does"
+        )
+        return f"{where + ': ' if where else ''}{words} ({text})"
     return f"{where + ': ' if where else ''}{type(error).__name__}: {text}"
 
 

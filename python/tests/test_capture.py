@@ -7,6 +7,7 @@ import copy
 import inspect
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import models
@@ -403,3 +404,33 @@ def test_a_trace_leaves_model_rng_and_gradients_alone() -> None:
         assert torch.is_grad_enabled()
         assert model.training
         assert sys.path == path
+
+
+class WithMethod(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def helper(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(x).sin()  # the line to find
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.helper(x) + 1
+
+
+def test_an_operator_in_a_method_that_forward_calls_carries_the_line_of_the_method() -> None:
+    captured = capture(WithMethod(), (torch.randn(2, 4),))
+    lines = Path(__file__).read_text().splitlines()
+    sin = next(o for o in captured.operators if o.name == "aten.sin.default")
+    assert sin.source is not None
+    assert "the line to find" in lines[sin.source.line - 1]
+
+
+class Choosing(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.sin() if x.mean() > 0 else x.cos()
+
+
+def test_control_flow_that_depends_on_data_is_said_in_words_with_its_line() -> None:
+    with pytest.raises(CaptureError, match=r"test_capture\.py:\d+: what runs here depends on values of tensors"):
+        capture(Choosing(), (torch.randn(2, 4),))

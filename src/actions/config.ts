@@ -75,11 +75,11 @@ export async function knownConfig(model: Model): Promise<ModelConfig | null> {
   return (await readModelConfig(model)) ?? (model.profile === null ? null : configOf(model.profile.graph));
 }
 
-/** Asked for only where nothing is known, and kept. */
-export async function configFor({ models }: Context, model: Model): Promise<ModelConfig> {
+/** Asked for where nothing is known, or again with what is known as the guess; and kept. */
+export async function configFor({ models }: Context, model: Model, when: "unknown" | "again" = "unknown"): Promise<ModelConfig> {
   const known = await knownConfig(model);
-  if (known !== null) return known;
-  const config = await askConfig(model.name, { inputs: [guessedInput(models.view(model.uri), model.name)] });
+  if (known !== null && when === "unknown") return known;
+  const config = await askConfig(model.name, known ?? { inputs: [guessedInput(models.view(model.uri), model.name)] });
   if (config === null) throw new Cancelled();
   await writeModelConfig(model, config);
   return config;

@@ -29,6 +29,14 @@ export async function profileAgain(context: Context, argument: ModelArgument | n
   await context.tasks.run(model, "profile");
 }
 
+/** Asks again, with the last answers ready, and profiles. */
+export async function changeInput(context: Context, argument: ModelArgument | null): Promise<void> {
+  const model = await begin(context, argument);
+  await configFor(context, model, "again");
+  await focusBudget();
+  await context.tasks.run(model, "profile");
+}
+
 async function begin(context: Context, argument: ModelArgument | null): Promise<Model> {
   requireTrust();
   const model = await chooseModel(context, argument);

@@ -54,7 +54,7 @@ export function problemOf(error: unknown, again: Again): Problem {
       return { text, action: { title: vscode.l10n.t("Show Log"), id: "log" } };
     case "input":
     case "infeasible":
-      return { text, action: { title: vscode.l10n.t("Try Again"), id: again } };
+      return again === "retry" ? { text, action: { title: vscode.l10n.t("Change Input"), id: "change" } } : { text, action: { title: vscode.l10n.t("Try Again"), id: again } };
   }
 }
 
@@ -88,13 +88,17 @@ function offersOf(error: unknown, retry: (() => unknown) | undefined): Offer[] {
       return [showLog(), ...again];
     case "infeasible":
       return [command(vscode.l10n.t("Show memory budget"), "monet.focusBudget"), ...again];
-    case "input":
-      return [leadOf(error), ...again];
+    case "input": {
+      const lead = leadOf(error);
+      return lead === null ? [changeInput(), ...again] : [lead, ...(error.facts["action"] === undefined ? [changeInput()] : []), ...again];
+    }
   }
 }
 
-/** Where the mistake is, or what to do instead. */
-function leadOf(error: UserError): Offer {
+const changeInput = (): Offer => command(vscode.l10n.t("Change Input"), "monet.changeInput");
+
+/** Where the mistake is, or what to do instead; null where what went in is all there is to change. */
+function leadOf(error: UserError): Offer | null {
   const place = onDisk(placeOf(error));
   if (place !== null) return { title: vscode.l10n.t("Open {0}", `${vscode.workspace.asRelativePath(place.file, false)}:${place.line}`), run: () => openAt(place) };
   switch (error.facts["action"]) {
@@ -105,7 +109,7 @@ function leadOf(error: UserError): Offer {
     case "optimize":
       return command(vscode.l10n.t("Optimize Memory"), "monet.optimize");
     default:
-      return command(vscode.l10n.t("Open {0}", "monet.json"), "monet.openConfig");
+      return null;
   }
 }
 

@@ -84,6 +84,8 @@ function commandOf(command: BudgetCommand, model: Model | null): [string, ...unk
   switch (command) {
     case "optimize":
       return ["monet.optimize", ...argument];
+    case "change":
+      return ["monet.changeInput", ...argument];
     case "retry":
       return ["monet.profile", ...argument];
     case "cancel":

@@ -137,7 +137,7 @@ export class BudgetPanel {
       this.command(l10n.t("Optimize Memory"), "optimize", "primary"));
   }
 
-  private showResult(result: BudgetResult, { cards }: BudgetState): void {
+  private showResult(result: BudgetResult, { cards, running }: BudgetState): void {
     const { device, torch, points, eager, outdated, refining } = result;
     const budget = this.sender.current(result.budget);
     const at = chosenPoint(points, budget);
@@ -158,7 +158,7 @@ export class BudgetPanel {
     this.slider.show(points, budget, `${formatBytes(point.peak)}, ${slower(point.overhead)}`);
     if (document.activeElement !== this.exact) this.exact.value = formatBytes(Math.min(budget, Math.max(eager.peak, points.at(-1)?.peak ?? 0)));
     setChoices(this.cards, this.cardChoices(result, cards), cards.find(({ bytes }) => this.usable(bytes) === budget)?.name ?? "");
-    this.showOutcome(result, budget < point.peak ? l10n.t("No plan is known below {0}. This is the least.", formatBytes(point.peak)) : null, refining);
+    this.showOutcome(result, budget < point.peak && running === null ? l10n.t("No plan is known below {0}. This is the least.", formatBytes(point.peak)) : null, refining);
   }
 
   private showOutcome({ applied, verified, device, reserve, points }: BudgetResult, tooSmall: string | null, refining: boolean): void {
@@ -168,7 +168,7 @@ export class BudgetPanel {
       ...(tooSmall === null ? [] : [line("warning", tooSmall)]),
       ...(least > device.totalBytes - reserve ? [line("warning", l10n.t("Even the least plan is more than this device has."))] : []),
       ...(refining ? [line("muted refining", l10n.t("Searching a better plan for exactly this budget…"))] : []),
-      ...(applied ? [line("good", l10n.t("✓ Applied: the plan file beside the model holds this plan."))] : []),
+      ...(applied ? [line("good", l10n.t("✓ This plan is in the plan file beside the model. Apply again to insert the two lines into a script or to install the runtime."))] : []),
       ...(verified === null ? [] : verifiedLines(verified).map(([kind, text]) => line(kind, text))),
     ];
     const key = lines.map(({ textContent }) => textContent).join("\n");
