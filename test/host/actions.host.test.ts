@@ -140,7 +140,8 @@ test("a profile task is provided for each model", async () => {
 
 test("a task of tasks.json does the same, after what is not saved is saved, and says how it ended", async () => {
   const model = await theModel();
-  const document = await vscode.workspace.openTextDocument(file);
+  // Before a task, VS Code saves what is open in editors.
+  const { document } = await vscode.window.showTextDocument(file, { preview: false });
   const edit = new vscode.WorkspaceEdit();
   edit.replace(file, new vscode.Range(5, 29, 5, 31), "24");
   config(["float32[6,24]"]);
