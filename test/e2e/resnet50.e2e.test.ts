@@ -107,7 +107,7 @@ test("4. the text shows what each line keeps and recomputes, and why", async () 
 
 test("4. an edit that touches the model makes its marks stale, and undoing it makes them fresh again", async () => {
   await window.goToLine(60);
-  await window.line(/self\.conv1 = nn\.Conv2d\(3, 64/).click();
+  await window.line(/self\.conv1 = nn\.Conv2d\(3, 64/).click({ position: { x: 100, y: 8 } });
   await window.page.keyboard.press("End");
   await window.page.keyboard.press("ArrowLeft");
   await window.page.keyboard.type(", dilation=1");
@@ -150,7 +150,7 @@ test("5. the tree of layers and the source lead to each other", async () => {
   await rows.filter({ hasText: "layer2" }).first().click();
   await expect.poll(() => window.cursorLine()).toContain("self.layer2");
   await window.goToLine(50);
-  await window.line(/self\.bn1 = nn\.BatchNorm2d\(64\)/).click();
+  await window.line(/self\.bn1 = nn\.BatchNorm2d\(64\)/).click({ position: { x: 100, y: 8 } });
   await expect.poll(() => window.page.locator('.pane:has-text("Layers") .monaco-list-row.selected').textContent(), soon).toContain("bn1");
 });
 
