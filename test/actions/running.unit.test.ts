@@ -104,7 +104,7 @@ describe("a sentence of the helper", () => {
     };
     expect(place("/home/me/my models/net.py:12: building Net failed (ValueError: x)")).toBe("/home/me/my models/net.py 12");
     expect(place("The input has the wrong shape (net.py:9).")).toBe("net.py 9");
-    expect(place("C:\\work\\net.py:3: no")).toBe("C:\\work\\net.py 3");
+    expect(place("C:\\models\\net.py:3: no")).toBe("C:\\models\\net.py 3");
     expect(place("there is no model in net.py; name one")).toBeNull();
     expect(placeOf(new UserError("input", "monet.json:3: no", { file: "/w/monet.json", line: 3 }))).toEqual({ file: "/w/monet.json", line: 3 });
   });
