@@ -95,10 +95,12 @@ class Captured:
         return sorted({o.id for o in self.outputs if isinstance(o, Ref)})
 
     def structure(self) -> str:
-        """Hash of operators and wiring of the model part, without sizes: equal for any batch size."""
+        """Hash of operators and wiring of the model part: equal for any batch size and any strides of the inputs.
+
+        (Strides decide whether a `reshape` is a view or a copy, so what shares memory is no part of it.)
+        """
         operators = [
-            [o.name, o.module, list(o.inputs), list(o.outputs), [self.values[v].storage for v in o.outputs],
-             o.in_place is not None, o.random, o.pinned]
+            [o.name, o.module, list(o.inputs), list(o.outputs), o.in_place is not None, o.random, o.pinned]
             for o in self.operators if o.part == "model"
         ]  # fmt: skip
         text = json.dumps(operators, separators=(",", ":"))

@@ -260,10 +260,34 @@ class _Runtime:
         try:
             program = self.by_fingerprint[fingerprint] = Program(captured, self.plan)
         except PlanMismatch as error:
+            if self._fits_plain_inputs(model, args, kwargs, autocast):
+                return (
+                    "an input is not contiguous, or is passed twice, and with it the model runs other operators "
+                    "than the plan was made for"
+                )
             if not self.programs:
                 raise  # the first time, a plan that doesn't fit is the user's to know
             return str(error)
         return program
+
+    def _fits_plain_inputs(self, model: nn.Module, args: Any, kwargs: Any, autocast: Any) -> bool:
+        """Is it how the inputs lie in memory that keeps the plan from fitting, and not the model?
+
+        (`contiguous` is no operator where it has nothing to do, and one tensor passed twice is one value.)
+        """
+        leaves = [t for t in pytree.tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
+        if all(t.is_contiguous() for t in leaves) and len({id(t) for t in leaves}) == len(leaves):
+            return False
+        plain = pytree.tree_map_only(
+            Tensor,
+            lambda t: t.detach().clone(memory_format=torch.contiguous_format).requires_grad_(t.requires_grad),
+            (args, kwargs),
+        )
+        try:
+            self.plan.check(capture(model, *plain, autocast=autocast))
+        except MonetError:
+            return False
+        return True
 
 
 def _constants(model: nn.Module, captured: Captured, leaves: list[Any]) -> tuple[Tensor, ...]:
@@ -349,6 +373,14 @@ def _same(output: Any, latest: list[Any]) -> bool:
 
 
 def _signature(leaves: list[Any]) -> tuple[Any, ...]:
+    """What a trace depends on in its inputs: also which are one and the same tensor, or a parameter."""
+    first: dict[int, int] = {}
     return tuple(
-        (t.shape, t.stride(), t.dtype, t.device, t.requires_grad) if isinstance(t, Tensor) else repr(t) for t in leaves
-    )
+        (
+            t.shape, t.stride(), t.dtype, t.device, t.requires_grad, first.setdefault(id(t), k),
+            id(t) if isinstance(t, nn.Parameter) else None,
+        )
+        if isinstance(t, Tensor)
+        else repr(t)
+        for k, t in enumerate(leaves)
+    )  # fmt: skip

@@ -58,11 +58,15 @@ class Program:
         for v, intervals in plan.values.items():
             if v >= len(values):
                 continue  # of the loss, which is not captured here
+            root = self.root[v]  # another value where other strides made a view of what was a copy
+            if self.constant[root]:
+                continue
             for start, end in intervals:
                 if start < n:
-                    self.hold[v] = end
+                    self.hold[root] = max(self.hold[root], end)
                 else:
-                    self.retain.setdefault(start, {})[v] = end
+                    retained = self.retain.setdefault(start, {})
+                    retained[root] = max(retained.get(root, end), end)
         for o_id, intervals in plan.internals.items():
             if o_id >= count:
                 continue

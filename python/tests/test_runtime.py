@@ -21,6 +21,7 @@ from torch import Tensor, nn
 import monet_torch
 from monet_torch import planned
 from monet_torch.capture import capture
+from monet_torch.errors import PlanMismatch
 from monet_torch.measure import tracker_peak
 
 Make = Callable[[], tuple[nn.Module, tuple[Tensor, ...]]]
@@ -299,6 +300,57 @@ def test_hooks_on_the_model_fire_and_hooks_inside_run_eager() -> None:
     inner.remove()
     step(model, args)
     assert monet_torch.status(model)["planned"] == 2
+
+
+class Strided(nn.Module):
+    """Its `reshape`s are views of contiguous inputs and copies of others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        h = torch.tanh(self.first(x.reshape(-1, 8)) * y.flatten(0, 1).exp())
+        return (self.second(h).view(*x.shape).transpose(0, 1).reshape(-1) * h.reshape(-1)).sum()
+
+
+CONTIGUOUS = (torch.randn(3, 4, 8), torch.randn(3, 4, 8))
+STRIDED = (torch.randn(4, 3, 8).transpose(0, 1), torch.randn(3, 4, 9)[..., :8])
+
+
+@pytest.mark.parametrize("mode", ["keep", "drop", "random"])
+@pytest.mark.parametrize("profiled", [CONTIGUOUS, STRIDED], ids=["contiguous", "strided"])
+def test_a_plan_holds_for_inputs_of_any_strides(profiled: tuple[Tensor, ...], mode: str) -> None:
+    model = Strided()
+    plan = plan_for(capture(model, profiled), mode)
+    for args in (CONTIGUOUS, STRIDED):
+        eager, planned_one = copy.deepcopy(model), copy.deepcopy(model)
+        monet_torch.apply(planned_one, plan)
+        assert_equal(step(eager, args), step(planned_one, args))
+        assert monet_torch.status(planned_one) == {"planned": 1, "eager": {}}
+
+
+@pytest.mark.filterwarnings("ignore:MONeT")
+def test_inputs_that_change_the_operators_run_eager_and_a_changed_model_is_refused() -> None:
+    class Contiguous(Strided):
+        def forward(self, x: Tensor, y: Tensor) -> Tensor:
+            return super().forward(x.contiguous(), y.contiguous())  # no operator where it has nothing to do
+
+    eager, model = (copy.deepcopy(Contiguous()) for _ in range(2))
+    model.load_state_dict(eager.state_dict())
+    monet_torch.apply(model, plan_for(capture(model, CONTIGUOUS), "drop"))
+    for other in (STRIDED, (CONTIGUOUS[0], CONTIGUOUS[0])):
+        assert_equal(step(eager, other), step(model, other))
+    (reason,) = monet_torch.status(model)["eager"].items()
+    assert "contiguous" in reason[0]
+    assert reason[1] == 2
+    assert_equal(step(eager, CONTIGUOUS), step(model, CONTIGUOUS))
+    assert monet_torch.status(model)["planned"] == 1
+    changed = Contiguous()
+    monet_torch.apply(changed, plan_for(capture(changed, CONTIGUOUS), "drop"))
+    changed.second = nn.Sequential(changed.second)  # type: ignore[assignment]
+    with pytest.raises(PlanMismatch, match="other operators"):
+        step(changed, STRIDED)
 
 
 def test_keyword_arguments_and_structured_outputs() -> None:

@@ -32,7 +32,7 @@ from gpt2 import GPT
 
 model = GPT(vocab=1000, context=64, layers=4, heads=4, width=128)
 tokens = torch.randint(1000, (2, 65))
-loss = model(tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous())
+loss = model(tokens[:, :-1], tokens[:, 1:])
 loss.backward()
 `;
 
