@@ -2,6 +2,7 @@
 import { chosen } from "./explain";
 import type { Graph, Implementation, Operator } from "./graph";
 import type { Explained } from "./numbers";
+import type { Plan } from "./plan";
 
 export interface Alternative {
   readonly name: string;
@@ -18,7 +19,8 @@ export interface Alternative {
 export function alternatives({ graph, plan }: Explained, ids: readonly number[]): readonly Alternative[] {
   const operators = ids.flatMap((id) => graph.operators[id] ?? []).filter(({ implementations }) => implementations.length > 1);
   if (operators.length === 0) return [];
-  const users = usersOf(graph, (operator) => chosen(operator, plan));
+  const users = known.get(plan) ?? usersOf(graph, (operator) => chosen(operator, plan));
+  known.set(plan, users);
   const found = new Map<string, Alternative>();
   for (const operator of operators) {
     const now = chosen(operator, plan);
@@ -36,7 +38,11 @@ export function alternatives({ graph, plan }: Explained, ids: readonly number[])
   return [...found.values()];
 }
 
-function usersOf({ operators }: Graph, implementationOf: (operator: Operator) => Implementation): ReadonlyMap<number, ReadonlySet<number>> {
+type Users = ReadonlyMap<number, ReadonlySet<number>>;
+/** One place after another is asked for, and this looks at the whole graph. */
+const known = new WeakMap<Plan, Users>();
+
+function usersOf({ operators }: Graph, implementationOf: (operator: Operator) => Implementation): Users {
   const users = new Map<number, Set<number>>();
   for (const operator of operators) {
     const { backward, saves } = implementationOf(operator);
@@ -45,7 +51,7 @@ function usersOf({ operators }: Graph, implementationOf: (operator: Operator) =>
   return users;
 }
 
-function savedAlone({ values }: Graph, { id }: Operator, { backward, saves, internal_bytes: internal }: Implementation, users: ReadonlyMap<number, ReadonlySet<number>>): number {
+function savedAlone({ values }: Graph, { id }: Operator, { backward, saves, internal_bytes: internal }: Implementation, users: Users): number {
   if (backward === null) return 0;
   const alone = saves.filter((storage) => [...(users.get(storage) ?? [])].every((user) => user === id));
   return alone.reduce((sum, storage) => sum + (values[storage]?.bytes ?? 0), internal);

@@ -1,8 +1,10 @@
 /** Why a tensor is kept or made again: what the step would be if the plan did the other thing with it. */
 import type { Explanation, TensorRow } from "./explain";
 import type { Graph } from "./graph";
-import type { Plan, Retention } from "./plan";
-import { simulate, type Event, type Summary, type Timeline } from "./simulate";
+import { compilePlan, type Plan, type Retention } from "./plan";
+import { Simulator, type Event, type Summary } from "./simulate";
+import { indexGraph, type Problem } from "./simulate/problem";
+import { Schedule } from "./simulate/schedule";
 
 export interface Why {
   readonly does: "keeps" | "recomputes";
@@ -19,18 +21,49 @@ export interface Why {
   readonly time: number;
 }
 
-type Now = Pick<Summary, "peak" | "time">;
-const known = new WeakMap<Plan, Now>();
+interface Outcome extends Pick<Summary, "peak" | "time"> {
+  readonly at: Pick<Event, "kind" | "operator">;
+}
 
-/** One tensor after another is asked for: the plan as it is needs to be simulated once. */
-function asItIs(graph: Graph, plan: Plan): Now {
-  let now = known.get(plan);
-  if (now === undefined) {
-    const { peak, time } = simulate(graph, plan);
-    now = { peak, time };
-    known.set(plan, now);
+/** Peak, time and place of many plans of one graph: a hover asks, so nothing is set up twice. */
+class Replay {
+  private readonly problem: Problem;
+  private readonly simulator: Simulator;
+  private readonly schedule: Schedule;
+  private readonly known = new WeakMap<Plan, Outcome>();
+
+  constructor(graph: Graph) {
+    this.problem = indexGraph(graph);
+    this.simulator = new Simulator(this.problem);
+    this.schedule = new Schedule(this.problem);
   }
-  return now;
+
+  of(plan: Plan): Outcome {
+    const known = this.known.get(plan);
+    if (known !== undefined) return known;
+    const { choice, intervals } = compilePlan(plan, this.problem);
+    this.schedule.fromIntervals(choice, intervals);
+    const { peak, time, moments, recomputing } = this.simulator.run(choice, this.schedule);
+    const n = this.problem.operators;
+    const clock = moments.indexOf(moments.reduce((most, moment) => Math.max(most, moment)));
+    const again = recomputing[clock] ?? -1;
+    const outcome: Outcome = {
+      peak, time,
+      at: clock < n ? { kind: "forward", operator: clock }
+        : again < 0 ? { kind: "backward", operator: 2 * n - 1 - clock }
+        : { kind: "recompute", operator: again },
+    };
+    this.known.set(plan, outcome);
+    return outcome;
+  }
+}
+
+const replays = new WeakMap<Graph, Replay>();
+
+function replayOf(graph: Graph): Replay {
+  const replay = replays.get(graph) ?? new Replay(graph);
+  replays.set(graph, replay);
+  return replay;
 }
 
 /** Null for a tensor that no backward step needs. */
@@ -38,16 +71,16 @@ export function why(graph: Graph, plan: Plan, explanation: Explanation, operator
   const row = explanation.operators[operator]?.tensors.find(({ kind, id }) => kind === tensor.kind && id === tensor.id);
   if (row === undefined || row.fate === "unused") return null;
   const keeps = row.fate === "kept";
-  const now = asItIs(graph, plan);
+  const replay = replayOf(graph);
+  const now = replay.of(plan);
   const isOutput = row.kind === "value" && graph.outputs.some((id) => (graph.values[id]?.storage ?? id) === row.id);
   const fixed = isOutput || (keeps && graph.operators[operator]?.pinned === true);
-  const other = fixed ? null : simulate(graph, { ...plan, retain: changed(graph, plan, operator, row) });
   return {
     does: keeps ? "keeps" : "recomputes",
     bytes: row.bytes,
     peak: now.peak,
     time: now.time,
-    otherwise: other === null ? null : { peak: other.peak, time: other.time, at: highest(other) },
+    otherwise: fixed ? null : replay.of({ ...plan, retain: changed(graph, plan, operator, row) }),
   };
 }
 
@@ -61,9 +94,4 @@ function changed(graph: Graph, plan: Plan, operator: number, row: TensorRow): Re
   // In the order that the schedule is read in: values first, each kind ascending.
   const order = (each: Retention): number => each.value ?? graph.values.length + each.internals;
   return [...rest, entry].sort((a, b) => order(a) - order(b));
-}
-
-function highest({ events, peak }: Timeline): Pick<Event, "kind" | "operator"> {
-  const event = events.find(({ moment }) => moment === peak);
-  return { kind: event?.kind ?? "forward", operator: event?.operator ?? 0 };
 }

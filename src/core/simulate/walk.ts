@@ -22,6 +22,8 @@ export class Walk {
   time = 0;
   /** The largest moment of each clock. */
   readonly moments: Float64Array;
+  /** Which recompute that largest moment is in; −1: the clock's own operator runs then. */
+  readonly recomputing: Int32Array;
 
   private readonly problem: Problem;
   private readonly needed: Int32Array;
@@ -37,6 +39,7 @@ export class Walk {
   constructor(problem: Problem) {
     this.problem = problem;
     this.moments = new Float64Array(2 * problem.operators);
+    this.recomputing = new Int32Array(2 * problem.operators).fill(-1);
     this.needed = new Int32Array(problem.storages);
     this.computed = new Int32Array(problem.storages);
     this.lastRead = new Int32Array(problem.storages);
@@ -104,6 +107,7 @@ export class Walk {
       const gradient = num(gradients.before, k);
       const structureGradient = structure === null ? 0 : num(structure.before, k);
       let highest = 0;
+      let highestIn = -1;
       for (let slot = int(saves.start, q); slot < int(saves.start, q + 1); slot++) needed[int(saves.data, slot)] = stamp;
       const begin = int(closureStart, k);
       const end = int(closureStart, k + 1);
@@ -132,7 +136,10 @@ export class Walk {
             ? num(problem.takenBytes, j)
             : 0;
         const moment = live + num(problem.recomputePeak, r) - taken;
-        if (moment > highest) highest = moment;
+        if (moment > highest) {
+          highest = moment;
+          highestIn = j;
+        }
         const seen = live + num(problem.madeBytes, j) + num(internal, r) - taken + structureGradient;
         if (seen > structurePeak) structurePeak = seen;
         time += num(problem.recomputeTime, r);
@@ -162,7 +169,10 @@ export class Walk {
       }
       highest += gradient;
       const backward = live + num(problem.backwardPeak, q) + gradient;
-      if (backward > highest) highest = backward;
+      if (backward > highest) {
+        highest = backward;
+        highestIn = -1;
+      }
       const seen = live + structureGradient + num(problem.gradientBytes, q);
       if (seen > structurePeak) structurePeak = seen;
       time += num(problem.backwardTime, q);
@@ -194,9 +204,13 @@ export class Walk {
         }
       }
       if (trace !== null && freed !== null) trace.run("backward", clock, operator, before, backward - gradient, live, [], freed);
-      if (live + num(gradients.handing, k) > highest) highest = live + num(gradients.handing, k);
+      if (live + num(gradients.handing, k) > highest) {
+        highest = live + num(gradients.handing, k);
+        highestIn = -1;
+      }
       if (structure !== null && live + num(structure.handing, k) > structurePeak) structurePeak = live + num(structure.handing, k);
       moments[clock] = highest;
+      this.recomputing[clock] = highestIn;
       if (highest > peak) peak = highest;
     }
     this.peak = peak + restored * problem.rng;
