@@ -241,7 +241,7 @@ export class Schedule implements Intervals {
 }
 
 /** Closures are short and nearly descending: reverse, then insert; long ones go to the library. */
-function sortRange(list: Int32Array, begin: number, end: number): void {
+export function sortRange(list: Int32Array, begin: number, end: number): void {
   if (end - begin < 2) return;
   if (end - begin > 48) {
     list.subarray(begin, end).sort();

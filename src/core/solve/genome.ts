@@ -3,6 +3,7 @@ import { bit, int, num } from "../simulate/arrays";
 import { eagerChoice, type Problem } from "../simulate/problem";
 import { keep, Schedule } from "../simulate/schedule";
 import type { Walk } from "../simulate/walk";
+import { spaceOf, type Judge, type Space } from "./space";
 
 /**
  * A genome decides per tensor drop, keep or retain (see schedule.ts), and per operator its implementation.
@@ -25,16 +26,26 @@ export const eagerGenome = (problem: Problem): Genome => ({
 });
 
 /** Decodes and simulates; one per search, since it reuses its buffers. */
-export class Evaluator {
+export class Evaluator implements Judge {
   readonly problem: Problem;
   readonly schedule: Schedule;
   readonly simulator: Simulator;
+  readonly space: Space;
+  readonly scale: { readonly step: number; readonly perByte: number };
   evaluations = 0;
 
   constructor(problem: Problem) {
     this.problem = problem;
+    this.space = spaceOf(problem);
     this.schedule = new Schedule(problem);
     this.simulator = new Simulator(problem);
+    const time = totalTime(problem);
+    const peak = this.evaluate(eagerGenome(problem)).peak;
+    this.scale = { step: time / (2 * problem.operators), perByte: time / Math.max(1, peak - problem.fixed) };
+  }
+
+  judge(genome: Genome): Walk {
+    return this.evaluate(genome);
   }
 
   /** Peak, time and moments of a genome; a genome that reruns a pinned operator has an infinite peak. */
@@ -50,27 +61,19 @@ export class Evaluator {
     const { peak, time } = this.evaluate(genome);
     return { genes: genome.genes.slice(), choice: genome.choice.slice(), peak, time };
   }
-
-  /** Fits where the other doesn't, else is faster, else is smaller. */
-  better(a: Candidate, b: Candidate, budget: number): boolean {
-    if (a.peak > budget || b.peak > budget) return a.peak < b.peak || (a.peak === b.peak && a.time < b.time);
-    return a.time < b.time || (a.time === b.time && a.peak < b.peak);
-  }
 }
 
-/** Tensors that some plan may treat differently: not empty, not held anyway, not made by a pinned operator. */
-export function decidable(problem: Problem): Int32Array {
-  const { storages, producer, pinned, isOutput, bytes, implementations, internal } = problem;
-  const found: number[] = [];
-  for (let t = 0; t < problem.tensors; t++) {
-    const maker = t < storages ? int(producer, t) : t - storages;
-    if (bit(pinned, maker) === 1) continue;
-    if (t < storages ? bit(isOutput, t) === 0 && num(bytes, t) > 0 : hasInternals(maker)) found.push(t);
-  }
-  return Int32Array.from(found);
+/** Fits where the other doesn't, else is faster, else is smaller. */
+export function better(a: Candidate, b: Candidate, budget: number): boolean {
+  if (a.peak > budget || b.peak > budget) return a.peak < b.peak || (a.peak === b.peak && a.time < b.time);
+  return a.time < b.time || (a.time === b.time && a.peak < b.peak);
+}
 
-  function hasInternals(i: number): boolean {
-    for (let q = int(implementations, i); q < int(implementations, i + 1); q++) if (num(internal, q) > 0) return true;
-    return false;
+export function totalTime(problem: Problem): number {
+  let total = 0;
+  for (let i = 0; i < problem.operators; i++) {
+    const q = int(problem.implementations, i);
+    total += num(problem.forwardTime, q) + num(problem.backwardTime, q);
   }
+  return Math.max(1, total);
 }

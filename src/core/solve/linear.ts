@@ -34,10 +34,13 @@ interface Row {
 /** minimise c·x + constant subject to A x ≤ b (or = b), 0 ≤ x ≤ 1. */
 export class LinearProgram {
   readonly cost: number[] = [];
+  /** Per column: whether it is 0 or 1 in every plan, with nothing between. */
+  readonly whole: boolean[] = [];
   readonly rows: Row[] = [];
   constant = 0;
 
-  column(cost: number): number {
+  column(cost: number, whole = false): number {
+    this.whole.push(whole);
     return this.cost.push(cost) - 1;
   }
 

@@ -1,5 +1,5 @@
 import { item } from "../simulate/arrays";
-import { eagerGenome, type Candidate, type Evaluator } from "./genome";
+import { better, eagerGenome, type Candidate, type Evaluator } from "./genome";
 import { LinearProgram, type Glpk } from "./linear";
 import { place, type BlockOptions } from "./options";
 
@@ -23,7 +23,7 @@ export function master(evaluator: Evaluator, blocks: readonly BlockOptions[], bu
       place(problem, block, item(options, item(picks, k)), genome);
     });
     const candidate = evaluator.candidate(genome);
-    if (best === null || evaluator.better(candidate, best, budget)) best = candidate;
+    if (best === null || better(candidate, best, budget)) best = candidate;
     if (candidate.peak <= budget) return best;
     room -= candidate.peak - budget;
   }

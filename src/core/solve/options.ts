@@ -1,9 +1,9 @@
 import { bit, int, item, num } from "../simulate/arrays";
 import type { Problem } from "../simulate/problem";
 import { cutBlocks, type Block } from "./blocks";
-import { decidable, eagerGenome, type Evaluator, type Genome } from "./genome";
+import { eagerGenome, totalTime, type Evaluator, type Genome } from "./genome";
 import { Random } from "./random";
-import { totalTime } from "./search";
+import { decidable } from "./space";
 
 /** One way to run a block while every other block keeps all it needs. Bytes are relative to what earlier blocks keep. */
 export interface Option {

@@ -1,8 +1,9 @@
 import { bit, int, item } from "../simulate/arrays";
 import type { Problem } from "../simulate/problem";
-import { cutBlocks, groupAlike, unitBlocks, type Block } from "./blocks";
-import { decidable, type Candidate, type Evaluator, type Genome } from "./genome";
+import { cutBlocks, type Block } from "./blocks";
+import { better, totalTime, type Candidate, type Evaluator, type Genome } from "./genome";
 import { Random } from "./random";
+import type { Judge, Space } from "./space";
 
 export interface SearchOptions {
   readonly seed: number;
@@ -17,39 +18,39 @@ export interface SearchOptions {
  *   minimise  time(g) + λ · max(0, peak(g) − budget)
  * λ grows while the walk is over the budget and shrinks (to a floor) while it is within.
  *
- * Moves: another state for one tensor; another implementation for one operator; copy or swap all decisions
- * of two alike blocks. The last is what finds *which* of many equal blocks should pay: no chain of single
- * changes gets there, since each alone is worse.
+ * Moves: another state for one tensor, or for a few of one unit; another implementation for one operator; copy or
+ * swap all decisions of two alike blocks; one habit for a run of them. Copies and swaps find *which* of many equal
+ * blocks should pay, and a habit changes how they do: no chain of single changes gets there, each alone being worse.
  */
-export function search(evaluator: Evaluator, budget: number, start: Genome, options: SearchOptions): Candidate {
-  const { problem } = evaluator;
+export function search(judge: Judge, budget: number, start: Genome, options: SearchOptions): Candidate {
   const random = new Random(options.seed);
-  const moves = new Moves(problem);
-  const current = evaluator.candidate(start);
-  const { genes, choice } = current;
-  let best = current.peak <= budget ? copyOf(current) : null;
-  let least = copyOf(current);
+  const moves = new Moves(judge.space);
+  const genes = start.genes.slice();
+  const choice = start.choice.slice();
+  const current = { genes, choice };
+  let { peak, time } = judge.judge(current, budget);
+  const now = (): Candidate => ({ genes: genes.slice(), choice: choice.slice(), peak, time });
+  let best = peak <= budget ? now() : null;
+  let least = now();
   if (moves.empty || options.iterations <= 0) return best ?? least;
 
-  const eagerTime = totalTime(problem);
-  const step = eagerTime / (2 * problem.operators);
-  const floor = 0.5 * (eagerTime / Math.max(1, evaluator.candidate({ genes: new Uint8Array(problem.tensors).fill(1), choice }).peak - problem.fixed));
+  const floor = 0.5 * judge.scale.perByte;
   let penalty = 4 * floor;
-  const score = (peak: number, time: number): number => time + penalty * Math.max(0, peak - budget);
-  let { peak, time } = current;
+  const score = (p: number, t: number): number => t + penalty * Math.max(0, p - budget);
   const cooling = Math.pow(0.002, 1 / options.iterations);
-  let temperature = options.heat * step;
+  let temperature = options.heat * judge.scale.step;
+  const limit = { score: 0, perByte: 0 };
 
   for (let k = 0; k < options.iterations; k++, temperature *= cooling) {
     if (!moves.propose(random, genes, choice)) continue;
-    const walk = evaluator.evaluate({ genes, choice });
-    const change = score(walk.peak, walk.time) - score(peak, time);
-    if (change <= 0 || random.next() < Math.exp(-change / temperature)) {
-      peak = walk.peak;
-      time = walk.time;
-      if (peak <= budget && (best === null || time < best.time || (time === best.time && peak < best.peak))) {
-        best = { genes: genes.slice(), choice: choice.slice(), peak, time };
-      } else if (best === null && peak < least.peak) least = { genes: genes.slice(), choice: choice.slice(), peak, time };
+    // Metropolis' coin, tossed before: a proposal over the limit would be turned down, so it need not be judged to the end.
+    limit.score = score(peak, time) - temperature * Math.log(1 - random.next());
+    limit.perByte = penalty;
+    const next = judge.judge(current, budget, limit);
+    if (score(next.peak, next.time) <= limit.score) {
+      ({ peak, time } = next);
+      if (peak <= budget && (best === null || time < best.time || (time === best.time && peak < best.peak))) best = now();
+      else if (best === null && peak < least.peak) least = now();
     } else moves.undo(genes, choice);
     penalty = peak > budget ? Math.min(penalty * 1.002, 1e6 * floor) : Math.max(penalty * 0.999, floor);
   }
@@ -57,18 +58,17 @@ export function search(evaluator: Evaluator, budget: number, start: Genome, opti
 }
 
 /** Steepest single changes until none helps: cheap, and leaves nothing obvious on the table. */
-export function polish(evaluator: Evaluator, budget: number, start: Candidate): Candidate {
-  const tensors = decidable(evaluator.problem);
+export function polish(judge: Judge, budget: number, start: Candidate): Candidate {
   let best = start;
   for (let round = 0; round < 4; round++) {
     const before = best;
-    for (const t of tensors) {
+    for (const t of judge.space.tensors) {
       for (let state = 0; state < 3; state++) {
         if (state === bit(best.genes, t)) continue;
         const genes = best.genes.slice();
         genes[t] = state;
-        const candidate = evaluator.candidate({ genes, choice: best.choice });
-        if (evaluator.better(candidate, best, budget)) best = candidate;
+        const candidate = { genes, choice: best.choice, ...judge.judge({ genes, choice: best.choice }, budget) };
+        if (better(candidate, best, budget)) best = candidate;
       }
     }
     if (best === before) break;
@@ -85,10 +85,10 @@ export function leastMemory(evaluator: Evaluator, options: SearchOptions): Candi
   let best = evaluator.candidate({ genes: new Uint8Array(problem.tensors), choice: problem.implementations.slice(0, problem.operators) });
   for (const genome of classical(problem)) {
     const candidate = evaluator.candidate(genome);
-    if (evaluator.better(candidate, best, 0)) best = candidate;
+    if (better(candidate, best, 0)) best = candidate;
   }
   const random = new Random(options.seed);
-  const moves = new Moves(problem);
+  const moves = new Moves(evaluator.space);
   if (moves.empty) return best;
   const genes = best.genes.slice();
   const choice = best.choice.slice();
@@ -130,17 +130,6 @@ export function classical(problem: Problem): Genome[] {
   return starts;
 }
 
-export function totalTime(problem: Problem): number {
-  let total = 0;
-  for (let i = 0; i < problem.operators; i++) {
-    const q = int(problem.implementations, i);
-    total += (problem.forwardTime[q] ?? 0) + (problem.backwardTime[q] ?? 0);
-  }
-  return Math.max(1, total);
-}
-
-const copyOf = ({ genes, choice, peak, time }: Candidate): Candidate => ({ genes: genes.slice(), choice: choice.slice(), peak, time });
-
 class Moves {
   readonly empty: boolean;
   private readonly tensors: Int32Array;
@@ -157,22 +146,18 @@ class Moves {
   private operator = -1;
   private oldState = 0;
 
-  constructor(problem: Problem) {
-    this.tensors = decidable(problem);
-    this.implementations = problem.implementations;
-    this.several = Int32Array.from(
-      problem.graph.operators.filter(({ implementations }) => implementations.length > 1).map(({ id }) => id),
-    );
-    const open = new Set(this.tensors);
-    this.units = unitBlocks(problem)
-      .map((unit) => ({ ...unit, tensors: unit.tensors.filter((t) => open.has(t)) }))
-      .filter(({ tensors }) => tensors.length > 1);
-    this.groups = [...groupAlike(problem, cutBlocks(problem)), ...groupAlike(problem, unitBlocks(problem))]
-      .map(({ blocks }) => blocks)
-      .filter((blocks) => blocks.length > 1);
+  constructor({ genes, tensors, implementations, units, groups }: Space) {
+    this.tensors = tensors;
+    this.implementations = implementations;
+    const several: number[] = [];
+    for (let i = 0; i + 1 < implementations.length; i++) if (int(implementations, i + 1) - int(implementations, i) > 1) several.push(i);
+    this.several = Int32Array.from(several);
+    const open = new Set(tensors);
+    this.units = units.map((unit) => ({ ...unit, tensors: unit.tensors.filter((t) => open.has(t)) })).filter((unit) => unit.tensors.length > 1);
+    this.groups = groups.filter((blocks) => blocks.length > 1);
     this.empty = this.tensors.length === 0 && this.several.length === 0;
-    this.oldGenes = new Uint8Array(problem.tensors);
-    this.oldChoice = new Int32Array(problem.operators);
+    this.oldGenes = new Uint8Array(genes);
+    this.oldChoice = new Int32Array(implementations.length - 1);
   }
 
   /** Changes the genome in place; false where nothing changed. */
@@ -181,8 +166,9 @@ class Moves {
     this.operator = -1;
     this.touched = [];
     const dice = random.next();
-    if (this.groups.length > 0 && (dice < 0.15 || this.tensors.length === 0)) return this.exchange(random, genes, choice, dice < 0.08);
-    if (this.several.length > 0 && (dice < 0.3 || this.tensors.length === 0)) {
+    if (this.groups.length > 0 && (dice < 0.25 || this.tensors.length === 0)) return this.exchange(random, genes, choice, dice < 0.12);
+    if (this.groups.length > 0 && dice > 0.9) return this.spread(random, genes, choice);
+    if (this.several.length > 0 && (dice < 0.4 || this.tensors.length === 0)) {
       const i = int(this.several, random.below(this.several.length));
       const begin = int(this.implementations, i);
       this.operator = i;
@@ -192,7 +178,7 @@ class Moves {
       choice[i] = other >= this.oldState ? other + 1 : other;
       return true;
     }
-    if (dice > 0.75 && this.units.length > 0) return this.scramble(random, genes, choice);
+    if (dice > 0.7 && this.units.length > 0) return this.scramble(random, genes, choice);
     this.tensor = int(this.tensors, random.below(this.tensors.length));
     this.oldState = bit(genes, this.tensor);
     genes[this.tensor] = (this.oldState + 1 + random.below(2)) % 3;
@@ -233,6 +219,25 @@ class Moves {
     this.save([a, b], genes, choice);
     this.transfer(a, b, genes, choice);
     if (swap) this.transfer(b, a, genes, choice);
+    return true;
+  }
+
+  /** One decision of a block, or a few in a row, made alike in a run of blocks: a habit is worth changing together. */
+  private spread(random: Random, genes: Uint8Array, choice: Int32Array): boolean {
+    const group = item(this.groups, random.below(this.groups.length));
+    const from = item(group, random.below(group.length));
+    const first = random.below(group.length);
+    const blocks = group.slice(first, first + 1 + random.below(group.length - first));
+    this.save(blocks, genes, choice);
+    const begin = random.below(from.tensors.length);
+    const end = Math.min(from.tensors.length, begin + 1 + random.below(4));
+    const states = Array.from({ length: end - begin }, () => (random.next() < 0.5 ? -1 : random.below(3)));
+    for (const to of blocks) {
+      for (let k = begin; k < end; k++) {
+        const state = item(states, k - begin);
+        genes[int(to.tensors, k)] = state < 0 ? bit(genes, int(from.tensors, k)) : state;
+      }
+    }
     return true;
   }
 

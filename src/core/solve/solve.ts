@@ -5,7 +5,7 @@ import { indexGraph, type Problem } from "../simulate/problem";
 import { fastest, lowerBound } from "./bound";
 import { draftOfGenome, eagerSummary, writePlan, type Draft } from "./draft";
 import { exact, isSmall } from "./exact";
-import { eagerGenome, Evaluator, type Candidate, type Genome } from "./genome";
+import { better, eagerGenome, Evaluator, type Candidate, type Genome } from "./genome";
 import type { Glpk } from "./linear";
 import { master } from "./master";
 import { blockOptions, type BlockOptions } from "./options";
@@ -103,7 +103,7 @@ export class Workshop {
     const { iterations, seed } = this.tools;
     let best: Candidate | null = null;
     const consider = (candidate: Candidate): void => {
-      if (candidate.peak <= budget && (best === null || evaluator.better(candidate, best, budget))) best = candidate;
+      if (candidate.peak <= budget && (best === null || better(candidate, best, budget))) best = candidate;
     };
     const found = (): Candidate | null => best;
     const far = fromEager || warm.length === 0 ? 1 : 0;

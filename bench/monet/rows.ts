@@ -1,0 +1,458 @@
+/**
+ * MONeT's charges as a judge for the search: its stages, its memory rows (a)–(c), its paths, masks, in-place
+ * forms and convolution algorithms. The rows are those of ../shared/monet-instances/README.md, where t is a
+ * stage, j a forward node and everything is in KiB and units of 10 µs.
+ *
+ * Genes are per forward node; a backward takes the path that is cheapest with what is there, so there are no other
+ * choices. The decoder pushes needs through the stages, recomputes at the first need, runs in place
+ * wherever that is legal, and gives each convolution the fastest algorithm that its row has room for.
+ */
+import type { Block } from "../../src/core/solve/blocks";
+import type { Genome } from "../../src/core/solve/genome";
+import { sortRange } from "../../src/core/simulate/schedule";
+import { none, type Judge, type Limit, type Space } from "../../src/core/solve/space";
+import { bit, int, item, num } from "../../src/core/simulate/arrays";
+import type { Instance, InstanceNode } from "./instance";
+import type { Schedule } from "./schedule";
+
+const kibi = (bytes: number): number => Math.ceil(bytes / 1024);
+const kibiOfMebi = (mebi: number): number => Math.ceil(mebi * 1024);
+const cost = (ms: number): number => Math.ceil(ms * 100);
+
+/** Algorithms of one convolution: fastest first, each needing less workspace than the one before. */
+export interface Algorithms {
+  readonly id: Int32Array;
+  readonly time: Float64Array;
+  readonly workspace: Float64Array;
+}
+
+const never = 1 << 29;
+const keep = 1;
+const retain = 2;
+
+export class MonetRows implements Judge {
+  readonly space: Space;
+  readonly scale: { readonly step: number; readonly perByte: number };
+  readonly nodes: number;
+  readonly stages: number;
+  readonly instance: Instance;
+
+  readonly ram: Float64Array;
+  readonly local: Float64Array;
+  readonly localTensors: readonly Int32Array[];
+  readonly fixed: Float64Array;
+  readonly args: readonly Int32Array[];
+  readonly parent: Int32Array;
+  readonly inPlaceOf: Int32Array;
+  readonly time: Float64Array;
+  readonly again: Float64Array;
+  readonly timeInPlace: Float64Array;
+  readonly workspace: Float64Array;
+  readonly workspaceAgain: Float64Array;
+  readonly workspaceInPlace: Float64Array;
+  readonly algorithms: readonly (Algorithms | null)[];
+  /** Per stage: the backward node's paths, each the forward tensors it needs, its cost and its workspace. */
+  readonly needs: readonly (readonly Int32Array[])[];
+  readonly pathTime: readonly Float64Array[];
+  readonly pathWorkspace: readonly Float64Array[];
+  readonly backwardAlgorithms: readonly (Algorithms | null)[];
+  /** G(t), and what row (c) charges whatever is stored. */
+  readonly ground: Float64Array;
+  readonly backwardGround: Float64Array;
+  /** The least that a node's runs can cost, whatever algorithm or form they take, and the sum that every schedule pays. */
+  private readonly leastForward: Float64Array;
+  private readonly leastAgain: Float64Array;
+  private readonly leastPath: Float64Array;
+  private readonly least: number;
+
+  // What the last genome became.
+  private readonly heldFrom: Int32Array;
+  private readonly lastHeld: Int32Array;
+  private readonly path: Int32Array;
+  private readonly closureStart: Int32Array;
+  private closure = new Int32Array(1 << 12);
+  private readonly mark: Int32Array;
+  private stamp = 0;
+  private readonly change: Float64Array;
+  private readonly freedStart: Int32Array;
+  private readonly freed: Int32Array;
+  private readonly needed: Int32Array;
+  private readonly trial = new Int32Array(1 << 12);
+
+  constructor(instance: Instance) {
+    this.instance = instance;
+    const forward = instance.fwd;
+    const n = (this.nodes = forward.length);
+    const stages = (this.stages = instance.T);
+    const each = (measure: (node: InstanceNode) => number): Float64Array => Float64Array.from(forward, measure);
+    this.ram = each((node) => kibi(node.mem_bytes));
+    this.local = each((node) => kibi(node.local_mem_bytes));
+    this.localTensors = forward.map((node) => Int32Array.from(node.local_tensors));
+    this.fixed = each((node) => kibi(node.fixed_mem_bytes));
+    this.args = forward.map((node) => Int32Array.from(node.args[0] ?? []));
+    this.parent = Int32Array.from(forward, (node) => node.parent ?? -1);
+    this.inPlaceOf = Int32Array.from(forward, (node) => (instance.do_inplace ? (node.inplace_of ?? -1) : -1));
+    this.time = each((node) => cost(node.ms[0] ?? 0));
+    this.again = each((node) => cost(node.re_ms?.[0] ?? node.ms[0] ?? 0));
+    this.timeInPlace = each((node) => cost(node.ip_ms?.[0] ?? 0));
+    this.workspace = each((node) => kibiOfMebi(node.ws_mib[0] ?? 0));
+    this.workspaceAgain = each((node) => kibiOfMebi(node.re_ws_mib?.[0] ?? node.ws_mib[0] ?? 0));
+    this.workspaceInPlace = each((node) => kibiOfMebi(node.ip_ws_mib?.[0] ?? 0));
+    const convolution = (node: InstanceNode): Algorithms | null => (instance.select_conv_algo && node.conv_idx !== undefined ? algorithmsOf(node) : null);
+    this.algorithms = forward.map(convolution);
+    const backward = [item(forward, instance.loss), ...instance.bwd];
+    this.needs = backward.map((node) => (node.deps_fwd ?? [[]]).map((list) => Int32Array.from(list)));
+    this.backwardAlgorithms = backward.map((node, t) => (t === 0 ? null : convolution(node)));
+    this.pathTime = backward.map((node, t) => Float64Array.from(t === 0 ? [0] : node.ms, cost));
+    this.pathWorkspace = backward.map((node) => Float64Array.from(node.ws_mib, kibiOfMebi));
+    const fixedOf = (id: number): number => kibi((id < n ? item(forward, id) : item(instance.bwd, id - n)).fixed_mem_bytes);
+    this.ground = Float64Array.from(backward, (node, t) => fixedOf(instance.loss + t - 1) + (t === 0 ? 0 : kibi(node.local_mem_bytes)));
+    this.backwardGround = Float64Array.from(backward, (node) => kibi(node.local_mem_bytes) + kibi(node.fixed_mem_bytes) + kibi(node.mem_bytes));
+
+    const fastest = (j: number, otherwise: number): number => num(item(this.algorithms, j)?.time ?? Float64Array.of(otherwise), 0);
+    const form = (j: number): number => (int(this.inPlaceOf, j) >= 0 ? Math.min(0, num(this.timeInPlace, j) - num(this.time, j)) : 0);
+    this.leastForward = Float64Array.from(forward, (_, j) => fastest(j, num(this.time, j) + form(j)));
+    this.leastAgain = Float64Array.from(forward, (_, j) => fastest(j, num(this.again, j) + form(j)));
+    this.leastPath = Float64Array.from(backward, (_, t) => num(this.backwardAlgorithms[t]?.time ?? Float64Array.of(Math.min(...item(this.pathTime, t))), 0));
+    const sum = (values: Float64Array): number => values.reduce((total, x) => total + x, 0);
+    this.least = sum(this.leastForward.filter((_, j) => int(this.parent, j) < 0)) + sum(this.leastPath);
+
+    this.heldFrom = new Int32Array(n);
+    this.lastHeld = new Int32Array(n);
+    this.path = new Int32Array(stages);
+    this.closureStart = new Int32Array(stages + 1);
+    this.mark = new Int32Array(n);
+    this.needed = new Int32Array(n);
+    this.change = new Float64Array(stages + 3);
+    this.freedStart = new Int32Array(stages + 3);
+    this.freed = new Int32Array(n);
+
+    this.space = this.makeSpace();
+    const total = this.time.reduce((sum, x) => sum + x, 0) + this.pathTime.reduce((sum, x) => sum + (x[0] ?? 0), 0);
+    const bytes = this.ram.reduce((sum, x) => sum + x, 0);
+    this.scale = { step: total / (n + stages), perByte: total / bytes };
+  }
+
+  /** No choices: a backward takes whichever of its paths is cheapest with what is there. */
+  private makeSpace(): Space {
+    const n = this.nodes;
+    const implementations = Int32Array.from({ length: n + 1 }, (_, i) => i);
+    const wanted = new Set(this.needs.flatMap((paths) => paths.flatMap((list) => [...list])));
+    for (const list of this.args) for (const u of list) wanted.add(u);
+    const tensors = Int32Array.from([...wanted].sort((a, b) => a - b));
+    const block = (first: number, last: number): Block => ({ first, last, tensors: Int32Array.from({ length: last - first + 1 }, (_, k) => first + k) });
+    const lastUse = Int32Array.from({ length: n }, (_, i) => i);
+    this.args.forEach((list, i) => {
+      for (const u of list) lastUse[u] = i;
+    });
+    const crossing = new Int32Array(n);
+    for (let u = 0; u < n; u++) for (let i = u; i < int(lastUse, u); i++) crossing[i] = int(crossing, i) + 1;
+    const cut = (isEnd: (i: number) => boolean): Block[] => {
+      const blocks: Block[] = [];
+      let first = 0;
+      for (let i = 0; i < n; i++) {
+        if (i < n - 1 && !isEnd(i)) continue;
+        blocks.push(block(first, i));
+        first = i + 1;
+      }
+      return blocks;
+    };
+    const isMask = (i: number): boolean => i < n && int(this.parent, i) >= 0;
+    const heavy = (i: number): boolean => i < n && this.instance.fwd[i]?.conv_idx !== undefined;
+    const isHeavy = (i: number): boolean => heavy(i) || /conv|addmm/.test(this.instance.fwd[i]?.op ?? "");
+    const cuts = cut((i) => int(crossing, i) <= 1 && !isMask(i + 1));
+    const units = cut((i) => isHeavy(i + 1));
+    return { genes: n, tensors, implementations, units, groups: [...this.alike(cuts), ...this.alike(units)] };
+  }
+
+  private alike(blocks: readonly Block[]): Block[][] {
+    const groups = new Map<string, Block[]>();
+    for (const block of blocks) {
+      const signature = this.instance.fwd.slice(block.first, block.last + 1).map((node) => node.op).join(" ");
+      groups.set(signature, [...(groups.get(signature) ?? []), block]);
+    }
+    return [...groups.values()];
+  }
+
+  judge(genome: Genome, budget: number, limit: Limit = none): { peak: number; time: number } {
+    const time = this.decode(genome, limit.score);
+    return time > limit.score ? { peak: Infinity, time } : this.charge(budget, time, limit, null);
+  }
+
+  /** The schedule in MONeT's variables. */
+  schedule(genome: Genome, budget: number): { schedule: Schedule; peak: number; time: number } {
+    const schedule = emptySchedule(this.stages);
+    const { peak, time } = this.charge(budget, this.decode(genome, Infinity), none, schedule);
+    return { schedule, peak, time };
+  }
+
+  /**
+   * Who is recomputed where, by which path each backward goes, and who is stored when. Returns the least time that
+   * this can take; may give up once that is more than `most`.
+   */
+  private decode({ genes }: Genome, most: number): number {
+    const { nodes: n, stages, heldFrom, lastHeld, needs, closureStart, args, parent, mark } = this;
+    for (let i = 0; i < n; i++) {
+      heldFrom[i] = bit(genes, i) === keep ? 1 : never;
+      lastHeld[i] = -1;
+    }
+    let time = this.least;
+    let end = 0;
+    closureStart[0] = 0;
+    closureStart[1] = 0;
+    this.path[0] = 0;
+    for (let t = 1; t < stages; t++) {
+      const paths = item(needs, t);
+      const p = paths.length > 1 ? this.cheapest(t) : 0;
+      this.path[t] = p;
+      if (paths.length > 1) time += num(item(this.pathTime, t), p) - num(this.leastPath, t);
+      const stamp = ++this.stamp;
+      const begin = end;
+      if (begin + n > this.closure.length) {
+        const larger = new Int32Array(2 * this.closure.length + n);
+        larger.set(this.closure);
+        this.closure = larger;
+      }
+      const list = this.closure;
+      const needed = item(paths, p);
+      for (let k = 0; k < needed.length; k++) {
+        const u = int(needed, k);
+        if (int(heldFrom, u) <= t) lastHeld[u] = t + 1;
+        else if (int(mark, u) !== stamp) {
+          mark[u] = stamp;
+          list[end++] = u;
+        }
+      }
+      for (let at = begin; at < end; at++) {
+        const v = int(list, at);
+        time += num(this.leastAgain, v);
+        const over = int(parent, v);
+        if (over >= 0 && int(mark, over) !== stamp) {
+          mark[over] = stamp;
+          list[end++] = over;
+        }
+        const inputs = item(args, v);
+        for (let k = 0; k < inputs.length; k++) {
+          const u = int(inputs, k);
+          if (int(mark, u) === stamp) continue;
+          if (int(heldFrom, u) <= t) {
+            if (int(lastHeld, u) < t) lastHeld[u] = t;
+          } else {
+            mark[u] = stamp;
+            list[end++] = u;
+          }
+        }
+      }
+      if (time > most) return time;
+      sortRange(list, begin, end);
+      for (let at = begin; at < end; at++) {
+        const v = int(list, at);
+        if (bit(genes, v) === retain && int(heldFrom, v) === never) heldFrom[v] = t + 1;
+      }
+      closureStart[t + 1] = end;
+    }
+    return time;
+  }
+
+  /** The path of least time at a stage, with what it makes run again. */
+  private cheapest(t: number): number {
+    const { heldFrom, args, parent, mark, trial } = this;
+    const paths = item(this.needs, t);
+    let best = 0;
+    let least = Infinity;
+    for (let p = 0; p < paths.length; p++) {
+      let time = num(item(this.pathTime, t), p);
+      const stamp = ++this.stamp;
+      let end = 0;
+      const list = item(paths, p);
+      for (let k = 0; k < list.length; k++) {
+        const u = int(list, k);
+        if (int(heldFrom, u) <= t || int(mark, u) === stamp) continue;
+        mark[u] = stamp;
+        trial[end++] = u;
+      }
+      for (let at = 0; at < end && time < least; at++) {
+        const v = int(trial, at);
+        time += num(this.again, v);
+        const over = int(parent, v);
+        if (over >= 0 && int(mark, over) !== stamp) {
+          mark[over] = stamp;
+          trial[end++] = over;
+        }
+        const inputs = item(args, v);
+        for (let k = 0; k < inputs.length; k++) {
+          const u = int(inputs, k);
+          if (int(heldFrom, u) <= t || int(mark, u) === stamp) continue;
+          mark[u] = stamp;
+          trial[end++] = u;
+        }
+      }
+      if (time < least) {
+        least = time;
+        best = p;
+      }
+    }
+    return best;
+  }
+
+  /** Rows (a)–(c) of every stage; `time` is the least it can take. */
+  private charge(bytes: number, time: number, { score, perByte }: Limit, out: Schedule | null): { peak: number; time: number } {
+    const budget = bytes / 1024;
+    const perKibi = perByte * 1024;
+    const { nodes: n, stages, heldFrom, lastHeld, ram, local, localTensors, change, freedStart, freed, inPlaceOf, ground, needed } = this;
+    change.fill(0);
+    freedStart.fill(0);
+    for (let i = 0; i < n; i++) {
+      if (int(lastHeld, i) < int(heldFrom, i)) {
+        lastHeld[i] = -1;
+        continue;
+      }
+      change[int(heldFrom, i)] = num(change, int(heldFrom, i)) + num(ram, i);
+      change[int(lastHeld, i) + 1] = num(change, int(lastHeld, i) + 1) - num(ram, i);
+      freedStart[int(lastHeld, i) + 1] = int(freedStart, int(lastHeld, i) + 1) + 1;
+    }
+    for (let t = 0; t <= stages + 1; t++) freedStart[t + 1] = int(freedStart, t + 1) + int(freedStart, t);
+    // Ascending ids within each stage; freedStart[t] is then the end of stage t − 1's, hence the start of t's.
+    for (let i = n - 1; i >= 0; i--) {
+      const last = int(lastHeld, i);
+      if (last < 0) continue;
+      freedStart[last + 1] = int(freedStart, last + 1) - 1;
+      freed[int(freedStart, last + 1)] = i;
+    }
+    // Shifted by one: stage t's are freedStart[t + 1] … freedStart[t + 2].
+    const held = (i: number, t: number): boolean => int(heldFrom, i) <= t && t <= int(lastHeld, i);
+    let peak = 0;
+
+    // Stage 0: the forward pass.
+    let stored = 0;
+    for (let j = 0; j < n; j++) {
+      const isMask = int(this.parent, j) >= 0;
+      if (isMask && !held(j, 1)) continue;
+      const u = int(inPlaceOf, j);
+      const inPlace = u >= 0 && !held(u, 1);
+      if (j === n - 1) for (const u of item(this.args, j)) if (!held(u, 1)) stored += num(ram, u); // K(0, loss)
+      let row = num(ground, 0) + num(ram, j) + num(local, j) + stored;
+      const locals = item(localTensors, j);
+      for (let k = 0; k < locals.length; k++) if (held(int(locals, k), 1)) row -= num(ram, int(locals, k));
+      const algorithms = item(this.algorithms, j);
+      if (algorithms !== null) {
+        const a = fitting(algorithms, budget - row);
+        row += num(algorithms.workspace, algorithms.id.length - 1);
+        time += num(algorithms.time, a) - num(this.leastForward, j);
+        out?.RF.push([0, item(this.instance.fwd, j).conv_idx ?? 0, int(algorithms.id, a)]);
+      } else {
+        row += inPlace ? num(this.workspaceInPlace, j) : num(this.workspace, j);
+        time += (inPlace ? num(this.timeInPlace, j) : num(this.time, j)) - (isMask ? 0 : num(this.leastForward, j));
+      }
+      if (row > peak) peak = row;
+      if (held(j, 1)) stored += num(ram, j);
+      if (num(ground, 0) + stored > peak) peak = num(ground, 0) + stored;
+      if (out !== null) {
+        out.R[0]?.push(j);
+        if (inPlace) out.IP[0]?.push(j);
+      }
+    }
+
+    if (time + perKibi * Math.max(0, peak - budget) > score) return { peak: Infinity, time };
+
+    // Stages t ≥ 1: what is needed again, then a backward node.
+    let before = 0;
+    for (let t = 1; t < stages; t++) {
+      before += num(change, t);
+      const after = before + num(change, t + 1);
+      const p = int(this.path, t);
+      const wanted = item(item(this.needs, t), p);
+      const base = num(ground, t);
+      let live = base + before;
+      if (live > peak) peak = live;
+      const begin = int(this.closureStart, t);
+      const end = int(this.closureStart, t + 1);
+      let backward = num(this.backwardGround, t) + after;
+      for (let k = 0; k < wanted.length; k++) {
+        const u = int(wanted, k);
+        needed[u] = t;
+        if (!held(u, t + 1)) backward += num(ram, u);
+      }
+      let f = int(freedStart, t + 1);
+      const fEnd = int(freedStart, t + 2);
+      for (let at = begin; at < end; at++) {
+        const j = int(this.closure, at);
+        while (f < fEnd && int(freed, f) < j) live -= num(ram, int(freed, f++));
+        const u = int(inPlaceOf, j);
+        const inPlace = u >= 0 && !held(u, t + 1) && int(needed, u) !== t;
+        let row = live + num(ram, j) + num(local, j);
+        if (held(j, t)) row -= num(ram, j);
+        const locals = item(localTensors, j);
+        for (let k = 0; k < locals.length; k++) if (held(int(locals, k), t + 1)) row -= num(ram, int(locals, k));
+        const algorithms = item(this.algorithms, j);
+        if (algorithms !== null) {
+          const a = fitting(algorithms, budget - row);
+          row += num(algorithms.workspace, algorithms.id.length - 1);
+          time += num(algorithms.time, a) - num(this.leastAgain, j);
+          out?.RF.push([t, item(this.instance.fwd, j).conv_idx ?? 0, int(algorithms.id, a)]);
+        } else {
+          row += inPlace ? num(this.workspaceInPlace, j) : num(this.workspaceAgain, j);
+          time += num(this.again, j) + (inPlace ? num(this.timeInPlace, j) - num(this.time, j) : 0) - num(this.leastAgain, j);
+        }
+        if (row > peak) peak = row;
+        if (!held(j, t) && (held(j, t + 1) || int(needed, j) === t)) live += num(ram, j);
+        if (live > peak) peak = live;
+        if (out !== null) {
+          out.R[t]?.push(j);
+          if (inPlace) out.IP[t]?.push(j);
+        }
+      }
+      const algorithms = item(this.backwardAlgorithms, t);
+      if (algorithms !== null) {
+        const a = fitting(algorithms, budget - backward);
+        backward += num(algorithms.workspace, algorithms.id.length - 1);
+        time += num(algorithms.time, a) - num(this.leastPath, t);
+        out?.RF.push([t, this.instance.bwd[t - 1]?.conv_idx ?? 0, int(algorithms.id, a)]);
+      } else backward += num(item(this.pathWorkspace, t), p);
+      if (backward > peak) peak = backward;
+      if (time + perKibi * Math.max(0, peak - budget) > score) return { peak: Infinity, time };
+    }
+    if (out !== null) this.finish(out);
+    return { peak: peak * 1024, time };
+  }
+
+  /** S, P and M follow from what was decoded, R and IP. */
+  private finish(out: Schedule): void {
+    const held = (i: number, t: number): boolean => int(this.heldFrom, i) <= t && t <= int(this.lastHeld, i);
+    for (let t = 0; t < this.stages; t++) {
+      for (let i = 0; i < this.nodes; i++) if (t > 0 && held(i, t)) out.S[t]?.push(i);
+      const overwritten = new Set(item(out.IP, t).map((j) => int(this.inPlaceOf, j)));
+      for (const i of item(out.R, t)) if (!overwritten.has(i)) out.P[t]?.push(i);
+      out.M[t] = int(this.path, t);
+    }
+  }
+}
+
+function emptySchedule(stages: number): Schedule {
+  const lists = (): number[][] => Array.from({ length: stages }, () => []);
+  return { R: lists(), P: lists(), S: lists(), M: new Array<number>(stages).fill(0), IP: lists(), RF: [] };
+}
+
+/** The fastest that fits, else the one with the least workspace. */
+function fitting({ workspace }: Algorithms, room: number): number {
+  const last = workspace.length - 1;
+  let a = 0;
+  while (a < last && num(workspace, a) > room) a++;
+  return a;
+}
+
+function algorithmsOf(node: InstanceNode): Algorithms {
+  const all = node.ms.map((ms, id) => ({ id, time: cost(ms), workspace: kibiOfMebi(node.ws_mib[id] ?? 0), failed: ms < 0 })).filter(({ failed }) => !failed);
+  all.sort((a, b) => a.time - b.time || a.workspace - b.workspace);
+  let least = Infinity;
+  const useful = all.filter(({ workspace }) => {
+    const better = workspace < least;
+    least = Math.min(least, workspace);
+    return better;
+  });
+  return {
+    id: Int32Array.from(useful, ({ id }) => id),
+    time: Float64Array.from(useful, ({ time }) => time),
+    workspace: Float64Array.from(useful, ({ workspace }) => workspace),
+  };
+}
