@@ -3,8 +3,8 @@
  * forms and convolution algorithms. The rows are those of ../shared/monet-instances/README.md, where t is a
  * stage, j a forward node and everything is in KiB and units of 10 µs.
  *
- * Genes are per forward node; a backward takes the path that is cheapest with what is there, so there are no other
- * choices. The decoder pushes needs through the stages, recomputes at the first need, runs in place
+ * Genes are per forward node, choices per forward node too: the path of its backward (0: whichever is cheapest
+ * with what is there). The decoder pushes needs through the stages, recomputes at the first need, runs in place
  * wherever that is legal, and gives each convolution the fastest algorithm that its row has room for.
  */
 import type { Block } from "../../src/core/solve/blocks";
@@ -12,7 +12,7 @@ import type { Genome } from "../../src/core/solve/genome";
 import { sortRange } from "../../src/core/simulate/schedule";
 import { none, type Judge, type Limit, type Space } from "../../src/core/solve/space";
 import { bit, int, item, num } from "../../src/core/simulate/arrays";
-import type { Instance, InstanceNode } from "./instance";
+import type { BackwardNode, ForwardNode, Instance } from "./instance";
 import type { Schedule } from "./schedule";
 
 const kibi = (bytes: number): number => Math.ceil(bytes / 1024);
@@ -56,6 +56,7 @@ export class MonetRows implements Judge {
   readonly pathTime: readonly Float64Array[];
   readonly pathWorkspace: readonly Float64Array[];
   readonly backwardAlgorithms: readonly (Algorithms | null)[];
+  readonly forwardOf: Int32Array;
   /** G(t), and what row (c) charges whatever is stored. */
   readonly ground: Float64Array;
   readonly backwardGround: Float64Array;
@@ -84,7 +85,7 @@ export class MonetRows implements Judge {
     const forward = instance.fwd;
     const n = (this.nodes = forward.length);
     const stages = (this.stages = instance.T);
-    const each = (measure: (node: InstanceNode) => number): Float64Array => Float64Array.from(forward, measure);
+    const each = (measure: (node: ForwardNode) => number): Float64Array => Float64Array.from(forward, measure);
     this.ram = each((node) => kibi(node.mem_bytes));
     this.local = each((node) => kibi(node.local_mem_bytes));
     this.localTensors = forward.map((node) => Int32Array.from(node.local_tensors));
@@ -98,13 +99,14 @@ export class MonetRows implements Judge {
     this.workspace = each((node) => kibiOfMebi(node.ws_mib[0] ?? 0));
     this.workspaceAgain = each((node) => kibiOfMebi(node.re_ws_mib?.[0] ?? node.ws_mib[0] ?? 0));
     this.workspaceInPlace = each((node) => kibiOfMebi(node.ip_ws_mib?.[0] ?? 0));
-    const convolution = (node: InstanceNode): Algorithms | null => (instance.select_conv_algo && node.conv_idx !== undefined ? algorithmsOf(node) : null);
+    const convolution = (node: ForwardNode | BackwardNode): Algorithms | null => (instance.select_conv_algo && node.conv_idx !== undefined ? algorithmsOf(node) : null);
     this.algorithms = forward.map(convolution);
     const backward = [item(forward, instance.loss), ...instance.bwd];
-    this.needs = backward.map((node) => (node.deps_fwd ?? [[]]).map((list) => Int32Array.from(list)));
+    this.needs = backward.map((node) => (node.kind === "bwd" ? node.deps_fwd : [[]]).map((list) => Int32Array.from(list)));
     this.backwardAlgorithms = backward.map((node, t) => (t === 0 ? null : convolution(node)));
     this.pathTime = backward.map((node, t) => Float64Array.from(t === 0 ? [0] : node.ms, cost));
     this.pathWorkspace = backward.map((node) => Float64Array.from(node.ws_mib, kibiOfMebi));
+    this.forwardOf = Int32Array.from(backward, (node) => (node.kind === "bwd" ? node.fwd_id : -1));
     const fixedOf = (id: number): number => kibi((id < n ? item(forward, id) : item(instance.bwd, id - n)).fixed_mem_bytes);
     this.ground = Float64Array.from(backward, (node, t) => fixedOf(instance.loss + t - 1) + (t === 0 ? 0 : kibi(node.local_mem_bytes)));
     this.backwardGround = Float64Array.from(backward, (node) => kibi(node.local_mem_bytes) + kibi(node.fixed_mem_bytes) + kibi(node.mem_bytes));
@@ -133,10 +135,16 @@ export class MonetRows implements Judge {
     this.scale = { step: total / (n + stages), perByte: total / bytes };
   }
 
-  /** No choices: a backward takes whichever of its paths is cheapest with what is there. */
+  /** Decisions per backward with several paths: 0 is whichever is cheapest. */
   private makeSpace(): Space {
     const n = this.nodes;
-    const implementations = Int32Array.from({ length: n + 1 }, (_, i) => i);
+    const count = new Int32Array(n).fill(1);
+    this.needs.forEach((paths, t) => {
+      const i = int(this.forwardOf, t);
+      if (i >= 0 && paths.length > 1) count[i] = paths.length + 1;
+    });
+    const implementations = new Int32Array(n + 1);
+    for (let i = 0; i < n; i++) implementations[i + 1] = int(implementations, i) + int(count, i);
     const wanted = new Set(this.needs.flatMap((paths) => paths.flatMap((list) => [...list])));
     for (const list of this.args) for (const u of list) wanted.add(u);
     const tensors = Int32Array.from([...wanted].sort((a, b) => a - b));
@@ -181,7 +189,7 @@ export class MonetRows implements Judge {
 
   /** The schedule in MONeT's variables. */
   schedule(genome: Genome, budget: number): { schedule: Schedule; peak: number; time: number } {
-    const schedule = emptySchedule(this.stages);
+    const schedule = emptyDraft(this.stages);
     const { peak, time } = this.charge(budget, this.decode(genome, Infinity), none, schedule);
     return { schedule, peak, time };
   }
@@ -190,7 +198,7 @@ export class MonetRows implements Judge {
    * Who is recomputed where, by which path each backward goes, and who is stored when. Returns the least time that
    * this can take; may give up once that is more than `most`.
    */
-  private decode({ genes }: Genome, most: number): number {
+  private decode({ genes, choice }: Genome, most: number): number {
     const { nodes: n, stages, heldFrom, lastHeld, needs, closureStart, args, parent, mark } = this;
     for (let i = 0; i < n; i++) {
       heldFrom[i] = bit(genes, i) === keep ? 1 : never;
@@ -203,7 +211,12 @@ export class MonetRows implements Judge {
     this.path[0] = 0;
     for (let t = 1; t < stages; t++) {
       const paths = item(needs, t);
-      const p = paths.length > 1 ? this.cheapest(t) : 0;
+      let p = 0;
+      if (paths.length > 1) {
+        const i = int(this.forwardOf, t);
+        p = int(choice, i) - int(this.space.implementations, i) - 1;
+        if (p < 0) p = this.cheapest(t);
+      }
       this.path[t] = p;
       if (paths.length > 1) time += num(item(this.pathTime, t), p) - num(this.leastPath, t);
       const stamp = ++this.stamp;
@@ -296,7 +309,7 @@ export class MonetRows implements Judge {
   }
 
   /** Rows (a)–(c) of every stage; `time` is the least it can take. */
-  private charge(bytes: number, time: number, { score, perByte }: Limit, out: Schedule | null): { peak: number; time: number } {
+  private charge(bytes: number, time: number, { score, perByte }: Limit, out: Draft | null): { peak: number; time: number } {
     const budget = bytes / 1024;
     const perKibi = perByte * 1024;
     const { nodes: n, stages, heldFrom, lastHeld, ram, local, localTensors, change, freedStart, freed, inPlaceOf, ground, needed } = this;
@@ -417,10 +430,10 @@ export class MonetRows implements Judge {
   }
 
   /** S, P and M follow from what was decoded, R and IP. */
-  private finish(out: Schedule): void {
+  private finish(out: Draft): void {
     const held = (i: number, t: number): boolean => int(this.heldFrom, i) <= t && t <= int(this.lastHeld, i);
+    for (let t = 1; t <= this.stages; t++) for (let i = 0; i < this.nodes; i++) if (held(i, t)) out.S[t]?.push(i);
     for (let t = 0; t < this.stages; t++) {
-      for (let i = 0; i < this.nodes; i++) if (t > 0 && held(i, t)) out.S[t]?.push(i);
       const overwritten = new Set(item(out.IP, t).map((j) => int(this.inPlaceOf, j)));
       for (const i of item(out.R, t)) if (!overwritten.has(i)) out.P[t]?.push(i);
       out.M[t] = int(this.path, t);
@@ -428,9 +441,19 @@ export class MonetRows implements Judge {
   }
 }
 
-function emptySchedule(stages: number): Schedule {
-  const lists = (): number[][] => Array.from({ length: stages }, () => []);
-  return { R: lists(), P: lists(), S: lists(), M: new Array<number>(stages).fill(0), IP: lists(), RF: [] };
+/** A schedule while it is written. */
+interface Draft {
+  readonly R: number[][];
+  readonly P: number[][];
+  readonly S: number[][];
+  readonly M: number[];
+  readonly IP: number[][];
+  readonly RF: [stage: number, convolution: number, algorithm: number][];
+}
+
+function emptyDraft(stages: number): Draft {
+  const lists = (count: number): number[][] => Array.from({ length: count }, () => []);
+  return { R: lists(stages), P: lists(stages), S: lists(stages + 1), M: lists(stages).map(() => 0), IP: lists(stages), RF: [] };
 }
 
 /** The fastest that fits, else the one with the least workspace. */
@@ -441,7 +464,7 @@ function fitting({ workspace }: Algorithms, room: number): number {
   return a;
 }
 
-function algorithmsOf(node: InstanceNode): Algorithms {
+function algorithmsOf(node: ForwardNode | BackwardNode): Algorithms {
   const all = node.ms.map((ms, id) => ({ id, time: cost(ms), workspace: kibiOfMebi(node.ws_mib[id] ?? 0), failed: ms < 0 })).filter(({ failed }) => !failed);
   all.sort((a, b) => a.time - b.time || a.workspace - b.workspace);
   let least = Infinity;

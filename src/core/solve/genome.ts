@@ -1,5 +1,5 @@
 import { Simulator } from "../simulate";
-import { bit, int, num } from "../simulate/arrays";
+import { int, num } from "../simulate/arrays";
 import { eagerChoice, type Problem } from "../simulate/problem";
 import { keep, Schedule } from "../simulate/schedule";
 import type { Walk } from "../simulate/walk";

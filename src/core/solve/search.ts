@@ -168,7 +168,7 @@ class Moves {
     const dice = random.next();
     if (this.groups.length > 0 && (dice < 0.25 || this.tensors.length === 0)) return this.exchange(random, genes, choice, dice < 0.12);
     if (this.groups.length > 0 && dice > 0.9) return this.spread(random, genes, choice);
-    if (this.several.length > 0 && (dice < 0.4 || this.tensors.length === 0)) {
+    if (this.several.length > 0 && (dice < 0.33 || this.tensors.length === 0)) {
       const i = int(this.several, random.below(this.several.length));
       const begin = int(this.implementations, i);
       this.operator = i;
