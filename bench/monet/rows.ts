@@ -90,7 +90,7 @@ export class MonetRows implements Judge {
     this.local = each((node) => kibi(node.local_mem_bytes));
     this.localTensors = forward.map((node) => Int32Array.from(node.local_tensors));
     this.fixed = each((node) => kibi(node.fixed_mem_bytes));
-    this.args = forward.map((node) => Int32Array.from(node.args[0] ?? []));
+    this.args = forward.map((node) => Int32Array.from(node.args[0]));
     this.parent = Int32Array.from(forward, (node) => node.parent ?? -1);
     this.inPlaceOf = Int32Array.from(forward, (node) => (instance.do_inplace ? (node.inplace_of ?? -1) : -1));
     this.time = each((node) => cost(node.ms[0] ?? 0));
