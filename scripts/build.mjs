@@ -56,6 +56,6 @@ const entries = [
 for (const [entry, outfile, options] of entries) {
   await bundle(entry, outfile, options);
 }
-for (const file of ["web-tree-sitter/web-tree-sitter.wasm", "tree-sitter-python/tree-sitter-python.wasm", "glpk.js/dist/glpk.wasm"]) {
+for (const file of ["web-tree-sitter/web-tree-sitter.wasm", "tree-sitter-python/tree-sitter-python.wasm", "glpk.js/dist/glpk.wasm", "highs/build/highs.wasm"]) {
   await copyFile(join(root, "node_modules", file), join(root, "dist", basename(file)));
 }

@@ -83,8 +83,17 @@ export async function solveModel(equipment: Equipment, model: Model, job: Job): 
   if (graph === undefined) return;
   const exactness = exactnessFor(model);
   job.report({ stage: "least memory", done: 0, total: 0, operator: null });
+  const soFar = [eagerPlan(graph)];
+  let shown = 0;
   const { points } = await solveFrontier(graph, {
     ...solveOptions(equipment, exactness, job.signal),
+    // A curve to look at while it gets better; it is stored when it is the best there is.
+    onPoint: ({ plan }) => {
+      soFar.push(plan);
+      if (performance.now() - shown < 500 || model.profile?.graph !== graph) return;
+      shown = performance.now();
+      equipment.models.setFrontier(model, { plans: ordered(soFar), exactness });
+    },
     onProgress: ({ stage, done, total }) => {
       if (stage === "frontier") job.report({ stage, done, total, operator: null }, [0.75, 1]);
     },

@@ -2,6 +2,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import { frontier } from "../core/solve/frontier";
 import { restrict, solve } from "../core/solve/solve";
 import { loadGlpk } from "./glpk";
+import { loadHighs } from "./highs";
 import type { Answer, Request } from "./protocol";
 
 /** One request per worker: to cancel is to terminate it. */
@@ -11,6 +12,8 @@ const send = (answer: Answer): void => parentPort?.postMessage(answer);
 try {
   const tools = {
     glpk: await loadGlpk(),
+    // A frontier has no time for it; a plan for one budget has.
+    highs: request.kind === "plan" ? await loadHighs() : undefined,
     seed: request.seed,
     iterations: request.iterations,
     onProgress: (progress: Extract<Answer, { kind: "progress" }>["progress"]) => {

@@ -1,6 +1,7 @@
 import { Simulator } from "../simulate";
 import { bit, int, num } from "../simulate/arrays";
 import { eagerChoice, type Problem } from "../simulate/problem";
+import { branchingBound, type Highs } from "./branching";
 import { LinearProgram, type Glpk } from "./linear";
 
 /**
@@ -40,6 +41,19 @@ export function lowerBound(problem: Problem, budget: number, glpk: Glpk): Bound 
   return { time: Math.max(least, Math.ceil(proven - 1e-9 * Math.abs(proven) - 1e-3)) };
 }
 
+/** Columns of a program that branch and cut is worth trying on, and how long: nodes, not seconds. */
+const mostColumns = 4_000;
+const nodes = 40;
+
+/** The same program with its decisions whole; as good as `known` at most, the time of a plan. */
+export function integerBound(problem: Problem, budget: number, highs: Highs, known: number): number {
+  const program = snapshotProgram(problem, budget);
+  if (program === null) return Infinity;
+  if (program.cost.length > mostColumns) return 0;
+  const proven = branchingBound(program, highs, { nodes, gap: 2e-3, known: known / timeUnit }) * timeUnit;
+  return Math.min(known, Math.ceil(proven - 1e-3));
+}
+
 /** No memory limit: every operator's best implementation, nothing recomputed. */
 export function fastest({ operators, implementations, forwardTime, backwardTime }: Problem): number {
   let total = 0;
@@ -77,18 +91,18 @@ function snapshotProgram(problem: Problem, budget: number): LinearProgram | null
     let cheapest = Infinity;
     each(i, (q) => {
       const time = (num(problem.forwardTime, q) + num(problem.backwardTime, q)) / timeUnit;
-      if (count(i) > 1) choose[q] = program.column(time);
+      if (count(i) > 1) choose[q] = program.column(time, true);
       else program.constant += time;
-      if (num(internal, q) > 0) keepInternals[q] = program.column(0);
+      if (num(internal, q) > 0) keepInternals[q] = program.column(0, true);
       cheapest = Math.min(cheapest, num(problem.recomputeTime, q));
     });
     if (count(i) > 1) program.row(range(implementations, i).map((q) => [int(choose, q), 1] as const), 1, true);
-    if (bit(pinned, i) === 0) recompute[i] = program.column(cheapest / timeUnit);
+    if (bit(pinned, i) === 0) recompute[i] = program.column(cheapest / timeUnit, true);
   }
   // What an operator without backward saves is held anyway, so it may be there for nothing.
   const there = Uint8Array.from(isOutput);
   for (let q = 0; q < total; q++) if (bit(problem.hasBackward, q) === 0) for (const u of rowOf(saves, q)) there[u] = 1;
-  for (let u = 0; u < storages; u++) if (bit(there, u) === 0) keepStorage[u] = program.column(0);
+  for (let u = 0; u < storages; u++) if (bit(there, u) === 0) keepStorage[u] = program.column(0, true);
   const again = (u: number): number => int(recompute, int(producer, u));
   /** Σ terms ≤ S_u + R_u, where the terms are certain (a constant one) or not. */
   const available = (need: Terms, certain: number, u: number): void => {

@@ -12,25 +12,35 @@ export interface Frontier {
 }
 
 /**
- * Walks a ladder of budgets down from the eager peak, each search started from the plan above and the plan of
- * least memory at the bottom. A plan that fits a smaller budget fits every larger one too, so a slower
- * plan above a faster one is replaced by it.
+ * First the master program's plan for each of a ladder of budgets, so that there is a curve to look at; then a search
+ * for each, from the eager peak down, started from the plan above and at the bottom from the plan of least memory. A
+ * plan that fits a smaller budget fits every larger one too, so a slower plan above a faster one is replaced by it.
+ *
+ * `onPoint` gets every plan as it is found: those of the master first, without more of a bound than the fastest step.
  */
 export function frontier(graph: Graph, steps: number, tools: Tools, onPoint?: (point: Planned) => void): Frontier {
   const problem = indexGraph(graph);
   const workshop = new Workshop(problem, tools);
   const eager = draftOfGenome(problem, eagerGenome(problem));
+  const small = isSmall(problem);
+  const ladder = (low: number): number[] =>
+    Array.from({ length: steps }, (_, k) => Math.round(low + (k / Math.max(1, steps - 1)) * Math.max(0, eager.summary.peak - low)));
+  if (!small) for (const budget of ladder(workshop.lowest.peak)) {
+    const quick = workshop.master(budget);
+    if (quick !== null && quick.peak <= budget) onPoint?.(workshop.planned(draftOfGenome(problem, quick), budget, null));
+  }
   const least = draftOfGenome(problem, workshop.least);
   const bottom = genomeOf(least, problem.operators, problem.tensors);
-  const small = isSmall(problem);
   const drafts: { budget: number; draft: Draft }[] = [];
   let warm: Genome[] = [];
+  const budgets = ladder(least.summary.peak);
   for (let k = steps - 1; k >= 0; k--) {
     tools.onProgress?.({ stage: "frontier", done: steps - 1 - k, total: steps });
-    const budget = Math.round(least.summary.peak + (k / Math.max(1, steps - 1)) * Math.max(0, eager.summary.peak - least.summary.peak));
+    const budget = budgets[k] ?? 0;
     const draft = small ? exact(problem, budget) : workshop.best(budget, k === 0 ? [...warm, bottom] : warm, false);
     if (draft === null) continue;
     drafts.push({ budget, draft });
+    if (!small) onPoint?.(workshop.planned(draft, budget, null));
     warm = small ? [] : [genomeOf(draft, problem.operators, problem.tensors)];
   }
   if (drafts.at(-1)?.budget !== least.summary.peak) drafts.push({ budget: least.summary.peak, draft: least });

@@ -3,7 +3,7 @@ import { int, num } from "../simulate/arrays";
 import { eagerChoice, type Problem } from "../simulate/problem";
 import { keep, Schedule } from "../simulate/schedule";
 import type { Walk } from "../simulate/walk";
-import { spaceOf, type Judge, type Space } from "./space";
+import { none, spaceOf, type Judge, type Limit, type Space } from "./space";
 
 /**
  * A genome decides per tensor drop, keep or retain (see schedule.ts), and per operator its implementation.
@@ -44,8 +44,24 @@ export class Evaluator implements Judge {
     this.scale = { step: time / (2 * problem.operators), perByte: time / Math.max(1, peak - problem.fixed) };
   }
 
-  judge(genome: Genome): Walk {
-    return this.evaluate(genome);
+  /** The steps say what it takes, so a genome that is too slow need not be walked for its peak. */
+  judge(genome: Genome, _budget: number, { score }: Limit = none): { readonly peak: number; readonly time: number } {
+    this.evaluations++;
+    const { schedule, simulator } = this;
+    const { genes, choice } = genome;
+    schedule.fromGenes(choice, genes);
+    if (schedule.conflict >= 0) return { peak: Infinity, time: Infinity };
+    const time = this.timeOf(choice);
+    return time > score ? { peak: Infinity, time } : simulator.run(choice, schedule);
+  }
+
+  private timeOf(choice: Int32Array): number {
+    const { operators: n, forwardTime, backwardTime, recomputeTime } = this.problem;
+    const { closureStart, closureOperators } = this.schedule;
+    let time = 0;
+    for (let i = 0; i < n; i++) time += num(forwardTime, int(choice, i)) + num(backwardTime, int(choice, i));
+    for (let at = int(closureStart, n) - 1; at >= 0; at--) time += num(recomputeTime, int(choice, int(closureOperators, at)));
+    return time;
   }
 
   /** Peak, time and moments of a genome; a genome that reruns a pinned operator has an infinite peak. */

@@ -1,8 +1,9 @@
 import type { Graph, Implementation } from "../graph";
-import { simulate, type TensorRef, type Timeline } from "../simulate";
+import { simulate, type Summary, type TensorRef, type Timeline } from "../simulate";
 import { item } from "../simulate/arrays";
 import { indexGraph, type Problem } from "../simulate/problem";
-import { fastest, lowerBound } from "./bound";
+import { fastest, integerBound, lowerBound } from "./bound";
+import type { Highs } from "./branching";
 import { draftOfGenome, eagerSummary, writePlan, type Draft } from "./draft";
 import { exact, isSmall } from "./exact";
 import { better, eagerGenome, Evaluator, type Candidate, type Genome } from "./genome";
@@ -14,6 +15,8 @@ import type { Domination, Infeasible, Planned, Solution } from "./solution";
 
 export interface Tools {
   readonly glpk: Glpk;
+  /** Closes the bound further; without it there is the relaxation's. */
+  readonly highs?: Highs | undefined;
   readonly seed: number;
   /** Evaluations per search: the one knob between quick and thorough. */
   readonly iterations: number;
@@ -68,12 +71,18 @@ export class Workshop {
   private readonly eager: Candidate;
   private blocks: readonly BlockOptions[] | undefined;
   private leastFound: Candidate | undefined;
+  private eagerFound: Summary | undefined;
 
   constructor(problem: Problem, tools: Tools) {
     this.problem = problem;
     this.tools = tools;
     this.evaluator = new Evaluator(problem);
     this.eager = this.evaluator.candidate(eagerGenome(problem));
+  }
+
+  /** The smallest peak of the classical starts and single changes to them: quickly there. */
+  get lowest(): Candidate {
+    return leastMemory(this.evaluator, { seed: this.tools.seed, iterations: 0, heat: 1 });
   }
 
   get least(): Candidate {
@@ -128,10 +137,11 @@ export class Workshop {
     return start === null ? null : draftOfGenome(this.problem, polish(evaluator, budget, start));
   }
 
-  planned(draft: Draft, budget: number | null, limit: number): Planned {
-    this.report("bound", 0, 1);
-    const { time: bound } = lowerBound(this.problem, limit, this.tools.glpk);
-    const eager = eagerSummary(this.problem);
+  /** A plan with its certificate for any plan within `limit`; null: no more than that nothing beats the fastest step. */
+  planned(draft: Draft, budget: number | null, limit: number | null): Planned {
+    if (limit !== null) this.report("bound", 0, 1);
+    const bound = limit === null ? fastest(this.problem) : this.bound(limit, draft.summary.time);
+    const eager = (this.eagerFound ??= eagerSummary(this.problem));
     return {
       kind: "plan",
       plan: writePlan(this.problem, draft, budget, bound, eager),
@@ -140,6 +150,14 @@ export class Workshop {
       bound,
       gap: draft.summary.time / Math.max(1, bound) - 1,
     };
+  }
+
+  /** By the relaxation; where that leaves more than a percent and HiGHS is at hand, by branch and cut. */
+  private bound(limit: number, known: number): number {
+    const { glpk, highs } = this.tools;
+    const { time } = lowerBound(this.problem, limit, glpk);
+    if (highs === undefined || known <= time * 1.01) return time;
+    return Math.max(time, integerBound(this.problem, limit, highs, known));
   }
 
   infeasible(budget: number): Infeasible {
