@@ -1,5 +1,5 @@
 /** Our solver beside its peers: the same graphs, budgets, cost model and simulator. */
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { parseGraph, type Graph } from "../../src/core/graph";
@@ -45,10 +45,12 @@ interface Result {
 interface Ours {
   readonly name: string;
   readonly times: readonly (number | null)[];
+  /** What we say to have proven: no plan is faster. */
+  readonly bounds: readonly number[];
   readonly seconds: number;
 }
 
-/** A peer that is faster, or that fits where we don't. */
+/** A peer that is faster, that fits where we don't, or that refutes our bound. */
 interface Violation {
   readonly graph: string;
   readonly sentence: string;
@@ -74,6 +76,8 @@ export async function benchSolvers(options: Options): Promise<number> {
   const graphs: (readonly [string, Graph])[] = options.graphs.map((file) => [basename(file, ".json").replace(/\.graph$/, ""), parseGraph(readFileSync(file, "utf8"))]);
   if (options.generated) graphs.unshift(["chain", chain(6)], ["small DAG", unet(1, 32, 1)]);
   print(`${options.budgets} budgets from our least peak to below eager's, and one below our least; a limit of ${options.limit} s per program (Checkmate, Moccasin), ${options.threads} threads`);
+  const worse = join(options.folder, "worse");
+  rmSync(worse, { recursive: true, force: true });
   const comparisons: Comparison[] = [];
   const violations: Violation[] = [];
   for (const [name, graph] of graphs) {
@@ -83,7 +87,7 @@ export async function benchSolvers(options: Options): Promise<number> {
   }
   print(`\n${summary(comparisons)}\n`);
   for (const { graph, sentence } of violations) print(`${graph}, ${sentence}`);
-  print(violations.length === 0 ? "Nowhere was a peer faster than we are." : `${violations.length} times a peer was faster than we are; graph and plan are in ${join(options.folder, "worse")}`);
+  print(violations.length === 0 ? "Nowhere was a peer faster than we are." : `${violations.length} times a peer was faster than we are; graph and plan are in ${worse}`);
   return violations.length === 0 ? 0 : 1;
 }
 
@@ -109,12 +113,14 @@ async function compare(name: string, graph: Graph, options: Options): Promise<{ 
   for (const [title, given] of [["ours, eager's operators", first], ["ours", graph]] as const) {
     const start = performance.now();
     const times: (number | null)[] = [];
+    const bounds: number[] = [];
     for (const budget of budgets) {
       progress(`${name}: ${title}, ${formatBytes(budget)}`);
       const solution = await solvePlan(given, budget, { worker });
       times.push(solution.kind === "plan" ? solution.summary.time : null);
+      bounds.push(solution.kind === "plan" ? solution.bound : solution.proven ? Infinity : 0);
     }
-    ours.push({ name: title, times, seconds: (performance.now() - start) / 1000 / budgets.length });
+    ours.push({ name: title, times, bounds, seconds: (performance.now() - start) / 1000 / budgets.length });
   }
   print(`\n${name}: ${graph.operators.length} operators, eager ${formatBytes(judge.eager.peak)} (${formatBytes(judge.fixed)} fixed), ${(judge.eager.time / 1e6).toFixed(1)} ms`);
   print(table(judge, budgets, results, ours));
@@ -189,9 +195,10 @@ function table(judge: Judge, budgets: readonly number[], results: readonly Resul
     const own = product?.times[k] ?? null;
     return `${percent(time / judge.eager.time - 1)}${own === null ? "" : ` (${percent(time / own - 1)})`}`;
   };
-  const header = ["budget", ...ours.map(({ name }) => name), ...results.map(({ name }) => name)];
+  const share = (budget: number): string => `${((100 * (budget - judge.fixed)) / (judge.eager.peak - judge.fixed)).toFixed(0)}%`;
+  const header = ["budget, of eager's above fixed", ...ours.map(({ name }) => name), ...results.map(({ name }) => name)];
   const lines = budgets.map((budget, k) => [
-    formatBytes(budget),
+    `${formatBytes(budget)}, ${share(budget)}`,
     ...ours.map(({ times }) => cell(times[k], k)),
     ...results.map(({ best }) => {
       const found = best[k];
@@ -206,7 +213,7 @@ function table(judge: Judge, budgets: readonly number[], results: readonly Resul
 function judgement(name: string, judge: Judge, budgets: readonly number[], results: readonly Result[], ours: readonly Ours[], options: Options): { comparisons: Comparison[]; violations: Violation[] } {
   const violations: Violation[] = [];
   const comparisons = results.flatMap(({ name: peer, best, seconds }) =>
-    ours.map(({ name: title, times }): Comparison => {
+    ours.map(({ name: title, times, bounds }): Comparison => {
       const faster: number[] = [];
       const before = violations.length;
       budgets.forEach((budget, k) => {
@@ -215,9 +222,13 @@ function judgement(name: string, judge: Judge, budgets: readonly number[], resul
         const { plan, summary } = judge.plan(found.settled, budget);
         if (summary.peak !== found.peak || summary.time !== found.time) throw new Error(`${peer}'s plan is not what it was measured to be`);
         const own = times[k] ?? null;
+        const bound = bounds[k] ?? 0;
         if (own !== null) faster.push(summary.time / own - 1);
-        if (own !== null && own <= summary.time) return;
-        const lost = own === null ? "where we have no plan" : `where ours takes ${(own / 1e6).toFixed(3)} ms, ${percent(own / summary.time - 1)}`;
+        if (own !== null && own <= summary.time && bound <= summary.time) return;
+        const lost =
+          bound > summary.time ? `and our bound says ${(bound / 1e6).toFixed(3)} ms`
+          : own === null ? "where we have no plan"
+          : `where ours takes ${(own / 1e6).toFixed(3)} ms, ${percent(own / summary.time - 1)}`;
         violations.push({ graph: name, sentence: `${formatBytes(budget)} (${budget}): ${peer} takes ${(summary.time / 1e6).toFixed(3)} ms ${lost} (${title})` });
         const folder = join(options.folder, "worse");
         mkdirSync(folder, { recursive: true });
