@@ -180,9 +180,10 @@ def profile(
             try:
                 result = measure(captured, o, incoming)
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
                 where = f"{o.source.file}:{o.source.line}: " if o.source else ""
+                if not is_out_of_memory(error):
+                    # The trace asks for shapes alone; that the dtypes don't match shows here.
+                    raise MonetError(f"{where}{type(error).__name__}: {str(error).strip().splitlines()[0]}") from error
                 raise MonetError(
                     f"{where}{o.name} alone does not fit the device; profile a smaller batch or another --device"
                 ) from None

@@ -10,6 +10,7 @@ import { formatBytes } from "../core/units";
 import { writeWhole } from "../helper/files";
 import { UserError } from "../helper/user_error";
 import { argumentOf } from "../editor/targets";
+import { columnOf } from "../views/reveal";
 import type { Model } from "../workspace";
 import { chooseProfiled } from "./model_choice";
 import { showProblem } from "./problems";
@@ -75,7 +76,7 @@ interface Candidate {
   readonly insertion: Insertion;
 }
 
-async function insertIntoScript(context: Context, model: Model): Promise<void> {
+export async function insertIntoScript(context: Context, model: Model): Promise<void> {
   const use = await useOf(context, model);
   const scripts = await scriptsOf(model, use);
   const found = (await Promise.all(scripts.map((uri) => candidatesIn(context, model, use, uri)))).flat();
@@ -144,7 +145,8 @@ async function insert(model: Model, { uri, insertion }: Candidate): Promise<void
   const call = edits.at(-1)?.text.trim() ?? "";
   const at = call === "" ? document.offsetAt(new vscode.Position(insertion.line, 0)) : document.getText().indexOf(call);
   const selection = new vscode.Range(document.positionAt(at), document.positionAt(at + call.length));
-  await vscode.window.showTextDocument(document, { selection });
+  const show = (options: vscode.TextDocumentShowOptions = {}): Thenable<unknown> => vscode.window.showTextDocument(document, { viewColumn: columnOf(uri) ?? vscode.ViewColumn.Active, ...options });
+  await show({ selection });
   const name = vscode.workspace.asRelativePath(uri, false);
   if (kind === "unchanged") vscode.window.setStatusBarMessage(vscode.l10n.t("MONeT: {0} runs by this plan already", name), 5000);
   if (kind === "kept") {
@@ -156,7 +158,7 @@ async function insert(model: Model, { uri, insertion }: Candidate): Promise<void
     const undo = vscode.l10n.t("Undo");
     const chosen = await vscode.window.showInformationMessage(vscode.l10n.t("The plan covers the loss too: call {0} where the training loop calls {1}.", loss, lossOf(model) ?? ""), undo);
     if (chosen === undo) {
-      await vscode.window.showTextDocument(document);
+      await show();
       await vscode.commands.executeCommand("undo");
     }
   }

@@ -14,13 +14,17 @@ export async function chooseModel({ models }: Context, argument: ModelArgument |
   const editor = vscode.window.activeTextEditor;
   const view = editor?.document.languageId === "python" && editor.document.uri.scheme === "file" ? await models.read(editor.document.uri) : null;
   const here = editor === undefined || view === null ? [] : models.of(editor.document.uri);
-  if (editor === undefined || view === null || here.length === 0) return models.active ?? pick(await imported(models, view));
+  if (editor === undefined || view === null || here.length === 0) {
+    const used = await imported(models, view);
+    const { active } = models;
+    return active !== null && (used.length === 0 || used.includes(active)) ? active : pick(used.length > 0 ? used : models.all);
+  }
   const names = namesAt(view, editor.selection.active.line);
   const candidates = names.flatMap((name) => here.find((model) => model.name === name) ?? []);
   return pick(candidates.length > 0 ? candidates : here);
 }
 
-/** A training script has no model of its own: those of the files that it imports, else all that are known. */
+/** A training script has no model of its own: those of the files that it imports. */
 async function imported(models: Context["models"], view: SourceView | null): Promise<readonly Model[]> {
   const found: Model[] = [];
   for (const { path } of view?.files ?? []) {
@@ -29,7 +33,7 @@ async function imported(models: Context["models"], view: SourceView | null): Pro
     const whole = inside === null ? [] : wholeModels(inside.file);
     found.push(...models.of(uri).filter(({ name }) => whole.includes(name)));
   }
-  return found.length > 0 ? found : models.all;
+  return found;
 }
 
 /** What to do something with: the argument, or what the side panel shows; the cursor may be in a training script. */

@@ -4,11 +4,12 @@ import * as vscode from "vscode";
 import type { ModelArgument } from "../commands";
 import type { Context } from "../context";
 import { batchOf, madeBy, withBatch } from "../core/config";
-import { Cancelled } from "../helper/user_error";
+import { formatBytes } from "../core/units";
+import { Cancelled, UserError } from "../helper/user_error";
 import type { Model } from "../workspace";
 import { configFor, knownConfig, readModelConfig, writeModelConfig } from "./config";
 import { chooseModel, chooseProfiled } from "./model_choice";
-import { requireTrust, showProblem } from "./problems";
+import { requireTrust, showProblem, type Offer } from "./problems";
 import { exactnessFor } from "./profile";
 
 /** Profiles and solves what is not there yet, and shows it. */
@@ -89,6 +90,12 @@ export async function refine(context: Context, model: Model, bytes: number): Pro
     await context.tasks.refine(model, bytes);
   } catch (error) {
     // A newer search has taken its place.
-    if (!(error instanceof Cancelled)) await showProblem(context, error);
+    if (!(error instanceof Cancelled)) await showProblem(context, error, undefined, useLeast(context, model, error));
   }
+}
+
+/** A budget that is too small leads to the least that can be had. */
+function useLeast({ models }: Context, model: Model, error: unknown): Offer[] {
+  const least = error instanceof UserError ? error.facts["least"] : undefined;
+  return typeof least === "number" ? [{ title: vscode.l10n.t("Use {0}", formatBytes(least)), run: () => { models.choose(model, least); } }] : [];
 }

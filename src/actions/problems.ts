@@ -6,7 +6,7 @@ import { Cancelled, UserError, type Known } from "../helper/user_error";
 import type { Problem } from "../workspace";
 import { missingIn, placeOf, type NamedPlace } from "./sentence";
 
-interface Offer {
+export interface Offer {
   readonly title: string;
   readonly run: () => unknown;
 }
@@ -54,7 +54,7 @@ export function problemOf(error: unknown, again: Again): Problem {
       return { text, action: { title: vscode.l10n.t("Show Log"), id: "log" } };
     case "input":
     case "infeasible":
-      return again === "retry" ? { text, action: { title: vscode.l10n.t("Change Input"), id: "change" } } : { text, action: { title: vscode.l10n.t("Try Again"), id: again } };
+      return again === "retry" && error.facts["action"] !== "again" ? { text, action: { title: vscode.l10n.t("Change Input"), id: "change" } } : { text, action: { title: vscode.l10n.t("Try Again"), id: again } };
   }
 }
 
@@ -64,14 +64,14 @@ function logged(error: unknown): string {
   return typeof stderr === "string" && stderr.trim() !== "" ? `${text}\n${stderr.trim()}` : text;
 }
 
-/** The answer to it runs later, by itself: nothing waits for a person to close a message. */
-export function showProblem({ log }: Pick<Context, "log">, error: unknown, retry?: () => unknown): Promise<void> {
+/** The answer to it runs later, by itself: nothing waits for a person to close a message. `first` is offered before what every such problem offers. */
+export function showProblem({ log }: Pick<Context, "log">, error: unknown, retry?: () => unknown, first: readonly Offer[] = []): Promise<void> {
   if (error instanceof Cancelled) {
     vscode.window.setStatusBarMessage(vscode.l10n.t("MONeT: stopped"), 3000);
     return Promise.resolve();
   }
   log.error(logged(error));
-  const offers = offersOf(error, retry);
+  const offers = [...first, ...offersOf(error, retry)];
   void vscode.window.showErrorMessage(sentenceOf(error), ...offers.map(({ title }) => title)).then((chosen) => offers.find(({ title }) => title === chosen)?.run()).then(undefined, (failure: unknown) => { log.error(logged(failure)); });
   return Promise.resolve();
 }
@@ -89,6 +89,7 @@ function offersOf(error: unknown, retry: (() => unknown) | undefined): Offer[] {
     case "infeasible":
       return [command(vscode.l10n.t("Show memory budget"), "monet.focusBudget"), ...again];
     case "input": {
+      if (error.facts["action"] === "again") return again;
       const lead = leadOf(error);
       return lead === null ? [changeInput(), ...again] : [lead, ...(error.facts["action"] === undefined ? [changeInput()] : []), ...again];
     }

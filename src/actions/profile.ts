@@ -1,4 +1,5 @@
 /** The two halves of profiling: Python measures, the solver finds plans. Each result is stored as soon as it is there. */
+import { existsSync, readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -53,13 +54,36 @@ export async function help(equipment: Equipment, model: Model, definition: Monet
 export async function profileModel(equipment: Equipment, model: Model, definition: MonetTaskDefinition, job: Job, say: Say): Promise<void> {
   const { models } = equipment;
   const files = await textsOnDisk(models, model);
-  await help(equipment, model, definition, "", job, say);
+  await whileThere(model, job, (watched) => help(equipment, model, definition, "", watched, say));
   const graph = parseGraph(await readFile(model.fileOf("graph"), "utf8"));
   writeWhole(model.fileOf("snapshot"), `${JSON.stringify({ graph: graph.hash, files })}\n`);
   await models.setProfile(model, graph, null, files);
   say(vscode.l10n.t("{0} operators measured; finding plans", graph.operators.length));
   await solveModel(equipment, model, job);
   say(vscode.l10n.t("{0} plans from the least memory to no overhead", model.profile?.plans.length ?? 0));
+}
+
+/** How often a running profile looks for the model's file, in milliseconds. */
+const lookEvery = 500;
+
+/** Stops it where the model's file is deleted meanwhile: what it would find is of nothing that a person can see. */
+async function whileThere<T>({ uri, file }: Model, job: Job, run: (job: Job) => Promise<T>): Promise<T> {
+  const gone = new AbortController();
+  let missed = 0;
+  const watch = setInterval(() => {
+    // Some programs save a file by deleting and writing it.
+    missed = existsSync(uri.fsPath) ? 0 : missed + 1;
+    if (missed === 2) gone.abort();
+  }, lookEvery);
+  try {
+    const result = await run({ ...job, signal: AbortSignal.any([job.signal, gone.signal]) });
+    if (existsSync(uri.fsPath)) return result;
+  } catch (error) {
+    if (job.signal.aborted || (!gone.signal.aborted && existsSync(uri.fsPath))) throw error;
+  } finally {
+    clearInterval(watch);
+  }
+  throw new UserError("input", vscode.l10n.t("{0} was deleted while it was profiled: bring it back and try again.", file), { action: "again" });
 }
 
 /** What Python reads: a text that was not saved is none of it. */
@@ -111,15 +135,24 @@ export async function refineModel(equipment: Equipment, model: Model, bytes: num
   storeFrontier(equipment.models, model, graph, { plans: [...(model.profile?.plans ?? []), plan], exactness });
   if (solution.kind === "plan") return;
   const least = formatBytes(plan.predicted.peak);
-  throw new UserError("infeasible", vscode.l10n.t("No schedule of {0} fits {1}: the smallest that was found has a peak of {2}. Choose that budget, or a smaller batch.", model.name, formatBytes(bytes), least));
+  throw new UserError("infeasible", vscode.l10n.t("No schedule of {0} fits {1}: the smallest that was found has a peak of {2}. Choose that budget, or a smaller batch.", model.name, formatBytes(bytes), least), { least: plan.predicted.peak });
 }
 
-/** Stores plans of a graph, unless another has taken its place meanwhile. */
+/** Stores plans of a graph, unless another has taken its place meanwhile, here or from another window. */
 function storeFrontier(models: Models, model: Model, graph: Graph, { plans, exactness }: FoundPlans): void {
   if (model.profile?.graph !== graph) return;
   const kept = { plans: ordered(plans), exactness };
+  if (hashOn(model.fileOf("graph")) !== graph.hash) return;
   writeWhole(model.fileOf("frontier"), `${JSON.stringify(frontierDocument(graph, kept))}\n`);
   models.setFrontier(model, kept);
+}
+
+function hashOn(file: string): unknown {
+  try {
+    return (JSON.parse(readFileSync(file, "utf8")) as { hash?: unknown } | null)?.hash;
+  } catch {
+    return undefined;
+  }
 }
 
 export function writePlanFile(file: string, plan: Plan): void {

@@ -37,7 +37,10 @@ export class Documents extends Disposable {
     this.register(window.onDidChangeTextEditorSelection(({ kind }) => {
       if (kind !== undefined) this.follow();
     }));
-    this.register(context.models.onDidChange(() => { this.setContext(); }));
+    this.register(context.models.onDidChange(({ model }) => {
+      this.setContext();
+      if (model !== null && model.running === null && this.touched.has(model.id)) this.loading.trigger();
+    }));
     this.watchPython();
     this.watchSaved();
     this.watchDeleted();
@@ -157,11 +160,12 @@ export class Documents extends Disposable {
 
   private loadSaved(): void {
     const { models, log } = this.context;
-    const touched = [...this.touched].flatMap((id) => models.get(id) ?? []);
-    this.touched.clear();
-    for (const model of touched) {
-      // What runs here writes these files itself.
-      if (model.running === null) models.load(model).catch((error: unknown) => { log.error(error instanceof Error ? error : String(error)); });
+    for (const id of [...this.touched]) {
+      const model = models.get(id);
+      // What runs here writes these files itself; once it has ended, another window may have written them too.
+      if (model !== null && model.running !== null) continue;
+      this.touched.delete(id);
+      if (model !== null) models.load(model).catch((error: unknown) => { log.error(error instanceof Error ? error : String(error)); });
     }
   }
 

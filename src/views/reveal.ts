@@ -32,9 +32,16 @@ export async function revealOperators(context: Context, model: Model, ids: reado
   await reveal(vscode.Uri.file(resolve(dirname(model.uri.fsPath), source.file)), new vscode.Range(at, at));
 }
 
+/** Where a file is open already, in sight or behind another tab. */
+export function columnOf(uri: vscode.Uri): vscode.ViewColumn | undefined {
+  const isIts = (other: vscode.Uri): boolean => other.toString() === uri.toString();
+  const visible = vscode.window.visibleTextEditors.find(({ document }) => isIts(document.uri));
+  const holds = ({ tabs }: vscode.TabGroup): boolean => tabs.some(({ input }) => input instanceof vscode.TabInputText && isIts(input.uri));
+  return visible?.viewColumn ?? vscode.window.tabGroups.all.find(holds)?.viewColumn;
+}
+
 async function reveal(uri: vscode.Uri, range: vscode.Range): Promise<void> {
-  const shown = vscode.window.visibleTextEditors.find(({ document }) => document.uri.toString() === uri.toString());
-  const editor = await vscode.window.showTextDocument(uri, { viewColumn: shown?.viewColumn ?? vscode.ViewColumn.One, preserveFocus: false });
+  const editor = await vscode.window.showTextDocument(uri, { viewColumn: columnOf(uri) ?? vscode.ViewColumn.One, preserveFocus: false });
   editor.selection = new vscode.Selection(range.start, range.start);
   editor.revealRange(range, vscode.TextEditorRevealType.InCenterIfOutsideViewport);
 }

@@ -12,6 +12,7 @@ interface Session {
   readonly file: string;
   readonly trusted?: boolean;
   readonly folders?: number;
+  readonly files?: readonly string[];
   readonly standIns?: readonly string[];
 }
 
@@ -22,14 +23,15 @@ const sessions: readonly Session[] = [
   { file: "python.host.test.ts", standIns: ["ms-python.python", "ms-python.vscode-python-envs"] },
   { file: "trust.host.test.ts", trusted: false },
   { file: "roots.host.test.ts", folders: 2 },
+  { file: "start.host.test.ts", files: [] },
 ];
 
 /** A file whose window fails is one failed test of its own. */
-async function outcomesOf({ file, trusted = true, folders = 1, standIns = [] }: Session): Promise<readonly Outcome[]> {
+async function outcomesOf({ file, trusted = true, folders = 1, files = ["examples/resnet50.py", "examples/gpt2.py"], standIns = [] }: Session): Promise<readonly Outcome[]> {
   const editor = await Editor.start({ trusted, others: standIns.map((name) => join(tests, "stand-ins", name)) });
   try {
     const opened: string[] = [];
-    for (let at = 0; at < folders; at++) opened.push(await editor.folder("examples/resnet50.py", "examples/gpt2.py"));
+    for (let at = 0; at < folders; at++) opened.push(await editor.folder(...files));
     const place = folders === 1 ? (opened[0] ?? "") : await editor.workspace(opened);
     return (await runInHost(editor, join(tests, file), place)).outcomes;
   } catch (error) {

@@ -1,11 +1,13 @@
 /** What a person starts, with the real helper, the real solver and the selected Python. */
 import assert from "node:assert/strict";
-import { existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as vscode from "vscode";
+import { insertIntoScript } from "../../src/actions/apply";
 import { setBatch } from "../../src/actions/optimize";
 import type { Context } from "../../src/context";
 import type { Model } from "../../src/workspace";
+import { runningHelpers } from "../e2e/support/processes";
 import { test, until } from "./support/runner";
 
 const folder = vscode.workspace.workspaceFolders?.[0]?.uri.fsPath ?? "";
@@ -42,15 +44,20 @@ async function context(): Promise<Context> {
   return extension.activate();
 }
 
-async function theModel(): Promise<Model> {
+async function modelOf({ uri, name }: typeof argument): Promise<Model> {
   const { models } = await context();
-  await models.read(file);
-  const model = models.get(`${argument.uri}#Net`);
+  await models.read(vscode.Uri.parse(uri));
+  const model = models.get(`${uri}#${name}`);
   assert.ok(model);
   return model;
 }
 
-const config = (inputs: string[]): void => { writeFileSync(join(folder, "monet.json"), JSON.stringify({ models: { "small.py:Net": { inputs, threads: 1 } } })); };
+const theModel = (): Promise<Model> => modelOf(argument);
+
+function config(inputs: string[], ...others: string[]): void {
+  const models = ["small.py:Net", ...others].map((key) => [key, { inputs, threads: 1 }] as const);
+  writeFileSync(join(folder, "monet.json"), JSON.stringify({ models: Object.fromEntries(models) }));
+}
 
 test("Optimize profiles as a task, solves, and stores what it found", async () => {
   writeFileSync(file.fsPath, source);
@@ -133,6 +140,93 @@ test("Apply writes the plan, and the two lines go into the script, to be undone"
   assert.deepEqual(found.map(({ line, edits }) => [line, edits.at(-1)?.text]), [[6, '    monet_torch.apply(model, ".monet/small.Net.plan.json")\n']]);
 });
 
+test("the lines go into the editor that the script is open in, and one undo gives the file back", async () => {
+  const train = vscode.Uri.file(join(folder, "train.py"));
+  const tabs = (): vscode.ViewColumn[] =>
+    vscode.window.tabGroups.all.flatMap(({ tabs: all, viewColumn }) => all.flatMap(({ input }) => (input instanceof vscode.TabInputText && input.uri.fsPath === train.fsPath ? [viewColumn] : [])));
+  const { document } = await vscode.window.showTextDocument(train, { viewColumn: vscode.ViewColumn.Two, preview: false });
+  for (const before of ["in sight", "behind another tab"]) {
+    if (before === "behind another tab") await vscode.window.showTextDocument(vscode.Uri.file(join(folder, "gpt2.py")), { viewColumn: vscode.ViewColumn.Two, preview: false });
+    await vscode.window.showTextDocument(file, { viewColumn: vscode.ViewColumn.One });
+    await insertIntoScript(await context(), await theModel());
+    assert.equal(vscode.window.activeTextEditor?.document, document, before);
+    assert.deepEqual(tabs(), [vscode.ViewColumn.Two], before);
+    assert.equal(document.getText(vscode.window.activeTextEditor.selection), 'monet_torch.apply(model, ".monet/small.Net.plan.json")');
+    assert.match(document.getText(), /^import torch\n(.*\n)*import monet_torch\n/);
+    await vscode.commands.executeCommand("undo");
+    assert.equal(document.getText(), script);
+    assert.equal(document.isDirty, false);
+  }
+  await vscode.commands.executeCommand("workbench.action.closeEditorsInGroup");
+});
+
+test("Optimize in a training script means the model that it imports, whatever the side panel shows", async () => {
+  const { models } = await context();
+  const model = await theModel();
+  await vscode.commands.executeCommand("monet.clearResults", argument);
+  await vscode.window.showTextDocument(vscode.Uri.file(join(folder, "gpt2.py")));
+  await until("the side panel shows another model", () => models.active?.file === "gpt2.py");
+  await vscode.window.showTextDocument(vscode.Uri.file(join(folder, "train.py")));
+  await vscode.commands.executeCommand("monet.optimize");
+  assert.equal(model.problem, null);
+  assert.equal(models.active, model);
+  assert.ok(model.profile !== null && model.profile.plans.length > 1);
+});
+
+test("of two models the second waits for its turn, and can be stopped while it waits", async () => {
+  const other = { uri: vscode.Uri.file(join(folder, "other.py")).toString(), name: "Other" };
+  writeFileSync(join(folder, "other.py"), source.replace("Net", "Other"));
+  config(["float32[6,16]"], "other.py:Other");
+  const { models, tasks } = await context();
+  const [one, two] = [await theModel(), await modelOf(other)];
+  const meanwhile = new Set<string | undefined>();
+  const listener = models.onDidChange(() => { if (one.running !== null) meanwhile.add(two.running?.text); });
+  const start = async (): Promise<[Thenable<unknown>, Thenable<unknown>]> => {
+    const first = vscode.commands.executeCommand("monet.profile", argument);
+    await until("the first runs", () => one.running !== null);
+    const second = vscode.commands.executeCommand("monet.profile", other);
+    await until("the second waits", () => two.running?.text === "Waiting for another model");
+    return [first, second];
+  };
+
+  const [first, second] = await start();
+  await tasks.jobs.cancel(two);
+  await second;
+  assert.deepEqual([two.running, two.problem, two.profile], [null, null, null]);
+  assert.ok(one.running !== null);
+  await first;
+  assert.equal(one.problem, null);
+
+  await Promise.all(await start());
+  listener.dispose();
+  assert.deepEqual([...meanwhile].sort(), ["Starting", "Waiting for another model", undefined]);
+  assert.deepEqual([one.problem, two.problem], [null, null]);
+  assert.ok(two.profile !== null && two.profile.plans.length > 1);
+  assert.deepEqual(runningHelpers(folder), []);
+});
+
+test("a file that is deleted while it is profiled is one sentence, and nothing runs on", async () => {
+  const gone = vscode.Uri.file(join(folder, "gone.py"));
+  const read = join(folder, "read");
+  const slow = { uri: gone.toString(), name: "Net" };
+  config(["float32[6,16]"], "gone.py:Net");
+  for (const when of ["before Python reads it", "after Python has read it"]) {
+    writeFileSync(gone.fsPath, source.replace("import torch\n", `import time\nimport torch\nopen(${JSON.stringify(read)}, "w").close()\ntime.sleep(100)\n`));
+    await vscode.window.showTextDocument(gone, { preview: false });
+    const model = await modelOf(slow);
+    const running = vscode.commands.executeCommand("monet.profile", slow);
+    await until(when, () => (when.startsWith("before") ? runningHelpers(folder).length > 0 : existsSync(read)));
+    rmSync(gone.fsPath);
+    await until("it has ended", () => model.running === null && model.problem !== null, 10_000);
+    assert.equal(model.problem?.text, "gone.py was deleted while it was profiled: bring it back and try again.", when);
+    assert.equal(model.problem.action.id, "retry");
+    await running;
+    assert.deepEqual(runningHelpers(folder), []);
+    assert.equal(existsSync(join(folder, ".monet", "gone.Net.graph.json")), false);
+    await vscode.commands.executeCommand("workbench.action.closeActiveEditor");
+  }
+});
+
 test("a profile task is provided for each model", async () => {
   const tasks = await vscode.tasks.fetchTasks({ type: "monet" });
   assert.ok(tasks.some(({ name, definition }) => name === "profile small.py:Net" && definition["file"] === "small.py"));
@@ -173,7 +267,7 @@ test("of two batch sizes the later one holds", async () => {
   assert.equal(model.problem, null);
 });
 
-test("a Python that is missing, has no torch or is killed is one sentence with an action, and what was found stays", async () => {
+test("a Python that is missing, has no torch, runs out of memory or is killed is one sentence with an action, and what was found stays", async () => {
   const model = await theModel();
   const before = model.profile?.graph.hash;
   const python = join(folder, "python.sh");
@@ -181,6 +275,8 @@ test("a Python that is missing, has no torch or is killed is one sentence with a
   const cases: [string | null, RegExp, string][] = [
     [null, /There is no Python at '.*python\.sh', which monet\.pythonPath names/, "python"],
     ["echo \"ModuleNotFoundError: No module named 'torch'\" >&2; exit 1", /^Python at '.*python\.sh' has no PyTorch/, "python"],
+    // As the helper says it where the device has too little memory.
+    ['echo "error: small.py:12: memory ran out while profile ran small.py:Net (the device that was found); use a smaller batch" >&2; exit 2', /^small\.py:12: memory ran out while profile ran .*; use a smaller batch$/, "change"],
     ["kill -9 $$", /was killed, perhaps because memory ran out/, "log"],
   ];
   await settings.update("pythonPath", python, vscode.ConfigurationTarget.Workspace);
@@ -195,6 +291,14 @@ test("a Python that is missing, has no torch or is killed is one sentence with a
   } finally {
     await settings.update("pythonPath", undefined, vscode.ConfigurationTarget.Workspace);
   }
+});
+
+test("an input that does not fit this machine says so, and the input can be changed", async () => {
+  config(["float32[1099511627776,24]"]);
+  const model = await theModel();
+  await vscode.commands.executeCommand("monet.profile", argument);
+  assert.match(model.problem?.text ?? "", /memory ran out while profile ran .*use a smaller batch/);
+  assert.equal(model.problem?.action.id, "change");
 });
 
 test("stopping it leaves no process and no half of a file", async () => {
@@ -225,5 +329,5 @@ test("cleared results are gone, and the plan stays", async () => {
   await vscode.commands.executeCommand("monet.clearResults", argument);
   const model = await theModel();
   assert.equal(model.profile, null);
-  assert.deepEqual(readdirSync(join(folder, ".monet")), ["small.Net.plan.json"]);
+  assert.deepEqual(readdirSync(join(folder, ".monet")).filter((name) => name.startsWith("small.")), ["small.Net.plan.json"]);
 });

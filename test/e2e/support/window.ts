@@ -37,6 +37,12 @@ export class Window {
     await this.page.locator(".monaco-workbench .statusbar").waitFor();
   }
 
+  /** As F5 in a browser. */
+  async reload(): Promise<void> {
+    await this.page.reload();
+    await this.page.locator(".monaco-workbench .statusbar").waitFor();
+  }
+
   async close(): Promise<void> {
     await this.page.context().close();
   }
@@ -150,6 +156,8 @@ export class Window {
 
   async theme(theme: Theme): Promise<void> {
     await this.command("Preferences: Color Theme");
+    // The palette's own field is there a moment longer.
+    await this.page.locator(".quick-input-widget:visible input[placeholder*='Color Theme']").waitFor();
     await this.quickInput.fill(themes[theme]);
     await this.page.locator(`.quick-input-list .monaco-list-row[aria-label^=${quoted(themes[theme])}]`).first().click();
     await this.page.locator(`.monaco-workbench.${themeClass[theme]}`).waitFor();
