@@ -1,9 +1,9 @@
-/** A model that is profiled in seconds, with one layer of each warmth. */
+/** A model that is profiled in seconds, long enough to see that it runs, with one layer of each warmth. */
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Editor } from "./editor";
 
-export const source = `import torch
+export const source = `import time; import torch; time.sleep(3)
 from torch import nn
 
 
