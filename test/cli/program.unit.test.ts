@@ -184,6 +184,14 @@ describe("monet show", () => {
     expect(out).toMatch(/^ *# +operator +layer .* made again for +kept until +costs$/m);
   });
 
+  it("says why, where it is asked: what the step would be otherwise", async () => {
+    const { out } = await w.monet("show", "net.plan.json", "--why");
+    expect(out).toMatch(/^Why, for the \d+ largest tensors?:\n.* is kept for the backward of .*: recomputing it would take /m);
+    const { why } = document((await w.monet("show", "net.plan.json", "--why", "--json")).out) as { why: { peak: number; otherwise: { peak: number } | null; bytes: number }[] };
+    expect(why.map(({ bytes }) => bytes)).toEqual(why.map(({ bytes }) => bytes).sort((a, b) => b - a));
+    expect(why.some(({ peak, otherwise }) => otherwise !== null && otherwise.peak !== peak)).toBe(true);
+  });
+
   it("gives the same to programs", async () => {
     const { out } = await w.monet("show", "net.plan.json", "--json");
     const { schedule } = document(out) as { schedule: { operators: unknown[] } };

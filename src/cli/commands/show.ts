@@ -7,12 +7,14 @@ import { exitCodes } from "../../helper/exit";
 import { asInput, readGraph, readPlan, readText } from "../files";
 import type { Io } from "../io";
 import type { Outcome } from "../outcome";
+import { reasons, reasonsText } from "../reasons";
 import { headline, scheduleText } from "../schedule";
 import { count } from "../table";
 import { graphBeside } from "./verify";
 
 export interface ShowOptions {
   readonly graph?: string;
+  readonly why?: boolean;
 }
 
 export function show(io: Io, file: string, options: ShowOptions): Outcome {
@@ -26,12 +28,17 @@ export function show(io: Io, file: string, options: ShowOptions): Outcome {
     const lines = [
       headline(plan),
       `${count(plan.retain.length, "tensor")} held between steps, ${count(changed, "operator")} with another implementation.`,
-      "Name the training graph with --graph to see the schedule operator by operator.",
+      `Name the training graph with --graph to see the schedule operator by operator${options.why === true ? ", and why" : ""}.`,
       "",
     ];
     return { exit: exitCodes.ok, text: lines.join("\n"), json: { plan, schedule: null } };
   }
   const graph = readGraph(io, graphFile);
   const plan = readPlan(io, file, graph);
-  return { exit: exitCodes.ok, text: scheduleText(graph, plan), json: { plan, schedule: explain(graph, plan) } };
+  const asked = options.why === true;
+  return {
+    exit: exitCodes.ok,
+    text: scheduleText(graph, plan) + (asked ? reasonsText(graph, plan) : ""),
+    json: { plan, schedule: explain(graph, plan), ...(asked ? { why: reasons(graph, plan) } : {}) },
+  };
 }
