@@ -32,6 +32,7 @@ export interface Bound {
 }
 
 export function lowerBound(problem: Problem, budget: number, glpk: Glpk): Bound {
+  if (problem.operators > mostOperators) return { time: budget < problem.fixed ? Infinity : fastest(problem) };
   const program = snapshotProgram(problem, budget);
   const least = fastest(problem);
   if (program === null) return { time: Infinity };
@@ -64,6 +65,11 @@ export function fastest({ operators, implementations, forwardTime, backwardTime 
   }
   return total;
 }
+
+/** Beyond this many operators the program takes too long, and nothing beats the fastest step is all that is said. */
+const mostOperators = 2_500;
+/** About as many memory rows of each kind; fewer rows make a weaker bound, and never a wrong one. */
+const memoryRows = 500;
 
 /** The program is solved in µs and MiB, where its coefficients are near one. */
 const timeUnit = 1e3;
@@ -186,8 +192,10 @@ function snapshotProgram(problem: Problem, budget: number): LinearProgram | null
     else charged += amount;
   };
 
+  const rowsOf = memoryRowsOf(problem);
   // Forward rows.
   for (let i = 0; i < n; i++) {
+    if (bit(rowsOf, i) === 0) continue;
     for (let u = 0; u < storages; u++) {
       if (int(producer, u) >= i) continue;
       if (int(lastUse, u) >= i || bit(isOutput, u) === 1) charged += size(u);
@@ -237,7 +245,7 @@ function snapshotProgram(problem: Problem, budget: number): LinearProgram | null
   const alike = problem.gradientClass.every((kind) => kind === 0);
   const gradients = alike ? new Simulator(problem).profile(eagerChoice(problem)).gradients.before : new Float64Array(n);
   for (let i = n - 1; i >= 0; i--) {
-    if (range(implementations, i).some((q) => bit(problem.hasBackward, q) === 0)) continue;
+    if (bit(rowsOf, i) === 0 || range(implementations, i).some((q) => bit(problem.hasBackward, q) === 0)) continue;
     charged += num(gradients, n - 1 - i) / sizeUnit;
     chargeOutputs(n);
     const wanted = new Map<number, number[]>();
@@ -269,7 +277,7 @@ function snapshotProgram(problem: Problem, budget: number): LinearProgram | null
   for (let j = 0; j < n; j++) {
     const column = int(recompute, j);
     const at = int(latest, j);
-    if (column < 0 || at >= n) continue;
+    if (column < 0 || at >= n || bit(rowsOf, j) === 0) continue;
     chargeOutputs(n);
     const inputs = new Set(rowOf(reads, j));
     for (let u = 0; u < storages; u++) {
@@ -291,6 +299,14 @@ function snapshotProgram(problem: Problem, budget: number): LinearProgram | null
     if (!close()) return null;
   }
   return program;
+}
+
+/** Operators whose moments are worth rows: all of a small graph; of a large one those that take most, and some of the rest. */
+function memoryRowsOf({ operators: n, implementations, forwardPeak, backwardPeak }: Problem): Uint8Array {
+  const stride = Math.ceil(n / memoryRows);
+  const takes = Float64Array.from({ length: n }, (_, i) => Math.max(num(forwardPeak, int(implementations, i)), num(backwardPeak, int(implementations, i))));
+  const heavy = new Set(Array.from(takes.keys()).sort((a, b) => num(takes, b) - num(takes, a) || a - b).slice(0, memoryRows / 4));
+  return Uint8Array.from({ length: n }, (_, i) => Number(i % stride === 0 || heavy.has(i)));
 }
 
 const range = (start: Int32Array, k: number): number[] => Array.from({ length: int(start, k + 1) - int(start, k) }, (_, at) => int(start, k) + at);

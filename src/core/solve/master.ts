@@ -40,10 +40,11 @@ function solveMaster(blocks: readonly BlockOptions[], budget: number, glpk: Glpk
   if (relaxed.status === "none") return null;
   let at = 0;
   const shares = blocks.map(({ options }) => options.map(() => relaxed.values[at++] ?? 0));
-  const fractional = shares.map((share) => !share.some((x) => x > 1 - 1e-6));
+  let open = mostOpen;
   const allowed = shares.map((share, k) => {
-    if (fractional[k] === true) return share.map((_, o) => o);
-    return [share.findIndex((x) => x > 1 - 1e-6)];
+    const sure = share.findIndex((x) => x > 1 - 1e-6);
+    if (sure >= 0) return [sure];
+    return open-- > 0 ? share.map((_, o) => o) : [rounded(share, item(blocks, k))];
   });
   const whole = program(blocks, budget, allowed).solve(glpk, integerGap);
   if (whole.status === "none") return shares.map((share, k) => rounded(share, item(blocks, k)));
@@ -55,6 +56,8 @@ function solveMaster(blocks: readonly BlockOptions[], budget: number, glpk: Glpk
 }
 
 const integerGap = 0.01;
+/** Branching without cuts is quick for so many open blocks, and may take for ever for more: those are rounded. */
+const mostOpen = 10;
 
 /** Of the options with a share, the one that keeps least. */
 function rounded(share: readonly number[], { options }: BlockOptions): number {

@@ -57,19 +57,26 @@ export function search(judge: Judge, budget: number, start: Genome, options: Sea
   return best ?? least;
 }
 
+/** Operators judged by a polish, in all its evaluations: what a small graph has time for, a large one has not. */
+const mostJudged = 1_000_000;
+
 /** Steepest single changes until none helps: cheap, and leaves nothing obvious on the table. */
 export function polish(judge: Judge, budget: number, start: Candidate): Candidate {
+  const genes = start.genes.slice();
+  const { choice } = start;
   let best = start;
+  let left = mostJudged / choice.length;
   for (let round = 0; round < 4; round++) {
     const before = best;
     for (const t of judge.space.tensors) {
-      for (let state = 0; state < 3; state++) {
-        if (state === bit(best.genes, t)) continue;
-        const genes = best.genes.slice();
-        genes[t] = state;
-        const candidate = { genes, choice: best.choice, ...judge.judge({ genes, choice: best.choice }, budget) };
-        if (better(candidate, best, budget)) best = candidate;
+      const state = bit(genes, t);
+      for (let step = 1; step < 3 && left > 0; step++, left--) {
+        genes[t] = (state + step) % 3;
+        const { peak, time } = judge.judge({ genes, choice }, budget);
+        const candidate = { genes, choice, peak, time };
+        if (better(candidate, best, budget)) best = { ...candidate, genes: genes.slice() };
       }
+      genes[t] = bit(best.genes, t);
     }
     if (best === before) break;
   }

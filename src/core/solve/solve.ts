@@ -63,6 +63,9 @@ export function solve(graph: Graph, budget: number | null, tools: Tools): Soluti
   return workshop.infeasible(limit);
 }
 
+/** Operators up to which a search makes all its evaluations. */
+const fullEffort = 250;
+
 /** What searches of one problem share: the evaluator, block options, the plan of least memory. */
 export class Workshop {
   readonly problem: Problem;
@@ -75,7 +78,9 @@ export class Workshop {
 
   constructor(problem: Problem, tools: Tools) {
     this.problem = problem;
-    this.tools = tools;
+    // An evaluation of a larger graph takes longer, and is worth as much.
+    const effort = Math.min(1, fullEffort / problem.operators);
+    this.tools = { ...tools, iterations: Math.ceil(tools.iterations * effort) };
     this.evaluator = new Evaluator(problem);
     this.eager = this.evaluator.candidate(eagerGenome(problem));
   }
@@ -155,6 +160,8 @@ export class Workshop {
   /** By the relaxation; where that leaves more than a percent and HiGHS is at hand, by branch and cut. */
   private bound(limit: number, known: number): number {
     const { glpk, highs } = this.tools;
+    const least = fastest(this.problem);
+    if (known <= least * 1.001) return least; // close enough without a program
     const { time } = lowerBound(this.problem, limit, glpk);
     if (highs === undefined || known <= time * 1.01) return time;
     return Math.max(time, integerBound(this.problem, limit, highs, known));
