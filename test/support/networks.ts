@@ -1,3 +1,4 @@
+import { Random } from "../../src/core/solve/random";
 import type { Gradient, Graph, Implementation, Operator, Value } from "../../src/core/graph";
 
 /** Sizes and times of a plausible CPU: what matters to a planner is that convolutions cost far more than what lies between them. */
@@ -188,6 +189,36 @@ export function gpt(batch = 2, tokens = 256, layers = 12, width = 768, heads = 1
     x = net.add(x, net.dropout(net.linear(wide, width)), false);
   }
   return net.finish("gpt", net.loss(net.linear(net.layerNorm(x), vocabulary, table)));
+}
+
+/** Blocks of layers that each see all before them in the block; between blocks half the channels and half the size. */
+export function densenet(blocks: readonly number[] = [6, 12, 24, 16], batch = 8, growth = 32): Graph {
+  const net = new Net();
+  let x = net.pool(net.relu(net.norm(net.conv(net.constant("input", [batch, 3, 224, 224]), 2 * growth, 7, 2))), 2);
+  blocks.forEach((count, k) => {
+    for (let layer = 0; layer < count; layer++) {
+      const narrow = net.conv(net.relu(net.norm(x)), 4 * growth, 1);
+      const fresh = net.conv(net.relu(net.norm(narrow)), growth, 3);
+      const [b = 1, channels = 1, height = 1, width = 1] = net.values[x]!.shape;
+      x = net.op("cat", { inputs: [x, fresh], shape: [b, channels + growth, height, width] });
+    }
+    if (k < blocks.length - 1) x = net.pool(net.conv(net.relu(net.norm(x)), Math.floor(net.values[x]!.shape[1]! / 2), 1), 2);
+  });
+  const [b = 1, channels = 1] = net.values[x]!.shape;
+  return net.finish("densenet", net.loss(net.linear(net.op("mean", { inputs: [x], shape: [b, channels] }), 1000)));
+}
+
+/** Operators that each read one of the last few values, and some a second: no blocks, no cuts. */
+export function tangle(operators: number, seed = 1): Graph {
+  const net = new Net();
+  const random = new Random(seed);
+  const values = [net.conv(net.constant("input", [4, 3, 64, 64]), 32, 3)];
+  const recent = (): number => values.at(-1 - random.below(Math.min(8, values.length)))!;
+  while (net.operators.length < operators - 1) {
+    const dice = random.next();
+    values.push(dice < 0.3 ? net.conv(recent(), 32, 3) : dice < 0.55 ? net.norm(recent()) : dice < 0.8 ? net.relu(net.norm(recent())) : net.add(recent(), recent(), false));
+  }
+  return net.finish("tangle", net.loss(values.at(-1)!));
 }
 
 /** A plain chain: convolutions and what lies between. */
