@@ -10,10 +10,10 @@ const folder = join(root, ".vscode-test", "bench", "solvers");
 
 /** Recorded graphs: an example, its input, and whether --quick has it. */
 const examples = [
-  ["resnet50", "examples/resnet50.py:resnet50", "float32[4,3,128,128]", false],
-  ["mobilenetv2", "examples/mobilenetv2.py:mobilenet_v2", "float32[4,3,128,128]", false],
-  ["unet", "examples/unet.py:UNet", "float32[1,3,128,128]", true],
-  ["gpt2", "examples/gpt2.py:GPT", "int64[1,256]<50257", false],
+  ["resnet50", "examples/resnet50.py:resnet50", "float32[4,3,224,224]", false],
+  ["mobilenetv2", "examples/mobilenetv2.py:mobilenet_v2", "float32[4,3,224,224]", false],
+  ["unet", "examples/unet.py:UNet", "float32[1,3,256,256]", true],
+  ["gpt2", "examples/gpt2.py:GPT", "int64[2,256]<50257", false],
 ];
 
 /** A virtual environment for the peers alone, which sees torch in ours. */
