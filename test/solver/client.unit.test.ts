@@ -17,6 +17,7 @@ beforeAll(async () => {
   const outfile = join(folder, "worker.mjs");
   await build({ entryPoints: ["src/solver/worker.ts"], outfile, bundle: true, platform: "node", format: "esm", logLevel: "error" });
   await copyFile("node_modules/glpk.js/dist/glpk.wasm", join(folder, "glpk.wasm"));
+  await copyFile("node_modules/highs/build/highs.wasm", join(folder, "highs.wasm"));
   worker = pathToFileURL(outfile);
 });
 

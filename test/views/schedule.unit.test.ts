@@ -37,6 +37,7 @@ const editor = vi.hoisted(() => {
         createWebviewPanel: () => panel,
         onDidChangeTextEditorSelection: () => nothing,
         visibleTextEditors: [],
+        tabGroups: { all: [] },
         showTextDocument: (uri: string) => { shown.push(uri); return Promise.resolve({ revealRange: (): void => undefined }); },
       },
       commands: { registerCommand: (_: string, command: typeof opened) => { opened = command; return nothing; } },
