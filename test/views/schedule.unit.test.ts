@@ -59,8 +59,8 @@ const graph = parseGraph(read("graph"));
 const plan = parsePlan(read("plan"), graph);
 
 function modelOf(state: Partial<Model> = {}): Model {
-  const uri = { fsPath: "/home/ada/net.py", toString: () => "file:///home/ada/net.py" };
-  return { id: "file:///home/ada/net.py#Net", name: "Net", file: "net.py", uri, profile: { graph, files: [] }, explained: explained(graph, plan), plan, budget: 1000, freshness: "fresh", ...state } as unknown as Model;
+  const uri = { fsPath: "/people/ada/net.py", toString: () => "file:///people/ada/net.py" };
+  return { id: "file:///people/ada/net.py#Net", name: "Net", file: "net.py", uri, profile: { graph, files: [] }, explained: explained(graph, plan), plan, budget: 1000, freshness: "fresh", ...state } as unknown as Model;
 }
 
 function opened(first: Model): { readonly tell: (model: Model) => Promise<void> } {
@@ -103,5 +103,5 @@ it("a line of a file beside the model or far from it is found", async () => {
   opened(modelOf({ profile: { graph: elsewhere, files: [] } as unknown as Model["profile"] }));
   editor.say({ kind: "reveal", operator: 0 });
   editor.say({ kind: "reveal", operator: 1 });
-  await vi.waitFor(() => { expect(editor.shown).toEqual(["/usr/lib/torchvision/resnet.py", "/home/ada/blocks/res.py"]); });
+  await vi.waitFor(() => { expect(editor.shown).toEqual(["/usr/lib/torchvision/resnet.py", "/people/ada/blocks/res.py"]); });
 });
