@@ -1,12 +1,11 @@
 /** A transformer, its answers ready in monet.json, in an environment that doesn't have the runtime yet. */
-import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { Editor } from "./support/editor";
-import { withoutRuntime } from "./support/environment";
+import { asAtHome, withoutRuntime } from "./support/environment";
 import type { Window } from "./support/window";
 
 let editor: Editor;
@@ -90,14 +89,15 @@ test("the plan goes into the script, the runtime into the environment, and the t
   await expect.poll(() => readFile(file("train.py"), "utf8"), soon).toContain('monet_torch.apply(model, ".monet/gpt2.GPT.plan.json")');
   await window.screenshot("gpt2-inserted");
 
-  expect(spawnSync(python, ["-c", "import monet_torch"]).status).not.toBe(0);
+  const imports = (): number | null => asAtHome(python, "import monet_torch").status;
+  expect(imports()).not.toBe(0);
   await window.command("MONeT: Install the runtime into the selected environment");
-  await expect.poll(() => spawnSync(python, ["-c", "import monet_torch"]).status, { ...solved, interval: 2000 }).toBe(0);
+  await expect.poll(imports, { ...solved, interval: 2000 }).toBe(0);
   await window.screenshot("gpt2-installed");
 
   const code = `import sys; sys.path.insert(0, ${JSON.stringify(folder)}); import train, monet_torch; print(monet_torch.status(train.model))`;
-  const status = execFileSync(python, ["-c", code], { cwd: tmpdir(), encoding: "utf8" });
-  expect(status.trim()).toBe("{'planned': 1, 'eager': {}}");
+  const { output } = asAtHome(python, code, tmpdir());
+  expect(output.trim()).toBe("{'planned': 1, 'eager': {}}");
 });
 
 test("verifying runs a real step", async () => {

@@ -25,7 +25,8 @@ const panel = (): Promise<Frame> => window.webview(".headlines", 60_000);
 const inputs = async (): Promise<unknown> => parseGraph(await readFile(graphFile(folder), "utf8")).made_from.inputs;
 /** What the language status says, with what it offers. */
 async function statusText(): Promise<string> {
-  await window.page.locator("#status\\.languageStatus").hover();
+  // Forced: while something runs, the icon turns, and a person doesn't wait for it to stand still.
+  await window.page.locator("#status\\.languageStatus").hover({ force: true });
   const text = await window.page.locator(".hover-language-status:visible").textContent({ timeout: 3000 }).catch(() => null);
   await window.page.mouse.move(0, 0);
   await window.page.locator(".hover-language-status:visible").waitFor({ state: "hidden" });
