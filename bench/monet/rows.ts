@@ -9,9 +9,9 @@
  */
 import type { Block } from "../../src/core/solve/blocks";
 import type { Genome } from "../../src/core/solve/genome";
-import { sortRange } from "../../src/core/simulate/schedule";
+import { drop, keep, sortRange } from "../../src/core/simulate/schedule";
 import { none, type Judge, type Limit, type Space } from "../../src/core/solve/space";
-import { bit, int, item, num } from "../../src/core/simulate/arrays";
+import { int, item, num } from "../../src/core/simulate/arrays";
 import type { BackwardNode, ForwardNode, Instance } from "./instance";
 import type { Schedule } from "./schedule";
 
@@ -27,8 +27,6 @@ export interface Algorithms {
 }
 
 const never = 1 << 29;
-const keep = 1;
-const retain = 2;
 
 export class MonetRows implements Judge {
   readonly space: Space;
@@ -201,7 +199,7 @@ export class MonetRows implements Judge {
   private decode({ genes, choice }: Genome, most: number): number {
     const { nodes: n, stages, heldFrom, lastHeld, needs, closureStart, args, parent, mark } = this;
     for (let i = 0; i < n; i++) {
-      heldFrom[i] = bit(genes, i) === keep ? 1 : never;
+      heldFrom[i] = int(genes, i) === keep ? 1 : never;
       lastHeld[i] = -1;
     }
     let time = this.least;
@@ -260,7 +258,7 @@ export class MonetRows implements Judge {
       sortRange(list, begin, end);
       for (let at = begin; at < end; at++) {
         const v = int(list, at);
-        if (bit(genes, v) === retain && int(heldFrom, v) === never) heldFrom[v] = t + 1;
+        if (int(heldFrom, v) === never && int(genes, v) !== drop && int(this.forwardOf, t) - v <= int(genes, v)) heldFrom[v] = t + 1;
       }
       closureStart[t + 1] = end;
     }

@@ -3,6 +3,7 @@ import GLPK from "glpk.js/node";
 import loadHighs from "highs";
 import { branchingBound } from "../../src/core/solve/branching";
 import { better, type Candidate, type Genome } from "../../src/core/solve/genome";
+import { keep, retain } from "../../src/core/simulate/schedule";
 import { polish, search } from "../../src/core/solve/search";
 import { snapshotOfRows } from "./bound";
 import { MonetRows } from "./rows";
@@ -18,19 +19,19 @@ const reheats = [0.3, 0.6, 1, 0.3, 0.6, 1, 0.3];
 export const solveInstance: SolveInstance = (instance, budget, seed) => {
   const started = performance.now();
   const rows = new MonetRows(instance);
-  const start = (state: number): Genome => ({ genes: new Uint8Array(rows.space.genes).fill(state), choice: rows.space.implementations.slice(0, -1) });
+  const start = (gene: number): Genome => ({ genes: new Int32Array(rows.space.genes).fill(gene), choice: rows.space.implementations.slice(0, -1) });
   const anneal = (from: Genome, share: number, heat: number, turn: number): Candidate =>
     search(rows, budget, from, { seed: 1000 * seed + turn, iterations: Math.round(share * evaluations), heat });
-  let best = anneal(start(1), 0, 0, 0);
+  let best = anneal(start(keep), 0, 0, 0);
   // Basins differ more than what is found in one: a small graph has time for several.
   const restarts = rows.nodes + rows.stages < 250 ? 3 : 1;
   for (let restart = 0; restart < restarts; restart++) {
     const turn = 100 * restart;
-    let here = anneal(start(1), 0.2, 3, turn);
+    let here = anneal(start(keep), 0.2, 3, turn);
     const consider = (candidate: Candidate): void => {
       if (better(candidate, here, budget)) here = candidate;
     };
-    consider(anneal(start(2), 0.1, 3, turn + 1));
+    consider(anneal(start(retain), 0.1, 3, turn + 1));
     reheats.forEach((heat, k) => {
       consider(anneal(here, 0.1, heat, turn + 2 + k));
     });

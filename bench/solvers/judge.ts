@@ -3,7 +3,7 @@ import { checkPlan, type Interval, type Plan, type Retention } from "../../src/c
 import { Simulator, simulate, simulateEager, type Summary } from "../../src/core/simulate";
 import { bit, int, num } from "../../src/core/simulate/arrays";
 import { eagerChoice, indexGraph, type Problem } from "../../src/core/simulate/problem";
-import { Schedule } from "../../src/core/simulate/schedule";
+import { keep, Schedule } from "../../src/core/simulate/schedule";
 
 /**
  * What a peer decides. A wish [from, to] of a tensor says: if it is computed at a clock from … to, hold it from
@@ -43,7 +43,7 @@ export class Judge {
     this.fixed = fixedBytes(graph);
     this.simulator = new Simulator(this.problem);
     this.schedule = new Schedule(this.problem);
-    this.schedule.fromGenes(this.choice, new Uint8Array(this.problem.tensors).fill(1));
+    this.schedule.fromGenes(this.choice, new Int32Array(this.problem.tensors).fill(keep));
     this.always = this.schedule.always.slice();
   }
 

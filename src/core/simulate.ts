@@ -49,7 +49,7 @@ export function simulateEager(graph: Graph): Timeline {
 export function eager(problem: Problem): { choice: Int32Array; schedule: Schedule } {
   const choice = eagerChoice(problem);
   const schedule = new Schedule(problem);
-  schedule.fromGenes(choice, new Uint8Array(problem.tensors).fill(keep));
+  schedule.fromGenes(choice, new Int32Array(problem.tensors).fill(keep));
   return { choice, schedule };
 }
 

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import type { Frame, Locator } from "playwright-core";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { Editor } from "./support/editor";
+import { root } from "./support/installation";
 import { runningHelpers } from "./support/processes";
 import { themes, type Theme, type Window } from "./support/window";
 
@@ -200,11 +201,14 @@ test("7. applying writes the plan and the two lines, as an edit that can be undo
 });
 
 test("7. verifying runs a real step and shows the comparison", async () => {
+  const original = await readFile(join(root, "examples", "resnet50.py"), "utf8");
+  expect(await readFile(file("resnet50.py"), "utf8")).toBe(original);
   await window.command("MONeT: Verify plan on a real step");
   const toast = window.toast(/all \d+ tensors are equal, bit for bit/);
   await toast.waitFor(solved);
   await window.screenshot("7-verified");
   await toast.getByRole("button", { name: "Show Report" }).click();
   await expect.poll(() => window.editor.textContent(), soon).toMatch(/predicted\s+measured/);
+  expect(await window.editor.textContent()).not.toMatch(/has\schanged\ssince/);
   await window.screenshot("7-report");
 });

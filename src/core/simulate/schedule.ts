@@ -1,11 +1,15 @@
 import { bit, int, num } from "./arrays";
 import type { Problem } from "./problem";
 
-/** What a genome says of a tensor. A kept or retained tensor is held until its last need, never longer. */
+/**
+ * What a genome says of a tensor: how early it begins to be held. It then is until its last need, never longer.
+ * In between, a gene r means: dropped after forward, and held from its first recompute on that is for the backward of an
+ * operator at most r places behind its maker. Places are relative, so that alike blocks mean the same by the same genes.
+ */
 export const drop = 0;
-export const keep = 1;
 /** Dropped after forward, held from its first recompute on. */
-export const retain = 2;
+export const retain = 0x3fff_ffff;
+export const keep = 0x7fff_ffff;
 
 /** Retention intervals: those of tensor t are number first[t] … first[t+1], each [from, to]. */
 export interface Intervals {
@@ -62,7 +66,7 @@ export class Schedule implements Intervals {
   }
 
   /** Intervals that follow from a genome: needs are pushed through the backward steps, then trimmed to the last. */
-  fromGenes(choice: Int32Array, genes: Uint8Array): void {
+  fromGenes(choice: Int32Array, genes: Int32Array): void {
     const { problem, until, last } = this;
     const { operators: n, storages, tensors, producer, pinned } = problem;
     const { from, to } = this.own;
@@ -73,7 +77,7 @@ export class Schedule implements Intervals {
     const forever = 2 * n;
     for (let t = 0; t < tensors; t++) {
       const maker = t < storages ? int(producer, t) : t - storages;
-      const kept = bit(genes, t) === keep || bit(pinned, maker) === 1;
+      const kept = int(genes, t) === keep || bit(pinned, maker) === 1;
       until[t] = kept || bit(this.always, t) === 1 ? forever : -1;
       from[t] = kept ? maker : -1;
       last[t] = -1;
@@ -84,10 +88,12 @@ export class Schedule implements Intervals {
       for (let at = int(this.closureStart, k); at < int(this.closureStart, k + 1); at++) {
         const j = int(this.closureOperators, at);
         const internals = storages + j;
-        if (j !== n - 1 - k && bit(genes, internals) === retain && int(until, internals) < clock) this.retainFrom(internals, clock);
+        const behind = n - 1 - k - j;
+        if (behind === 0) continue; // its own backward is the last to need anything of it
+        if (behind <= int(genes, internals) && int(until, internals) < clock) this.retainFrom(internals, clock);
         for (let slot = int(problem.makes.start, j); slot < int(problem.makes.start, j + 1); slot++) {
           const s = int(problem.makes.data, slot);
-          if (bit(genes, s) === retain && int(until, s) < clock) this.retainFrom(s, clock);
+          if (behind <= int(genes, s) && int(until, s) < clock) this.retainFrom(s, clock);
         }
       }
     }

@@ -28,7 +28,7 @@ export function draft(problem: Problem, choice: Int32Array, lists: readonly (rea
   return { choice: choice.slice(), intervals, rng: schedule.rerunRandom(), summary: new Simulator(problem).summary(choice, schedule) };
 }
 
-export function draftOfGenome(problem: Problem, { genes, choice }: { genes: Uint8Array; choice: Int32Array }): Draft {
+export function draftOfGenome(problem: Problem, { genes, choice }: { genes: Int32Array; choice: Int32Array }): Draft {
   const schedule = new Schedule(problem);
   schedule.fromGenes(choice, genes);
   const { from, to } = schedule;

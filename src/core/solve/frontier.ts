@@ -1,5 +1,7 @@
 import type { Graph } from "../graph";
-import { indexGraph } from "../simulate/problem";
+import { int } from "../simulate/arrays";
+import { indexGraph, type Problem } from "../simulate/problem";
+import { keep } from "../simulate/schedule";
 import { draftOfGenome, type Draft } from "./draft";
 import { exact, isSmall } from "./exact";
 import { eagerGenome, type Genome } from "./genome";
@@ -30,7 +32,7 @@ export function frontier(graph: Graph, steps: number, tools: Tools, onPoint?: (p
     if (quick !== null && quick.peak <= budget) onPoint?.(workshop.planned(draftOfGenome(problem, quick), budget, null));
   }
   const least = draftOfGenome(problem, workshop.least);
-  const bottom = genomeOf(least, problem.operators, problem.tensors);
+  const bottom = genomeOf(least, problem);
   const drafts: { budget: number; draft: Draft }[] = [];
   let warm: Genome[] = [];
   const budgets = ladder(least.summary.peak);
@@ -41,7 +43,7 @@ export function frontier(graph: Graph, steps: number, tools: Tools, onPoint?: (p
     if (draft === null) continue;
     drafts.push({ budget, draft });
     if (!small) onPoint?.(workshop.planned(draft, budget, null));
-    warm = small ? [] : [genomeOf(draft, problem.operators, problem.tensors)];
+    warm = small ? [] : [genomeOf(draft, problem)];
   }
   if (drafts.at(-1)?.budget !== least.summary.peak) drafts.push({ budget: least.summary.peak, draft: least });
   drafts.reverse();
@@ -56,11 +58,14 @@ export function frontier(graph: Graph, steps: number, tools: Tools, onPoint?: (p
 }
 
 /** A draft of the search's own making back as a genome: kept from forward, retained later, or dropped. */
-function genomeOf({ choice, intervals }: Draft, operators: number, tensors: number): Genome {
-  const genes = new Uint8Array(tensors);
+function genomeOf({ choice, intervals }: Draft, { operators: n, storages, tensors, producer }: Problem): Genome {
+  const genes = new Int32Array(tensors);
   for (let t = 0; t < tensors; t++) {
-    const at = intervals.first[t] ?? 0;
-    if (at < (intervals.first[t + 1] ?? 0)) genes[t] = (intervals.from[at] ?? 0) < operators ? 1 : 2;
+    const at = int(intervals.first, t);
+    if (at >= int(intervals.first, t + 1)) continue;
+    const from = int(intervals.from, at);
+    const maker = t < storages ? int(producer, t) : t - storages;
+    genes[t] = from < n ? keep : 2 * n - 1 - from - maker;
   }
   return { genes, choice };
 }

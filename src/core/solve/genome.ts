@@ -6,11 +6,11 @@ import type { Walk } from "../simulate/walk";
 import { none, spaceOf, type Judge, type Limit, type Space } from "./space";
 
 /**
- * A genome decides per tensor drop, keep or retain (see schedule.ts), and per operator its implementation.
+ * A genome decides per tensor from when it is held (see schedule.ts), and per operator its implementation.
  * Whatever it says is a legal plan: needs are pushed through the backward steps and intervals follow.
  */
 export interface Genome {
-  readonly genes: Uint8Array;
+  readonly genes: Int32Array;
   readonly choice: Int32Array;
 }
 
@@ -21,7 +21,7 @@ export interface Candidate extends Genome {
 }
 
 export const eagerGenome = (problem: Problem): Genome => ({
-  genes: new Uint8Array(problem.tensors).fill(keep),
+  genes: new Int32Array(problem.tensors).fill(keep),
   choice: eagerChoice(problem),
 });
 

@@ -8,7 +8,7 @@ import { decidable } from "./space";
 /** One way to run a block while every other block keeps all it needs. Bytes are relative to what earlier blocks keep. */
 export interface Option {
   /** Decisions for the block's tensors and operators (implementations counted from each operator's first). */
-  readonly genes: Uint8Array;
+  readonly genes: Int32Array;
   readonly choice: Int32Array;
   readonly time: number;
   readonly kept: number;
@@ -57,7 +57,7 @@ export function blockOptions(evaluator: Evaluator, effort: number, seed: number)
 /** Writes an option's decisions into a genome. */
 export function place(problem: Problem, block: Block, option: Pick<Option, "genes" | "choice">, { genes, choice }: Genome): void {
   block.tensors.forEach((t, at) => {
-    genes[t] = bit(option.genes, at);
+    genes[t] = int(option.genes, at);
   });
   for (let i = block.first; i <= block.last; i++) choice[i] = int(problem.implementations, i) + int(option.choice, i - block.first);
 }
@@ -95,7 +95,7 @@ function priced(evaluator: Evaluator, block: Block, genome: Genome, baseTime: nu
     backwardPeak = Math.max(backwardPeak, num(moments, 2 * n - 1 - i) - before);
   }
   return {
-    genes: Uint8Array.from(block.tensors, (t) => bit(genome.genes, t)),
+    genes: Int32Array.from(block.tensors, (t) => int(genome.genes, t)),
     choice: Int32Array.from({ length: block.last - block.first + 1 }, (_, k) => int(genome.choice, block.first + k) - int(problem.implementations, block.first + k)),
     time: time - baseTime,
     kept: kept(evaluator, block, genome.choice),
@@ -126,8 +126,8 @@ function explore(evaluator: Evaluator, block: Block, price: (genome: Genome) => 
       const at = random.below(free.length + several.length);
       const t = at < free.length ? int(free, at) : -1;
       const i = at < free.length ? -1 : item(several, at - free.length);
-      const old = t >= 0 ? bit(genes, t) : int(choice, i);
-      if (t >= 0) genes[t] = (old + 1 + random.below(2)) % 3;
+      const old = t >= 0 ? int(genes, t) : int(choice, i);
+      if (t >= 0) genes[t] = random.otherGene(old, block.last - block.first + 1);
       else choice[i] = int(problem.implementations, i) + random.below(int(problem.implementations, i + 1) - int(problem.implementations, i));
       const next = price(genome);
       const change = score(next, factor * unit) - score(current, factor * unit);

@@ -1,5 +1,6 @@
-import { bit, int, item } from "../simulate/arrays";
+import { int, item } from "../simulate/arrays";
 import type { Problem } from "../simulate/problem";
+import { drop, keep, retain } from "../simulate/schedule";
 import { cutBlocks, type Block } from "./blocks";
 import { better, totalTime, type Candidate, type Evaluator, type Genome } from "./genome";
 import { Random } from "./random";
@@ -69,14 +70,15 @@ export function polish(judge: Judge, budget: number, start: Candidate): Candidat
   for (let round = 0; round < 4; round++) {
     const before = best;
     for (const t of judge.space.tensors) {
-      const state = bit(genes, t);
-      for (let step = 1; step < 3 && left > 0; step++, left--) {
-        genes[t] = (state + step) % 3;
+      const old = int(genes, t);
+      for (const gene of [drop, keep, retain]) {
+        if (gene === old || left-- <= 0) continue;
+        genes[t] = gene;
         const { peak, time } = judge.judge({ genes, choice }, budget);
         const candidate = { genes, choice, peak, time };
         if (better(candidate, best, budget)) best = { ...candidate, genes: genes.slice() };
       }
-      genes[t] = bit(best.genes, t);
+      genes[t] = int(best.genes, t);
     }
     if (best === before) break;
   }
@@ -89,7 +91,7 @@ export function polish(judge: Judge, budget: number, start: Candidate): Candidat
  */
 export function leastMemory(evaluator: Evaluator, options: SearchOptions): Candidate {
   const { problem } = evaluator;
-  let best = evaluator.candidate({ genes: new Uint8Array(problem.tensors), choice: problem.implementations.slice(0, problem.operators) });
+  let best = evaluator.candidate({ genes: new Int32Array(problem.tensors), choice: problem.implementations.slice(0, problem.operators) });
   for (const genome of classical(problem)) {
     const candidate = evaluator.candidate(genome);
     if (better(candidate, best, 0)) best = candidate;
@@ -123,16 +125,16 @@ export function classical(problem: Problem): Genome[] {
   const choice = problem.implementations.slice(0, problem.operators);
   const blocks = cutBlocks(problem);
   const starts: Genome[] = [];
-  for (const inner of [0, 2]) {
+  for (const inner of [drop, retain]) {
     for (let stride = 1; stride <= blocks.length; stride = Math.ceil(stride * 1.5)) {
-      const genes = new Uint8Array(problem.tensors).fill(inner);
+      const genes = new Int32Array(problem.tensors).fill(inner);
       blocks.forEach((block, k) => {
         if (k % stride !== stride - 1) return;
-        for (let slot = int(problem.makes.start, block.last); slot < int(problem.makes.start, block.last + 1); slot++) genes[int(problem.makes.data, slot)] = 1;
+        for (let slot = int(problem.makes.start, block.last); slot < int(problem.makes.start, block.last + 1); slot++) genes[int(problem.makes.data, slot)] = keep;
       });
       starts.push({ genes, choice });
     }
-    starts.push({ genes: new Uint8Array(problem.tensors).fill(inner), choice });
+    starts.push({ genes: new Int32Array(problem.tensors).fill(inner), choice });
   }
   return starts;
 }
@@ -145,7 +147,7 @@ class Moves {
   private readonly units: readonly Block[];
   private readonly groups: readonly (readonly Block[])[];
   private readonly implementations: Int32Array;
-  private readonly oldGenes: Uint8Array;
+  private readonly oldGenes: Int32Array;
   private readonly oldChoice: Int32Array;
   /** What the last proposal touched, for undo. */
   private touched: readonly Block[] = [];
@@ -163,12 +165,12 @@ class Moves {
     this.units = units.map((unit) => ({ ...unit, tensors: unit.tensors.filter((t) => open.has(t)) })).filter((unit) => unit.tensors.length > 1);
     this.groups = groups.filter((blocks) => blocks.length > 1);
     this.empty = this.tensors.length === 0 && this.several.length === 0;
-    this.oldGenes = new Uint8Array(genes);
+    this.oldGenes = new Int32Array(genes);
     this.oldChoice = new Int32Array(implementations.length - 1);
   }
 
   /** Changes the genome in place; false where nothing changed. */
-  propose(random: Random, genes: Uint8Array, choice: Int32Array): boolean {
+  propose(random: Random, genes: Int32Array, choice: Int32Array): boolean {
     this.tensor = -1;
     this.operator = -1;
     this.touched = [];
@@ -187,38 +189,38 @@ class Moves {
     }
     if (dice > 0.7 && this.units.length > 0) return this.scramble(random, genes, choice);
     this.tensor = int(this.tensors, random.below(this.tensors.length));
-    this.oldState = bit(genes, this.tensor);
-    genes[this.tensor] = (this.oldState + 1 + random.below(2)) % 3;
+    this.oldState = int(genes, this.tensor);
+    genes[this.tensor] = random.otherGene(this.oldState, choice.length);
     return true;
   }
 
-  undo(genes: Uint8Array, choice: Int32Array): void {
+  undo(genes: Int32Array, choice: Int32Array): void {
     if (this.tensor >= 0) genes[this.tensor] = this.oldState;
     if (this.operator >= 0) choice[this.operator] = this.oldState;
     for (const block of this.touched) {
-      for (const t of block.tensors) genes[t] = bit(this.oldGenes, t);
+      for (const t of block.tensors) genes[t] = int(this.oldGenes, t);
       for (let i = block.first; i <= block.last; i++) choice[i] = int(this.oldChoice, i);
     }
   }
 
   /** New states for two or three tensors of one unit: what shifts a kept tensor along, or follows a mask. */
-  private scramble(random: Random, genes: Uint8Array, choice: Int32Array): boolean {
+  private scramble(random: Random, genes: Int32Array, choice: Int32Array): boolean {
     const unit = item(this.units, random.below(this.units.length));
     this.save([unit], genes, choice);
     const count = 2 + random.below(2);
-    for (let k = 0; k < count; k++) genes[int(unit.tensors, random.below(unit.tensors.length))] = random.below(3);
+    for (let k = 0; k < count; k++) genes[int(unit.tensors, random.below(unit.tensors.length))] = random.gene(choice.length);
     return true;
   }
 
-  private save(blocks: readonly Block[], genes: Uint8Array, choice: Int32Array): void {
+  private save(blocks: readonly Block[], genes: Int32Array, choice: Int32Array): void {
     this.touched = blocks;
     for (const block of blocks) {
-      for (const t of block.tensors) this.oldGenes[t] = bit(genes, t);
+      for (const t of block.tensors) this.oldGenes[t] = int(genes, t);
       for (let i = block.first; i <= block.last; i++) this.oldChoice[i] = int(choice, i);
     }
   }
 
-  private exchange(random: Random, genes: Uint8Array, choice: Int32Array, swap: boolean): boolean {
+  private exchange(random: Random, genes: Int32Array, choice: Int32Array, swap: boolean): boolean {
     const group = item(this.groups, random.below(this.groups.length));
     const a = item(group, random.below(group.length));
     const b = item(group, random.below(group.length));
@@ -230,7 +232,7 @@ class Moves {
   }
 
   /** One decision of a block, or a few in a row, made alike in a run of blocks: a habit is worth changing together. */
-  private spread(random: Random, genes: Uint8Array, choice: Int32Array): boolean {
+  private spread(random: Random, genes: Int32Array, choice: Int32Array): boolean {
     const group = item(this.groups, random.below(this.groups.length));
     const from = item(group, random.below(group.length));
     const first = random.below(group.length);
@@ -238,18 +240,18 @@ class Moves {
     this.save(blocks, genes, choice);
     const begin = random.below(from.tensors.length);
     const end = Math.min(from.tensors.length, begin + 1 + random.below(4));
-    const states = Array.from({ length: end - begin }, () => (random.next() < 0.5 ? -1 : random.below(3)));
+    const states = Array.from({ length: end - begin }, () => (random.next() < 0.5 ? -1 : random.gene(choice.length)));
     for (const to of blocks) {
       for (let k = begin; k < end; k++) {
         const state = item(states, k - begin);
-        genes[int(to.tensors, k)] = state < 0 ? bit(genes, int(from.tensors, k)) : state;
+        genes[int(to.tensors, k)] = state < 0 ? int(genes, int(from.tensors, k)) : state;
       }
     }
     return true;
   }
 
-  private transfer(from: Block, to: Block, genes: Uint8Array, choice: Int32Array): void {
-    for (let k = 0; k < from.tensors.length; k++) genes[int(to.tensors, k)] = bit(this.oldGenes, int(from.tensors, k));
+  private transfer(from: Block, to: Block, genes: Int32Array, choice: Int32Array): void {
+    for (let k = 0; k < from.tensors.length; k++) genes[int(to.tensors, k)] = int(this.oldGenes, int(from.tensors, k));
     for (let k = 0; k <= from.last - from.first; k++) {
       const offset = int(this.oldChoice, from.first + k) - int(this.implementations, from.first + k);
       choice[to.first + k] = int(this.implementations, to.first + k) + offset;

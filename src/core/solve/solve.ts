@@ -6,6 +6,7 @@ import { fastest, integerBound, lowerBound } from "./bound";
 import type { Highs } from "./branching";
 import { draftOfGenome, eagerSummary, writePlan, type Draft } from "./draft";
 import { exact, isSmall } from "./exact";
+import { greedy, habits, rebuild } from "./greedy";
 import { better, eagerGenome, Evaluator, type Candidate, type Genome } from "./genome";
 import type { Glpk } from "./linear";
 import { master } from "./master";
@@ -111,32 +112,34 @@ export class Workshop {
     return master(this.evaluator, this.blocks, budget, this.tools.glpk);
   }
 
-  /** Annealing from the eager plan (unless told not to) and from what is given; then twice again from the best. */
-  search(budget: number, warm: readonly Genome[], fromEager = true): Draft | null {
+  /**
+   * Starts from what is given and from greedy plans; takes the best of them apart and together again, then anneals it,
+   * in turns. Thorough: anneals from the eager plan as well, which is far away and wants heat.
+   */
+  search(budget: number, warm: readonly Genome[], thorough = true): Draft | null {
     const { evaluator } = this;
     const { iterations, seed } = this.tools;
     let best: Candidate | null = null;
-    const consider = (candidate: Candidate): void => {
-      if (candidate.peak <= budget && (best === null || better(candidate, best, budget))) best = candidate;
+    const consider = (candidate: Candidate | null): void => {
+      if (candidate !== null && candidate.peak <= budget && (best === null || better(candidate, best, budget))) best = candidate;
     };
     const found = (): Candidate | null => best;
-    const far = fromEager || warm.length === 0 ? 1 : 0;
-    const starts = [...(far === 1 ? [this.eager] : []), ...warm];
-    const runs = starts.length + 2;
-    starts.forEach((start, k) => {
-      this.report("search", k, runs);
+    const turns = thorough ? 3 : 1;
+    this.report("search", 0, turns + 1);
+    for (const start of [this.eager, ...warm]) {
       consider(evaluator.candidate(start));
-      // The eager plan is far away and wants heat; a warm start is only to be improved.
-      consider(search(evaluator, budget, start, { seed: seed + k, iterations: k < far ? iterations : iterations / 2, heat: k < far ? 3 : 0.5 }));
-    });
-    if (found() === null) {
-      consider(this.least);
-      if (found() === null) return null;
+      const whole = { genes: this.eager.genes, choice: start.choice };
+      for (const from of start === this.eager ? [whole] : [start, whole]) for (const habit of habits) consider(greedy(evaluator, budget, from, habit));
     }
-    for (let round = 0; round < 2; round++) {
-      this.report("search", starts.length + round, runs);
+    if (thorough || found() === null) consider(search(evaluator, budget, this.eager, { seed, iterations, heat: 3 }));
+    if (found() === null) consider(this.least);
+    for (let turn = 0; turn < turns; turn++) {
+      this.report("search", turn + 1, turns + 1);
       const start = found();
-      if (start !== null) consider(search(evaluator, budget, start, { seed: seed + 97 + round, iterations: iterations / 2, heat: 0.3 }));
+      if (start === null) return null;
+      const rebuilt = rebuild(evaluator, budget, start, { seed: seed + 2 * turn, rounds: Math.ceil(iterations / 40) });
+      consider(rebuilt);
+      consider(search(evaluator, budget, rebuilt, { seed: seed + 2 * turn + 1, iterations: iterations / 3, heat: 0.3 }));
     }
     const start = found();
     return start === null ? null : draftOfGenome(this.problem, polish(evaluator, budget, start));

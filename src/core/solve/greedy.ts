@@ -1,0 +1,152 @@
+import { bit, int, item, num } from "../simulate/arrays";
+import { drop, keep, retain } from "../simulate/schedule";
+import { better, type Candidate, type Evaluator, type Genome } from "./genome";
+import { Random } from "./random";
+
+/** Which moment over the budget is mended first, and whether a tensor that is long unused goes sooner. */
+export interface Habit {
+  readonly moment: "first" | "highest";
+  readonly staleness: boolean;
+}
+
+export const habits: readonly Habit[] = [
+  { moment: "first", staleness: true },
+  { moment: "first", staleness: false },
+  { moment: "highest", staleness: true },
+  { moment: "highest", staleness: false },
+];
+
+/**
+ * Evicts until the plan fits, after dynamic tensor rematerialization (Kirisame et al., ICLR 2021): at a moment over the
+ * budget that tensor t goes which is held there for the least
+ *   h(t) = (time to recompute t and what is missing before it) / (bytes(t) · clocks since its last use),
+ * or without the last factor. What goes is held again from its first recompute after that moment. Null: nothing is left to evict.
+ */
+export function greedy(evaluator: Evaluator, budget: number, start: Genome, { moment, staleness }: Habit): Candidate | null {
+  const { problem, schedule } = evaluator;
+  const { operators: n, storages, lastUse, producer, bytes, internal } = problem;
+  const genes = start.genes.slice();
+  const { choice } = start;
+  const missing = new Missing(evaluator);
+  const used = new Int32Array(problem.tensors);
+  // Of a large graph several go at once, or it would take as many evaluations as it has tensors.
+  const together = Math.ceil(n / 400);
+  for (;;) {
+    const { peak, time, moments } = evaluator.evaluate({ genes, choice });
+    if (peak <= budget) return { genes, choice: choice.slice(), peak, time };
+    const over = peak - Math.max(...moments); // random states, in every moment alike
+    const clock = moment === "first" ? moments.findIndex((bytes) => bytes + over > budget) : moments.indexOf(peak - over);
+    const read = missing.readBefore(clock, choice, used);
+    const found: { t: number; score: number }[] = [];
+    for (const t of evaluator.space.tensors) {
+      const maker = t < storages ? int(producer, t) : t - storages;
+      const from = int(schedule.from, t);
+      if (int(genes, t) === drop || from < 0 || from > clock || clock > int(schedule.to, t) || bit(schedule.always, t) === 1) continue;
+      if (clock < n && (t < storages ? int(lastUse, t) : maker) >= clock) continue;
+      if (clock >= n && from < clock && read(t)) continue;
+      const stale = staleness ? Math.max(1, clock - Math.max(int(used, t), from < n ? (t < storages ? int(lastUse, t) : maker) : from)) : 1;
+      const size = t < storages ? num(bytes, t) : num(internal, int(choice, maker));
+      if (size > 0) found.push({ t, score: missing.time(maker, clock, choice) / (size * stale) });
+    }
+    if (found.length === 0) return null;
+    found.sort((a, b) => a.score - b.score || a.t - b.t);
+    for (const { t } of found.slice(0, together)) {
+      const maker = t < storages ? int(producer, t) : t - storages;
+      genes[t] = clock < n ? retain : Math.max(drop, Math.min(int(genes, t), 2 * n - 1 - clock - maker) - 1);
+    }
+  }
+}
+
+/**
+ * Ruin and recreate (Schrimpf et al., J. Comput. Phys. 2000): keep again what a stretch of operators, or a few tensors
+ * anywhere, gave up; evict until it fits; take the outcome where it is faster, or hardly slower while the walk is young.
+ */
+export function rebuild(evaluator: Evaluator, budget: number, start: Candidate, { seed, rounds }: { readonly seed: number; readonly rounds: number }): Candidate {
+  const { problem, space } = evaluator;
+  const { operators: n, storages, producer } = problem;
+  const random = new Random(seed);
+  let here = start;
+  let best = start;
+  const cooling = Math.pow(0.01, 1 / Math.max(1, rounds));
+  let temperature = 0.3 * evaluator.scale.step;
+  for (let round = 0; round < rounds; round++, temperature *= cooling) {
+    const genes = here.genes.slice();
+    const choice = here.choice.slice();
+    const stretch = random.next() < 0.6;
+    const first = random.below(n);
+    const last = stretch ? first + 1 + random.below(Math.max(3, Math.ceil(n / 6))) : n;
+    const share = stretch ? (random.next() < 0.5 ? 1 : 0.4) : 0.02 + 0.1 * random.next();
+    for (const t of space.tensors) {
+      const maker = t < storages ? int(producer, t) : t - storages;
+      if (stretch && (maker < first || maker > last)) continue;
+      if (random.next() >= share) continue;
+      genes[t] = random.next() < 0.8 ? keep : random.gene(n);
+      const choices = int(space.implementations, maker + 1) - int(space.implementations, maker);
+      if (choices > 1 && random.next() < 0.2) choice[maker] = int(space.implementations, maker) + random.below(choices);
+    }
+    const next = greedy(evaluator, budget, { genes, choice }, item(habits, random.below(habits.length)));
+    if (next === null || next.time > here.time - temperature * Math.log(1 - random.next())) continue;
+    here = next;
+    if (better(here, best, budget)) best = here;
+  }
+  return best;
+}
+
+/** What a schedule reads, and what it would take to make a tensor again. */
+class Missing {
+  private readonly evaluator: Evaluator;
+  private readonly mark: Int32Array;
+  private readonly stack: Int32Array;
+  private stamp = 0;
+
+  constructor(evaluator: Evaluator) {
+    this.evaluator = evaluator;
+    this.mark = new Int32Array(evaluator.problem.operators);
+    this.stack = new Int32Array(evaluator.problem.operators);
+  }
+
+  /** Writes when each tensor was last read in backward up to the clock (−1: not yet); says what that clock itself reads. */
+  readBefore(clock: number, choice: Int32Array, used: Int32Array): (t: number) => boolean {
+    const { problem, schedule } = this.evaluator;
+    const { operators: n, storages, reads, saves } = problem;
+    used.fill(-1);
+    for (let k = 0; k <= clock - n; k++) {
+      const operator = n - 1 - k;
+      const q = int(choice, operator);
+      if (bit(problem.hasBackward, q) === 0) continue;
+      for (let slot = int(saves.start, q); slot < int(saves.start, q + 1); slot++) used[int(saves.data, slot)] = n + k;
+      used[storages + operator] = n + k;
+      for (let at = int(schedule.closureStart, k); at < int(schedule.closureStart, k + 1); at++) {
+        const j = int(schedule.closureOperators, at);
+        for (let slot = int(reads.start, j); slot < int(reads.start, j + 1); slot++) used[int(reads.data, slot)] = n + k;
+      }
+    }
+    return (t) => int(used, t) === clock;
+  }
+
+  /** Time of an operator and of those that must run before it, given what is held at the clock. */
+  time(operator: number, clock: number, choice: Int32Array): number {
+    const { problem, schedule } = this.evaluator;
+    const { producer, reads, recomputeTime, operators: n } = problem;
+    const { mark, stack } = this;
+    const stamp = ++this.stamp;
+    let time = 0;
+    let end = 0;
+    mark[operator] = stamp;
+    stack[end++] = operator;
+    for (let at = 0; at < end; at++) {
+      const j = int(stack, at);
+      time += num(recomputeTime, int(choice, j));
+      for (let slot = int(reads.start, j); slot < int(reads.start, j + 1); slot++) {
+        const s = int(reads.data, slot);
+        const from = int(schedule.from, s);
+        const heldLater = bit(schedule.always, s) === 1 || (from >= 0 && (clock < n ? from < n : from < clock) && clock <= int(schedule.to, s));
+        const before = int(producer, s);
+        if (heldLater || int(mark, before) === stamp) continue;
+        mark[before] = stamp;
+        stack[end++] = before;
+      }
+    }
+    return time;
+  }
+}
