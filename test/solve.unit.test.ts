@@ -4,10 +4,12 @@ import { checkGraph, type Graph } from "../src/core/graph";
 import { checkPlan } from "../src/core/plan";
 import { simulate } from "../src/core/simulate";
 import { indexGraph } from "../src/core/simulate/problem";
-import { lowerBound } from "../src/core/solve/bound";
-import { draftOfGenome, eagerSummary, writePlan, type Draft } from "../src/core/solve/draft";
+import { boundAt, fastest, lowerBound } from "../src/core/solve/bound";
+import { draftOfGenome, eagerSummary, genomeOfDraft, writePlan, type Draft } from "../src/core/solve/draft";
 import { exact } from "../src/core/solve/exact";
 import { eagerGenome, Evaluator } from "../src/core/solve/genome";
+import { greedy, habits, rebuild } from "../src/core/solve/greedy";
+import { Random } from "../src/core/solve/random";
 import { exactSolver, hierarchicalSolver, searchSolver, solve, type Tools } from "../src/core/solve/solve";
 import { leastMemory, polish, search } from "../src/core/solve/search";
 import { loadGlpk } from "./support/tools";
@@ -24,6 +26,13 @@ const tools: Tools = { glpk, seed: 1, iterations: 300 };
 function budgetOf(graph: Graph, share: number): number {
   const problem = indexGraph(graph);
   return Math.round(problem.fixed + share * (eagerSummary(problem).peak - problem.fixed));
+}
+
+/** One that some plan fits, since the search has found it. */
+function feasibleBudgetOf(graph: Graph, share: number): number {
+  const problem = indexGraph(graph);
+  const { peak } = leastMemory(new Evaluator(problem), { seed: 1, iterations: 200, heat: 1 });
+  return Math.round(peak + share * (eagerSummary(problem).peak - peak));
 }
 
 function expectLegal(graph: Graph, draft: Draft, budget: number): void {
@@ -83,6 +92,24 @@ describe("the lower bound", () => {
     expect(tight / feasible).toBeGreaterThan(0.3);
   });
 
+  it("says something true of every other budget too", () => {
+    let useful = 0;
+    fc.assert(
+      fc.property(small, fc.double({ min: 0, max: 1, noNaN: true }), (shape, other) => {
+        const graph = checkGraph(randomGraph(shape.seed, shape));
+        const problem = indexGraph(graph);
+        const bound = lowerBound(problem, feasibleBudgetOf(graph, shape.share), glpk);
+        const budget = feasibleBudgetOf(graph, other);
+        const { summary } = exact(problem, budget)!;
+        const here = boundAt(bound, budget);
+        expect(here).toBeLessThanOrEqual(summary.time);
+        if (bound.perByte < 0 && here > fastest(problem)) useful++;
+      }),
+      { seed: 16, numRuns: 400 },
+    );
+    expect(useful).toBeGreaterThan(20);
+  });
+
   it("holds for any plan of graphs too large for the exact program", () => {
     fc.assert(
       fc.property(small, fc.integer({ min: 7, max: 24 }), fc.integer(), (shape, operators, planSeed) => {
@@ -123,6 +150,53 @@ describe("the search", () => {
       { seed: 14, numRuns: 200 },
     );
     expect(equal / feasible).toBeGreaterThan(0.9);
+  });
+});
+
+describe("greedy plans, taken apart and together again", () => {
+  it("are legal, within the budget, and from no genome worse than before", () => {
+    let found = 0;
+    let better = 0;
+    fc.assert(
+      fc.property(small, fc.integer({ min: 4, max: 24 }), (shape, operators) => {
+        const graph = checkGraph(randomGraph(shape.seed, { operators, exotic: shape.exotic }));
+        const problem = indexGraph(graph);
+        const budget = feasibleBudgetOf(graph, shape.share);
+        const evaluator = new Evaluator(problem);
+        for (const habit of habits) {
+          const plan = greedy(evaluator, budget, eagerGenome(problem), habit);
+          if (plan === null) continue;
+          found++;
+          expectLegal(graph, draftOfGenome(problem, plan), budget);
+          const again = rebuild(evaluator, budget, plan, { seed: 1, rounds: 10 });
+          expectLegal(graph, draftOfGenome(problem, again), budget);
+          expect(again.time).toBeLessThanOrEqual(plan.time);
+          if (again.time < plan.time) better++;
+        }
+      }),
+      { seed: 17, numRuns: 150 },
+    );
+    expect(found).toBeGreaterThan(30);
+    expect(better).toBeGreaterThan(2);
+  });
+});
+
+describe("genomes", () => {
+  it("say the same when they are read back from the plan that they made", () => {
+    let late = 0;
+    fc.assert(
+      fc.property(small, fc.integer({ min: 4, max: 20 }), (shape, operators) => {
+        const problem = indexGraph(checkGraph(randomGraph(shape.seed, { operators, exotic: shape.exotic })));
+        const random = new Random(shape.seed);
+        const genes = Int32Array.from({ length: problem.tensors }, () => random.gene(operators));
+        const draft = draftOfGenome(problem, { genes, choice: eagerGenome(problem).choice });
+        const back = genomeOfDraft(draft, problem);
+        expect(draftOfGenome(problem, back)).toEqual(draft);
+        if (back.genes.some((gene) => gene > 0 && gene < operators)) late++;
+      }),
+      { seed: 18, numRuns: 200 },
+    );
+    expect(late).toBeGreaterThan(50);
   });
 });
 

@@ -24,7 +24,7 @@ export interface FrontierOptions extends SolveOptions {
 
 /** Solves in a worker thread; an abort ends the thread at once and rejects with the signal's reason. */
 export async function solvePlan(graph: Graph, budget: number | null, options: SolveOptions = {}): Promise<Solution> {
-  return run<Solution>({ ...common(graph, options, 60_000), kind: "plan", budget }, options, (answer) => (answer.kind === "solution" ? answer.solution : undefined));
+  return run<Solution>({ ...common(graph, options, 40_000), kind: "plan", budget }, options, (answer) => (answer.kind === "solution" ? answer.solution : undefined));
 }
 
 export async function solveFrontier(graph: Graph, options: FrontierOptions = {}): Promise<Frontier> {

@@ -29,17 +29,27 @@ import { LinearProgram, type Glpk } from "./linear";
 export interface Bound {
   /** No plan within the budget is faster; Infinity where none exists at all. */
   readonly time: number;
+  readonly budget: number;
+  /** A budget enters the dual only in the memory rows' limits, so one dual bounds every budget: by this much per byte, ≤ 0. */
+  readonly perByte: number;
+}
+
+/** What a bound for one budget proves for another. */
+export function boundAt({ time, budget, perByte }: Bound, other: number): number {
+  return time === Infinity ? (other <= budget ? Infinity : 0) : Math.floor(time + perByte * (other - budget));
 }
 
 export function lowerBound(problem: Problem, budget: number, glpk: Glpk): Bound {
-  if (problem.operators > mostOperators) return { time: budget < problem.fixed ? Infinity : fastest(problem) };
+  if (problem.operators > mostOperators) return { time: budget < problem.fixed ? Infinity : fastest(problem), budget, perByte: 0 };
   const program = snapshotProgram(problem, budget);
   const least = fastest(problem);
-  if (program === null) return { time: Infinity };
+  if (program === null) return { time: Infinity, budget, perByte: 0 };
   const { status, duals } = program.solve(glpk);
-  if (status === "none") return { time: least };
+  if (status === "none") return { time: least, budget, perByte: 0 };
   const proven = program.dualBound(duals) * timeUnit;
-  return { time: Math.max(least, Math.ceil(proven - 1e-9 * Math.abs(proven) - 1e-3)) };
+  const safe = Math.ceil(proven - 1e-9 * Math.abs(proven) - 1e-3);
+  const prices = program.memory.reduce((sum, k) => sum + Math.min(0, num(duals, k)), 0);
+  return safe > least ? { time: safe, budget, perByte: (prices * timeUnit) / sizeUnit } : { time: least, budget, perByte: 0 };
 }
 
 /** Columns of a program that branch and cut is worth trying on, and how long: nodes, not seconds. */
@@ -182,7 +192,10 @@ function snapshotProgram(problem: Problem, budget: number): LinearProgram | null
     const most = terms.reduce((sum, [column, coefficient]) => (column >= 0 && coefficient > 0 ? sum + coefficient : sum), charged);
     const least = terms.reduce((sum, [column, coefficient]) => (column >= 0 && coefficient < 0 ? sum + coefficient : sum), charged);
     if (least > room + 1e-9) return false;
-    if (most > room) program.row(terms, room - charged);
+    if (most > room) {
+      program.memory.push(program.rows.length);
+      program.row(terms, room - charged);
+    }
     terms = [];
     charged = 0;
     return true;

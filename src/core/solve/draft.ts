@@ -3,8 +3,8 @@ import type { Plan, Predicted, Retention } from "../plan";
 import { eager, Simulator, type Summary } from "../simulate";
 import { int, num } from "../simulate/arrays";
 import { indexGraph, type Problem } from "../simulate/problem";
-import { Schedule, type Intervals } from "../simulate/schedule";
-import { eagerGenome } from "./genome";
+import { keep, Schedule, type Intervals } from "../simulate/schedule";
+import { eagerGenome, type Genome } from "./genome";
 
 /** A plan in the solver's terms: an implementation per operator and the intervals of every tensor. */
 export interface Draft {
@@ -28,11 +28,24 @@ export function draft(problem: Problem, choice: Int32Array, lists: readonly (rea
   return { choice: choice.slice(), intervals, rng: schedule.rerunRandom(), summary: new Simulator(problem).summary(choice, schedule) };
 }
 
-export function draftOfGenome(problem: Problem, { genes, choice }: { genes: Int32Array; choice: Int32Array }): Draft {
+export function draftOfGenome(problem: Problem, { genes, choice }: Genome): Draft {
   const schedule = new Schedule(problem);
   schedule.fromGenes(choice, genes);
   const { from, to } = schedule;
   return draft(problem, choice, Array.from(from, (start, t) => (start < 0 ? [] : [[start, int(to, t)] as const])));
+}
+
+/** A draft of the search's own making back as a genome: kept from forward, retained later, or dropped. */
+export function genomeOfDraft({ choice, intervals }: Draft, { operators: n, storages, tensors, producer }: Problem): Genome {
+  const genes = new Int32Array(tensors);
+  for (let t = 0; t < tensors; t++) {
+    const at = int(intervals.first, t);
+    if (at >= int(intervals.first, t + 1)) continue;
+    const from = int(intervals.from, at);
+    const maker = t < storages ? int(producer, t) : t - storages;
+    genes[t] = from < n ? keep : 2 * n - 1 - from - maker;
+  }
+  return { genes, choice };
 }
 
 export function eagerSummary(problem: Problem): Summary {

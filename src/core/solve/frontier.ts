@@ -1,8 +1,7 @@
 import type { Graph } from "../graph";
-import { int } from "../simulate/arrays";
-import { indexGraph, type Problem } from "../simulate/problem";
-import { keep } from "../simulate/schedule";
-import { draftOfGenome, type Draft } from "./draft";
+import { item } from "../simulate/arrays";
+import { indexGraph } from "../simulate/problem";
+import { draftOfGenome, genomeOfDraft, type Draft } from "./draft";
 import { exact, isSmall } from "./exact";
 import { eagerGenome, type Genome } from "./genome";
 import type { Planned } from "./solution";
@@ -14,11 +13,11 @@ export interface Frontier {
 }
 
 /**
- * First the master program's plan for each of a ladder of budgets, so that there is a curve to look at; then a search
+ * First a greedy plan for each of a ladder of budgets, so that there is a curve to look at; then a search
  * for each, from the eager peak down, started from the plan above and at the bottom from the plan of least memory. A
  * plan that fits a smaller budget fits every larger one too, so a slower plan above a faster one is replaced by it.
  *
- * `onPoint` gets every plan as it is found: those of the master first, without more of a bound than the fastest step.
+ * `onPoint` gets every plan as it is found: the greedy ones first, without more of a bound than the fastest step.
  */
 export function frontier(graph: Graph, steps: number, tools: Tools, onPoint?: (point: Planned) => void): Frontier {
   const problem = indexGraph(graph);
@@ -27,12 +26,15 @@ export function frontier(graph: Graph, steps: number, tools: Tools, onPoint?: (p
   const small = isSmall(problem);
   const ladder = (low: number): number[] =>
     Array.from({ length: steps }, (_, k) => Math.round(low + (k / Math.max(1, steps - 1)) * Math.max(0, eager.summary.peak - low)));
+  const tell = (draft: Draft, budget: number): void => {
+    onPoint?.(workshop.planned(draft, budget, null));
+  };
   if (!small) for (const budget of ladder(workshop.lowest.peak)) {
-    const quick = workshop.master(budget);
-    if (quick !== null && quick.peak <= budget) onPoint?.(workshop.planned(draftOfGenome(problem, quick), budget, null));
+    const quick = workshop.quick(budget);
+    if (quick !== null) tell(draftOfGenome(problem, quick), budget);
   }
   const least = draftOfGenome(problem, workshop.least);
-  const bottom = genomeOf(least, problem);
+  const bottom = genomeOfDraft(least, problem);
   const drafts: { budget: number; draft: Draft }[] = [];
   let warm: Genome[] = [];
   const budgets = ladder(least.summary.peak);
@@ -42,30 +44,29 @@ export function frontier(graph: Graph, steps: number, tools: Tools, onPoint?: (p
     const draft = small ? exact(problem, budget) : workshop.best(budget, k === 0 ? [...warm, bottom] : warm, false);
     if (draft === null) continue;
     drafts.push({ budget, draft });
-    if (!small) onPoint?.(workshop.planned(draft, budget, null));
-    warm = small ? [] : [genomeOf(draft, problem)];
+    if (!small) tell(draft, budget);
+    warm = small ? [] : [genomeOfDraft(draft, problem)];
   }
   if (drafts.at(-1)?.budget !== least.summary.peak) drafts.push({ budget: least.summary.peak, draft: least });
   drafts.reverse();
   let best = drafts[0]?.draft ?? least;
-  const points = drafts.map(({ budget, draft }) => {
+  const plans = drafts.map(({ budget, draft }) => {
     if (draft.summary.time < best.summary.time) best = draft;
-    const point = workshop.planned(best, budget, budget);
-    onPoint?.(point);
-    return point;
+    return { budget, draft: best };
   });
+  const points: Planned[] = [];
+  for (const k of inwards(plans.length)) {
+    const { budget, draft } = item(plans, k);
+    const point = workshop.planned(draft, budget, budget);
+    points[k] = point;
+    onPoint?.(point);
+  }
   return { points };
 }
 
-/** A draft of the search's own making back as a genome: kept from forward, retained later, or dropped. */
-function genomeOf({ choice, intervals }: Draft, { operators: n, storages, tensors, producer }: Problem): Genome {
-  const genes = new Int32Array(tensors);
-  for (let t = 0; t < tensors; t++) {
-    const at = int(intervals.first, t);
-    if (at >= int(intervals.first, t + 1)) continue;
-    const from = int(intervals.from, at);
-    const maker = t < storages ? int(producer, t) : t - storages;
-    genes[t] = from < n ? keep : 2 * n - 1 - from - maker;
-  }
-  return { genes, choice };
+/** 0 … n − 1, halves before quarters: what is proven at a few places bounds those between. */
+function inwards(n: number): number[] {
+  const order = new Set<number>([0, n - 1]);
+  for (let stride = n; stride >= 1; stride /= 2) for (let k = 0; k < n; k += stride) order.add(Math.floor(k));
+  return [...order].filter((k) => k >= 0 && k < n);
 }

@@ -20,20 +20,23 @@ export const habits: readonly Habit[] = [
  * Evicts until the plan fits, after dynamic tensor rematerialization (Kirisame et al., ICLR 2021): at a moment over the
  * budget that tensor t goes which is held there for the least
  *   h(t) = (time to recompute t and what is missing before it) / (bytes(t) · clocks since its last use),
- * or without the last factor. What goes is held again from its first recompute after that moment. Null: nothing is left to evict.
+ * or without the last factor. What goes is held again from its first recompute after that moment. Where nothing is left to
+ * evict, that operator changes its implementation which lowers the moment for the least time per byte. Null: none does.
  */
 export function greedy(evaluator: Evaluator, budget: number, start: Genome, { moment, staleness }: Habit): Candidate | null {
   const { problem, schedule } = evaluator;
   const { operators: n, storages, lastUse, producer, bytes, internal } = problem;
   const genes = start.genes.slice();
-  const { choice } = start;
+  const choice = start.choice.slice();
   const missing = new Missing(evaluator);
   const used = new Int32Array(problem.tensors);
   // Of a large graph several go at once, or it would take as many evaluations as it has tensors.
   const together = Math.ceil(n / 400);
+  // A change at one moment may undo another's.
+  let switches = n;
   for (;;) {
     const { peak, time, moments } = evaluator.evaluate({ genes, choice });
-    if (peak <= budget) return { genes, choice: choice.slice(), peak, time };
+    if (peak <= budget) return { genes, choice, peak, time };
     const over = peak - Math.max(...moments); // random states, in every moment alike
     const clock = moment === "first" ? moments.findIndex((bytes) => bytes + over > budget) : moments.indexOf(peak - over);
     const read = missing.readBefore(clock, choice, used);
@@ -48,13 +51,38 @@ export function greedy(evaluator: Evaluator, budget: number, start: Genome, { mo
       const size = t < storages ? num(bytes, t) : num(internal, int(choice, maker));
       if (size > 0) found.push({ t, score: missing.time(maker, clock, choice) / (size * stale) });
     }
-    if (found.length === 0) return null;
+    if (found.length === 0) {
+      if (switches-- <= 0 || !changeImplementation(evaluator, genes, choice, clock, num(moments, clock))) return null;
+      continue;
+    }
     found.sort((a, b) => a.score - b.score || a.t - b.t);
     for (const { t } of found.slice(0, together)) {
       const maker = t < storages ? int(producer, t) : t - storages;
       genes[t] = clock < n ? retain : Math.max(drop, Math.min(int(genes, t), 2 * n - 1 - clock - maker) - 1);
     }
   }
+}
+
+/** In place; false where no other implementation of one operator lowers the moment. */
+function changeImplementation(evaluator: Evaluator, genes: Int32Array, choice: Int32Array, clock: number, moment: number): boolean {
+  const { operators: n, implementations } = evaluator.problem;
+  const { time } = evaluator.evaluate({ genes, choice });
+  let best: { i: number; q: number; score: number } | undefined;
+  for (let i = 0; i < n; i++) {
+    const old = int(choice, i);
+    for (let q = int(implementations, i); q < int(implementations, i + 1); q++) {
+      if (q === old) continue;
+      choice[i] = q;
+      const walk = evaluator.evaluate({ genes, choice });
+      const saved = moment - num(walk.moments, clock);
+      const score = (walk.time - time) / saved;
+      if (saved > 0 && walk.peak < Infinity && (best === undefined || score < best.score)) best = { i, q, score };
+    }
+    choice[i] = old;
+  }
+  if (best === undefined) return false;
+  choice[best.i] = best.q;
+  return true;
 }
 
 /**

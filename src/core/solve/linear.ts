@@ -37,6 +37,8 @@ export class LinearProgram {
   /** Per column: whether it is 0 or 1 in every plan, with nothing between. */
   readonly whole: boolean[] = [];
   readonly rows: Row[] = [];
+  /** Those whose limit grows with the budget, byte for byte. */
+  readonly memory: number[] = [];
   constant = 0;
 
   column(cost: number, whole = false): number {
@@ -59,6 +61,12 @@ export class LinearProgram {
 
   /** With a gap, columns are binary and the answer is within it (relative) of the best; without, the relaxation. */
   solve(glpk: Glpk, gap: number | null = null): { status: "solved" | "none"; objective: number; values: Float64Array; duals: Float64Array } {
+    // GLPK ends the process over a program of no rows or no columns.
+    if (this.rows.length === 0 || this.cost.length === 0) {
+      const values = Float64Array.from(this.cost, (cost) => (cost < 0 ? 1 : 0));
+      const objective = this.cost.reduce((sum, cost) => sum + Math.min(0, cost), this.constant);
+      return { status: "solved", objective, values, duals: new Float64Array(this.rows.length) };
+    }
     const integer = gap !== null;
     const name = (column: number): string => `x${column}`;
     const answer = glpk.solve(

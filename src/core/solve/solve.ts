@@ -2,7 +2,7 @@ import type { Graph, Implementation } from "../graph";
 import { simulate, type Summary, type TensorRef, type Timeline } from "../simulate";
 import { item } from "../simulate/arrays";
 import { indexGraph, type Problem } from "../simulate/problem";
-import { fastest, integerBound, lowerBound } from "./bound";
+import { boundAt, fastest, integerBound, lowerBound, type Bound } from "./bound";
 import type { Highs } from "./branching";
 import { draftOfGenome, eagerSummary, writePlan, type Draft } from "./draft";
 import { exact, isSmall } from "./exact";
@@ -67,6 +67,9 @@ export function solve(graph: Graph, budget: number | null, tools: Tools): Soluti
 /** Operators up to which a search makes all its evaluations. */
 const fullEffort = 250;
 
+/** Nobody minds how much of this is proven away. */
+const closeEnough = 1.001;
+
 /** What searches of one problem share: the evaluator, block options, the plan of least memory. */
 export class Workshop {
   readonly problem: Problem;
@@ -74,6 +77,7 @@ export class Workshop {
   private readonly tools: Tools;
   private readonly eager: Candidate;
   private blocks: readonly BlockOptions[] | undefined;
+  private readonly bounds: Bound[] = [];
   private leastFound: Candidate | undefined;
   private eagerFound: Summary | undefined;
 
@@ -97,12 +101,18 @@ export class Workshop {
     return this.leastFound;
   }
 
+  /** The fastest of the greedy plans, within a moment. */
+  quick(budget: number): Candidate | null {
+    const plans = habits.map((habit) => greedy(this.evaluator, budget, this.eager, habit)).filter((plan) => plan !== null);
+    return plans.reduce<Candidate | null>((best, plan) => (best === null || better(plan, best, budget) ? plan : best), null);
+  }
+
   /** Eager where it fits and nothing else could be faster; else hierarchical, then search. */
-  best(budget: number, warm: readonly Genome[], fromEager = true): Draft | null {
+  best(budget: number, warm: readonly Genome[], thorough = true): Draft | null {
     if (this.eager.peak <= budget && this.eager.time <= fastest(this.problem)) return draftOfGenome(this.problem, this.eager);
     if (budget < this.problem.fixed) return null;
     const skeleton = this.master(budget);
-    return this.search(budget, skeleton === null ? warm : [...warm, skeleton], fromEager);
+    return this.search(budget, skeleton === null ? warm : [...warm, skeleton], thorough);
   }
 
   master(budget: number): Candidate | null {
@@ -113,11 +123,11 @@ export class Workshop {
   }
 
   /**
-   * Starts from what is given and from greedy plans; takes the best of them apart and together again, then anneals it,
-   * in turns. Thorough: anneals from the eager plan as well, which is far away and wants heat.
+   * Starts from what is given and from greedy plans; takes the best apart and together again, and anneals it, in turns.
+   * Thorough: more turns, and once from the eager plan, which is far away and wants heat.
    */
   search(budget: number, warm: readonly Genome[], thorough = true): Draft | null {
-    const { evaluator } = this;
+    const { evaluator, eager } = this;
     const { iterations, seed } = this.tools;
     let best: Candidate | null = null;
     const consider = (candidate: Candidate | null): void => {
@@ -126,12 +136,14 @@ export class Workshop {
     const found = (): Candidate | null => best;
     const turns = thorough ? 3 : 1;
     this.report("search", 0, turns + 1);
-    for (const start of [this.eager, ...warm]) {
-      consider(evaluator.candidate(start));
-      const whole = { genes: this.eager.genes, choice: start.choice };
-      for (const from of start === this.eager ? [whole] : [start, whole]) for (const habit of habits) consider(greedy(evaluator, budget, from, habit));
+    for (const habit of habits) {
+      consider(greedy(evaluator, budget, eager, habit));
+      for (const { genes, choice } of warm) {
+        consider(greedy(evaluator, budget, { genes, choice }, habit));
+        consider(greedy(evaluator, budget, { genes: eager.genes, choice }, habit));
+      }
     }
-    if (thorough || found() === null) consider(search(evaluator, budget, this.eager, { seed, iterations, heat: 3 }));
+    if (thorough) consider(search(evaluator, budget, eager, { seed, iterations: iterations / 2, heat: 3 }));
     if (found() === null) consider(this.least);
     for (let turn = 0; turn < turns; turn++) {
       this.report("search", turn + 1, turns + 1);
@@ -160,12 +172,15 @@ export class Workshop {
     };
   }
 
-  /** By the relaxation; where that leaves more than a percent and HiGHS is at hand, by branch and cut. */
+  /**
+   * What is proven of other budgets may do; else by the relaxation; where that leaves more than a percent and HiGHS is at
+   * hand, by branch and cut.
+   */
   private bound(limit: number, known: number): number {
     const { glpk, highs } = this.tools;
-    const least = fastest(this.problem);
-    if (known <= least * 1.001) return least; // close enough without a program
-    const { time } = lowerBound(this.problem, limit, glpk);
+    const proven = (): number => this.bounds.reduce((most, bound) => Math.max(most, boundAt(bound, limit)), fastest(this.problem));
+    if (known > closeEnough * proven()) this.bounds.push(lowerBound(this.problem, limit, glpk));
+    const time = proven();
     if (highs === undefined || known <= time * 1.01) return time;
     return Math.max(time, integerBound(this.problem, limit, highs, known));
   }
