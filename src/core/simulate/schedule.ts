@@ -4,7 +4,8 @@ import type { Problem } from "./problem";
 /**
  * What a genome says of a tensor: how early it begins to be held. It then is until its last need, never longer.
  * In between, a gene r means: dropped after forward, and held from its first recompute on that is for the backward of an
- * operator at most r places behind its maker. Places are relative, so that alike blocks mean the same by the same genes.
+ * operator at most r places behind its maker; −r means the same, but held from forward as well, for operators that are
+ * more than r places behind. Places are relative, so that alike blocks mean the same by the same genes.
  */
 export const drop = 0;
 /** Dropped after forward, held from its first recompute on. */
@@ -42,6 +43,9 @@ export class Schedule implements Intervals {
   private readonly problem: Problem;
   private readonly until: Int32Array;
   private readonly last: Int32Array;
+  /** Of a genome: where the interval at hand began, and where the one before it ended; −1: none. */
+  private readonly begun: Int32Array;
+  private readonly interrupted: Int32Array;
   private readonly mark: Int32Array;
   private stamp = 0;
   private readonly own: Intervals;
@@ -53,34 +57,38 @@ export class Schedule implements Intervals {
     this.closureOperators = new Int32Array(4 * operators + 16);
     this.always = new Uint8Array(tensors);
     this.own = {
-      first: Int32Array.from({ length: tensors + 1 }, (_, t) => t),
-      from: new Int32Array(tensors),
-      to: new Int32Array(tensors),
+      first: new Int32Array(tensors + 1),
+      from: new Int32Array(2 * tensors),
+      to: new Int32Array(2 * tensors),
     };
     this.first = this.own.first;
     this.from = this.own.from;
     this.to = this.own.to;
     this.until = new Int32Array(tensors);
     this.last = new Int32Array(tensors);
+    this.begun = new Int32Array(tensors);
+    this.interrupted = new Int32Array(tensors);
     this.mark = new Int32Array(operators);
   }
 
   /** Intervals that follow from a genome: needs are pushed through the backward steps, then trimmed to the last. */
   fromGenes(choice: Int32Array, genes: Int32Array): void {
-    const { problem, until, last } = this;
+    const { problem, until, last, begun, interrupted } = this;
     const { operators: n, storages, tensors, producer, pinned } = problem;
-    const { from, to } = this.own;
-    this.first = this.own.first;
+    const { first, from, to } = this.own;
+    this.first = first;
     this.from = from;
     this.to = to;
     this.begin(choice);
     const forever = 2 * n;
     for (let t = 0; t < tensors; t++) {
       const maker = t < storages ? int(producer, t) : t - storages;
-      const kept = int(genes, t) === keep || bit(pinned, maker) === 1;
-      until[t] = kept || bit(this.always, t) === 1 ? forever : -1;
-      from[t] = kept ? maker : -1;
+      const gene = int(genes, t);
+      const kept = gene === keep || bit(pinned, maker) === 1;
+      until[t] = kept || bit(this.always, t) === 1 ? forever : gene < 0 ? forever - 2 - maker + gene : -1;
+      begun[t] = kept || gene < 0 ? maker : -1;
       last[t] = -1;
+      interrupted[t] = -1;
     }
     for (let k = 0; k < n; k++) {
       if (!this.gather(k, choice)) continue;
@@ -90,19 +98,27 @@ export class Schedule implements Intervals {
         const internals = storages + j;
         const behind = n - 1 - k - j;
         if (behind === 0) continue; // its own backward is the last to need anything of it
-        if (behind <= int(genes, internals) && int(until, internals) < clock) this.retainFrom(internals, clock);
+        if (behind <= Math.abs(int(genes, internals)) && int(until, internals) < clock) this.retainFrom(internals, clock);
         for (let slot = int(problem.makes.start, j); slot < int(problem.makes.start, j + 1); slot++) {
           const s = int(problem.makes.data, slot);
-          if (behind <= int(genes, s) && int(until, s) < clock) this.retainFrom(s, clock);
+          if (behind <= Math.abs(int(genes, s)) && int(until, s) < clock) this.retainFrom(s, clock);
         }
       }
     }
+    let count = 0;
     for (let t = 0; t < tensors; t++) {
-      const end = int(last, t);
-      const held = int(from, t) >= 0 && end > int(from, t) && bit(this.always, t) === 0;
-      if (!held) from[t] = -1;
-      to[t] = held ? end : -1;
+      first[t] = count;
+      if (bit(this.always, t) === 1) continue;
+      const maker = t < storages ? int(producer, t) : t - storages;
+      if (int(interrupted, t) > maker) {
+        from[count] = maker;
+        to[count++] = int(interrupted, t);
+      }
+      if (int(begun, t) < 0 || int(last, t) <= int(begun, t)) continue;
+      from[count] = int(begun, t);
+      to[count++] = int(last, t);
     }
+    first[tensors] = count;
   }
 
   /** Intervals as a plan gives them. Returns the numbers of those that don't start or end where a step computes or uses the tensor. */
@@ -158,6 +174,18 @@ export class Schedule implements Intervals {
     return wrong;
   }
 
+  /** Held from forward on, to some use in backward. */
+  isKept(t: number): boolean {
+    const k = int(this.first, t);
+    return k < int(this.first, t + 1) && int(this.from, k) < this.problem.operators;
+  }
+
+  /** The interval that the tensor is held in at a clock or begins to be; −1: none. */
+  intervalAt(t: number, clock: number): number {
+    for (let k = int(this.first, t); k < int(this.first, t + 1); k++) if (int(this.from, k) <= clock && clock <= int(this.to, k)) return k;
+    return -1;
+  }
+
   /** The random operators that run again anywhere, ascending. */
   rerunRandom(): number[] {
     const run = this.closureOperators.subarray(0, int(this.closureStart, this.problem.operators));
@@ -181,7 +209,8 @@ export class Schedule implements Intervals {
 
   private retainFrom(t: number, clock: number): void {
     this.until[t] = 2 * this.problem.operators;
-    this.from[t] = clock;
+    if (int(this.begun, t) >= 0) this.interrupted[t] = int(this.last, t);
+    this.begun[t] = clock;
     this.last[t] = clock;
   }
 

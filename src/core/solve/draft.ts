@@ -3,7 +3,7 @@ import type { Plan, Predicted, Retention } from "../plan";
 import { eager, Simulator, type Summary } from "../simulate";
 import { int, num } from "../simulate/arrays";
 import { indexGraph, type Problem } from "../simulate/problem";
-import { keep, Schedule, type Intervals } from "../simulate/schedule";
+import { Schedule, type Intervals } from "../simulate/schedule";
 import { eagerGenome, type Genome } from "./genome";
 
 /** A plan in the solver's terms: an implementation per operator and the intervals of every tensor. */
@@ -32,20 +32,10 @@ export function draftOfGenome(problem: Problem, { genes, choice }: Genome): Draf
   const schedule = new Schedule(problem);
   schedule.fromGenes(choice, genes);
   const { from, to } = schedule;
-  return draft(problem, choice, Array.from(from, (start, t) => (start < 0 ? [] : [[start, int(to, t)] as const])));
-}
-
-/** A draft of the search's own making back as a genome: kept from forward, retained later, or dropped. */
-export function genomeOfDraft({ choice, intervals }: Draft, { operators: n, storages, tensors, producer }: Problem): Genome {
-  const genes = new Int32Array(tensors);
-  for (let t = 0; t < tensors; t++) {
-    const at = int(intervals.first, t);
-    if (at >= int(intervals.first, t + 1)) continue;
-    const from = int(intervals.from, at);
-    const maker = t < storages ? int(producer, t) : t - storages;
-    genes[t] = from < n ? keep : 2 * n - 1 - from - maker;
-  }
-  return { genes, choice };
+  const { first } = schedule;
+  const lists = Array.from({ length: problem.tensors }, (_, t) =>
+    Array.from({ length: int(first, t + 1) - int(first, t) }, (_, k) => [int(from, int(first, t) + k), int(to, int(first, t) + k)] as const));
+  return draft(problem, choice, lists);
 }
 
 export function eagerSummary(problem: Problem): Summary {

@@ -1,9 +1,9 @@
 import type { Graph } from "../graph";
 import { item } from "../simulate/arrays";
 import { indexGraph } from "../simulate/problem";
-import { draftOfGenome, genomeOfDraft, type Draft } from "./draft";
+import { draftOfGenome, type Draft } from "./draft";
 import { exact, isSmall } from "./exact";
-import { eagerGenome, type Genome } from "./genome";
+import { eagerGenome, type Candidate } from "./genome";
 import type { Planned } from "./solution";
 import { Workshop, type Tools } from "./solve";
 
@@ -33,21 +33,21 @@ export function frontier(graph: Graph, steps: number, tools: Tools, onPoint?: (p
     const quick = workshop.quick(budget);
     if (quick !== null) tell(draftOfGenome(problem, quick), budget);
   }
-  const least = draftOfGenome(problem, workshop.least);
-  const bottom = genomeOfDraft(least, problem);
+  const bottom = workshop.least;
+  const least = draftOfGenome(problem, bottom);
   const drafts: { budget: number; draft: Draft }[] = [];
-  let warm: Genome[] = [];
-  const budgets = ladder(least.summary.peak);
+  const budgets = ladder(bottom.peak);
+  let above: Candidate | null = null;
   for (let k = steps - 1; k >= 0; k--) {
     tools.onProgress?.({ stage: "frontier", done: steps - 1 - k, total: steps });
     const budget = budgets[k] ?? 0;
-    const draft = small ? exact(problem, budget) : workshop.best(budget, k === 0 ? [...warm, bottom] : warm, false);
+    if (!small) above = workshop.best(budget, [...(above === null ? [] : [above]), ...(k === 0 ? [bottom] : [])], false) ?? above;
+    const draft = small ? exact(problem, budget) : above === null || above.peak > budget ? null : draftOfGenome(problem, above);
     if (draft === null) continue;
     drafts.push({ budget, draft });
     if (!small) tell(draft, budget);
-    warm = small ? [] : [genomeOfDraft(draft, problem)];
   }
-  if (drafts.at(-1)?.budget !== least.summary.peak) drafts.push({ budget: least.summary.peak, draft: least });
+  if (drafts.at(-1)?.budget !== bottom.peak) drafts.push({ budget: bottom.peak, draft: least });
   drafts.reverse();
   let best = drafts[0]?.draft ?? least;
   const plans = drafts.map(({ budget, draft }) => {

@@ -40,25 +40,30 @@ export function greedy(evaluator: Evaluator, budget: number, start: Genome, { mo
     const over = peak - Math.max(...moments); // random states, in every moment alike
     const clock = moment === "first" ? moments.findIndex((bytes) => bytes + over > budget) : moments.indexOf(peak - over);
     const read = missing.readBefore(clock, choice, used);
-    const found: { t: number; score: number }[] = [];
+    const found: { t: number; from: number; score: number }[] = [];
     for (const t of evaluator.space.tensors) {
       const maker = t < storages ? int(producer, t) : t - storages;
-      const from = int(schedule.from, t);
-      if (int(genes, t) === drop || from < 0 || from > clock || clock > int(schedule.to, t) || bit(schedule.always, t) === 1) continue;
+      const held = schedule.intervalAt(t, clock);
+      if (held < 0 || bit(schedule.always, t) === 1) continue;
+      const from = int(schedule.from, held);
       if (clock < n && (t < storages ? int(lastUse, t) : maker) >= clock) continue;
       if (clock >= n && from < clock && read(t)) continue;
       const stale = staleness ? Math.max(1, clock - Math.max(int(used, t), from < n ? (t < storages ? int(lastUse, t) : maker) : from)) : 1;
       const size = t < storages ? num(bytes, t) : num(internal, int(choice, maker));
-      if (size > 0) found.push({ t, score: missing.time(maker, clock, choice) / (size * stale) });
+      if (size > 0) found.push({ t, from, score: missing.time(maker, clock, choice) / (size * stale) });
     }
     if (found.length === 0) {
       if (switches-- <= 0 || !changeImplementation(evaluator, genes, choice, clock, num(moments, clock))) return null;
       continue;
     }
     found.sort((a, b) => a.score - b.score || a.t - b.t);
-    for (const { t } of found.slice(0, together)) {
+    for (const { t, from } of found.slice(0, together)) {
       const maker = t < storages ? int(producer, t) : t - storages;
-      genes[t] = clock < n ? retain : Math.max(drop, Math.min(int(genes, t), 2 * n - 1 - clock - maker) - 1);
+      const gene = int(genes, t);
+      const behind = 2 * n - 1 - clock - maker;
+      if (clock < n) genes[t] = gene === keep ? retain : Math.max(drop, -gene);
+      else if (from < n && int(used, t) >= n) genes[t] = Math.min(drop, 1 - Math.min(behind, Math.abs(gene)));
+      else genes[t] = Math.max(drop, Math.min(behind, Math.abs(gene)) - 1);
     }
   }
 }
@@ -167,8 +172,8 @@ class Missing {
       time += num(recomputeTime, int(choice, j));
       for (let slot = int(reads.start, j); slot < int(reads.start, j + 1); slot++) {
         const s = int(reads.data, slot);
-        const from = int(schedule.from, s);
-        const heldLater = bit(schedule.always, s) === 1 || (from >= 0 && (clock < n ? from < n : from < clock) && clock <= int(schedule.to, s));
+        const held = bit(schedule.always, s) === 1 ? -1 : schedule.intervalAt(s, clock);
+        const heldLater = bit(schedule.always, s) === 1 || (held >= 0 && (clock < n || int(schedule.from, held) < clock));
         const before = int(producer, s);
         if (heldLater || int(mark, before) === stamp) continue;
         mark[before] = stamp;

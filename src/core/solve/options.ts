@@ -77,8 +77,7 @@ function kept(evaluator: Evaluator, block: Block, choice: Int32Array): number {
   const { problem, schedule } = evaluator;
   let sum = 0;
   for (const t of block.tensors) {
-    const start = int(schedule.from, t);
-    if ((start < 0 || start >= problem.operators) && bit(schedule.always, t) === 0) continue;
+    if (!schedule.isKept(t) && bit(schedule.always, t) === 0) continue;
     sum += t < problem.storages ? num(problem.bytes, t) : num(problem.internal, int(choice, t - problem.storages));
   }
   return sum;

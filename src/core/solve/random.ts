@@ -23,20 +23,23 @@ export class Random {
 
   /** Any gene, where reaches up to `span` make a difference. */
   gene(span: number): number {
-    const dice = this.below(3);
-    return dice === 0 ? drop : dice === 1 ? keep : this.reach(span);
+    const dice = this.next();
+    return dice < 0.3 ? drop : dice < 0.6 ? keep : this.between(span);
   }
 
   /** Any gene but this one. */
   otherGene(gene: number, span: number): number {
     const dice = this.next();
-    if (gene === keep) return dice < 0.5 ? drop : this.reach(span);
-    if (gene === drop) return dice < 0.5 ? keep : this.reach(span);
-    return dice < 0.35 ? drop : dice < 0.7 ? keep : this.reach(span);
+    if (gene === keep) return dice < 0.5 ? drop : this.between(span);
+    if (gene === drop) return dice < 0.5 ? keep : this.between(span);
+    return dice < 0.35 ? drop : dice < 0.7 ? keep : this.between(span);
   }
 
-  /** Held from the first recompute on, or from a later one: near and far are as likely. */
-  private reach(span: number): number {
-    return this.next() < 0.5 ? retain : Math.floor(Math.exp(this.next() * Math.log(span + 1)));
+  /** Held from the first recompute on, or from a later one, with or without forward before: near and far are as likely. */
+  private between(span: number): number {
+    const dice = this.next();
+    if (dice < 0.5) return retain;
+    const reach = Math.floor(Math.exp(this.next() * Math.log(span + 1)));
+    return dice < 0.75 ? reach : -reach;
   }
 }

@@ -37,14 +37,16 @@ export type Solver = (problem: Problem, budget: number, tools: Tools) => Draft |
 export const exactSolver: Solver = (problem, budget) => exact(problem, budget);
 
 /** Annealing over the whole graph from the eager plan, or from the plan of least memory where that fails. */
-export const searchSolver: Solver = (problem, budget, tools) => new Workshop(problem, tools).search(budget, []);
+export const searchSolver: Solver = (problem, budget, tools) => drafted(problem, new Workshop(problem, tools).search(budget, []));
 
 /** Blocks and the master program first; the search starts from what they find. */
 export const hierarchicalSolver: Solver = (problem, budget, tools) => {
   const workshop = new Workshop(problem, tools);
   const skeleton = workshop.master(budget);
-  return workshop.search(budget, skeleton === null ? [] : [skeleton]);
+  return drafted(problem, workshop.search(budget, skeleton === null ? [] : [skeleton]));
 };
+
+const drafted = (problem: Problem, plan: Candidate | null): Draft | null => (plan === null ? null : draftOfGenome(problem, plan));
 
 /** Operators keep their first implementation and those that are exact enough. */
 export function restrict(graph: Graph, exactness: Implementation["exactness"]): Graph {
@@ -59,7 +61,7 @@ export function solve(graph: Graph, budget: number | null, tools: Tools): Soluti
   const problem = indexGraph(graph);
   const workshop = new Workshop(problem, tools);
   const limit = budget ?? Number.MAX_SAFE_INTEGER;
-  const draft = isSmall(problem) ? exact(problem, limit) : workshop.best(limit, []);
+  const draft = isSmall(problem) ? exact(problem, limit) : drafted(problem, workshop.best(limit, []));
   if (draft !== null) return workshop.planned(draft, budget, limit);
   return workshop.infeasible(limit);
 }
@@ -108,8 +110,8 @@ export class Workshop {
   }
 
   /** Eager where it fits and nothing else could be faster; else hierarchical, then search. */
-  best(budget: number, warm: readonly Genome[], thorough = true): Draft | null {
-    if (this.eager.peak <= budget && this.eager.time <= fastest(this.problem)) return draftOfGenome(this.problem, this.eager);
+  best(budget: number, warm: readonly Genome[], thorough = true): Candidate | null {
+    if (this.eager.peak <= budget && this.eager.time <= fastest(this.problem)) return this.eager;
     if (budget < this.problem.fixed) return null;
     const skeleton = this.master(budget);
     return this.search(budget, skeleton === null ? warm : [...warm, skeleton], thorough);
@@ -126,7 +128,7 @@ export class Workshop {
    * Starts from what is given and from greedy plans; takes the best apart and together again, and anneals it, in turns.
    * Thorough: more turns, and once from the eager plan, which is far away and wants heat.
    */
-  search(budget: number, warm: readonly Genome[], thorough = true): Draft | null {
+  search(budget: number, warm: readonly Genome[], thorough = true): Candidate | null {
     const { evaluator, eager } = this;
     const { iterations, seed } = this.tools;
     let best: Candidate | null = null;
@@ -154,7 +156,7 @@ export class Workshop {
       consider(search(evaluator, budget, rebuilt, { seed: seed + 2 * turn + 1, iterations: iterations / 3, heat: 0.3 }));
     }
     const start = found();
-    return start === null ? null : draftOfGenome(this.problem, polish(evaluator, budget, start));
+    return start === null ? null : polish(evaluator, budget, start);
   }
 
   /** A plan with its certificate for any plan within `limit`; null: no more than that nothing beats the fastest step. */
