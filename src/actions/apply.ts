@@ -1,6 +1,7 @@
 /** The chosen plan, written beside the model and brought into the training script. */
+import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { basename, dirname, relative, sep } from "node:path";
+import { basename, dirname, join, relative, sep } from "node:path";
 import * as vscode from "vscode";
 import type { ModelArgument } from "../commands";
 import type { Context } from "../context";
@@ -97,15 +98,28 @@ async function useOf({ models }: Context, model: Model): Promise<PlanUse> {
 /** The model's own file, and those that name both the file and what gives the model. */
 async function scriptsOf(model: Model, { makers }: PlanUse): Promise<vscode.Uri[]> {
   const files = await vscode.workspace.findFiles("**/*.py", "**/{node_modules,site-packages,__pycache__,.*}/**", maxScripts);
-  const stem = new RegExp(`\\b${basename(model.uri.fsPath, ".py")}\\b`);
-  const maker = new RegExp(`\\b(?:${makers.join("|")})\\b`);
+  const module = anyWord(moduleNames(model.uri.fsPath));
+  const maker = anyWord(makers);
   const found: vscode.Uri[] = [model.uri];
   for (const uri of files) {
     if (uri.fsPath === model.uri.fsPath) continue;
     const text = await readFile(uri.fsPath, "utf8").catch(() => "");
-    if (stem.test(text) && maker.test(text)) found.push(uri);
+    if (module.test(text) && maker.test(text)) found.push(uri);
   }
   return found;
+}
+
+/** By which an import names a file: its own name, or its package's, which may hand on what it defines. */
+function moduleNames(file: string): string[] {
+  const stem = basename(file, ".py");
+  const folder = dirname(file);
+  return [...(stem === "__init__" ? [] : [stem]), ...(existsSync(join(folder, "__init__.py")) ? [basename(folder)] : [])];
+}
+
+/** A file may have any name, and Python's words may be of any script. */
+function anyWord(words: readonly string[]): RegExp {
+  const each = words.map((word) => word.replaceAll(/[.*+?^${}()|[\]\\/]/g, "\\$&"));
+  return new RegExp(`(?<![\\p{L}\\p{N}_])(?:${each.join("|")})(?![\\p{L}\\p{N}_])`, "u");
 }
 
 async function candidatesIn({ sources }: Context, model: Model, use: PlanUse, uri: vscode.Uri): Promise<Candidate[]> {

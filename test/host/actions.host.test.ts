@@ -1,7 +1,7 @@
 /** What a person starts, with the real helper, the real solver and the selected Python. */
 import assert from "node:assert/strict";
-import { existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import * as vscode from "vscode";
 import { insertIntoScript } from "../../src/actions/apply";
 import { setBatch } from "../../src/actions/optimize";
@@ -158,6 +158,38 @@ test("the lines go into the editor that the script is open in, and one undo give
     assert.equal(document.isDirty, false);
   }
   await vscode.commands.executeCommand("workbench.action.closeEditorsInGroup");
+});
+
+test("the script is found whatever the model's file is called, and one that only shares words with it is left alone", async () => {
+  const { models } = await context();
+  const lone = source.replace("Net", "Lone");
+  const used = "model = Lone()\n";
+  const ownClass = `class Lone:\n    def __init__(self):\n        pass\n\n${used}`;
+  const cases: Readonly<Record<string, string>>[] = [
+    { "one/__init__.py": lone, "uses_one.py": `from one import Lone\n${used}`, "not_one.py": ownClass },
+    { "two/inner.py": lone, "two/__init__.py": "from .inner import Lone\n", "uses_two.py": `from two import Lone\n${used}`, "not_two.py": ownClass },
+    { "モデル.py": lone, "uses_three.py": `from モデル import Lone\n${used}` },
+    { "c++.py": `${lone}\n\n${used}` },
+  ];
+  for (const files of cases) {
+    const uris = Object.entries(files).map(([name, text]) => {
+      const uri = vscode.Uri.file(join(folder, name));
+      mkdirSync(dirname(uri.fsPath), { recursive: true });
+      writeFileSync(uri.fsPath, text);
+      return uri;
+    });
+    const [own] = uris;
+    const script = uris.find(({ fsPath }) => fsPath.includes("uses_")) ?? own;
+    assert.ok(own);
+    await models.read(own);
+    const model = models.get(`${own.toString()}#Lone`);
+    assert.ok(model, own.fsPath);
+    await insertIntoScript(await context(), model);
+    assert.equal(vscode.window.activeTextEditor?.document.uri.fsPath, script?.fsPath);
+    assert.match(vscode.window.activeTextEditor?.document.getText() ?? "", /\nmonet_torch\.apply\(model, /);
+    await vscode.commands.executeCommand("workbench.action.revertAndCloseActiveEditor");
+    for (const { fsPath } of uris) rmSync(fsPath);
+  }
 });
 
 test("Optimize in a training script means the model that it imports, whatever the side panel shows", async () => {
