@@ -237,6 +237,25 @@ test("of two models the second waits for its turn, and can be stopped while it w
   assert.deepEqual(runningHelpers(folder), []);
 });
 
+test("of several runs of one model at once, each that is replaced has been stopped", async () => {
+  const { tasks } = await context();
+  const model = await theModel();
+  const seen: string[] = [];
+  const start = (name: string): Promise<void> => tasks.jobs.run(model, null, async ({ signal }) => {
+    seen.push(`${name} begins`);
+    await new Promise<void>((resolve) => { signal.addEventListener("abort", () => { resolve(); }); });
+    seen.push(`${name} is stopped`);
+  });
+  const first = start("first");
+  await until("the first runs", () => seen.length === 1);
+  const all = [first, start("second"), start("third")];
+  await until("the third runs", () => seen.includes("third begins"));
+  tasks.jobs.cancelAll();
+  await Promise.allSettled(all);
+  for (const name of ["first", "third"]) assert.ok(seen.includes(`${name} is stopped`), name);
+  assert.equal(seen.filter((each) => each.endsWith("begins")).length, seen.filter((each) => each.endsWith("is stopped")).length);
+});
+
 test("a file that is deleted while it is profiled is one sentence, and nothing runs on", async () => {
   const gone = vscode.Uri.file(join(folder, "gone.py"));
   const read = join(folder, "read");
