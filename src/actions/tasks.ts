@@ -35,9 +35,15 @@ export class MonetTasks extends Disposable implements vscode.TaskProvider {
     this.register(vscode.tasks.registerTaskProvider(taskType, this));
   }
 
-  cancelAll(): void {
-    this.jobs.cancelAll();
-    for (const stop of this.refining.values()) stop.abort();
+  /** What runs or waits for this model; null: for any. */
+  cancel(model: Model | null): void {
+    if (model === null) {
+      this.jobs.cancelAll();
+      for (const stop of this.refining.values()) stop.abort();
+      return;
+    }
+    void this.jobs.cancel(model);
+    this.stopRefining(model);
   }
 
   /** One profile task per model that is known, and per entry of monet.json. */

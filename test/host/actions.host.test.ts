@@ -209,7 +209,7 @@ test("of two models the second waits for its turn, and can be stopped while it w
   const other = { uri: vscode.Uri.file(join(folder, "other.py")).toString(), name: "Other" };
   writeFileSync(join(folder, "other.py"), source.replace("Net", "Other"));
   config(["float32[6,16]"], "other.py:Other");
-  const { models, tasks } = await context();
+  const { models } = await context();
   const [one, two] = [await theModel(), await modelOf(other)];
   const meanwhile = new Set<string | undefined>();
   const listener = models.onDidChange(() => { if (one.running !== null) meanwhile.add(two.running?.text); });
@@ -222,7 +222,9 @@ test("of two models the second waits for its turn, and can be stopped while it w
   };
 
   const [first, second] = await start();
-  await tasks.jobs.cancel(two);
+  const lenses = await vscode.commands.executeCommand<vscode.CodeLens[]>("vscode.executeCodeLensProvider", vscode.Uri.parse(other.uri));
+  const cancel = lenses.find(({ command }) => command?.title === "Cancel")?.command;
+  await vscode.commands.executeCommand(cancel?.command ?? "", ...((cancel?.arguments ?? []) as unknown[]));
   await second;
   assert.deepEqual([two.running, two.problem, two.profile], [null, null, null]);
   assert.ok(one.running !== null);
