@@ -90,7 +90,8 @@ export class Jobs extends Disposable {
       }
       throw cancelled ? new Cancelled() : error;
     } finally {
-      this.models.update(model, { running: null, outdated: false });
+      // What was stopped may have made way for another batch size.
+      this.models.update(model, stop.signal.aborted ? { running: null } : { running: null, outdated: false });
     }
   }
 

@@ -314,7 +314,11 @@ test("of two batch sizes the later one holds", async () => {
   const model = await theModel();
   const first = setBatch(await context(), model, 8);
   await until("it runs", () => model.running !== null);
-  await Promise.all([first, setBatch(await context(), model, 9)]);
+  const second = setBatch(await context(), model, 9);
+  await first;
+  assert.equal(model.outdated, true, "the old curve stays grey");
+  await second;
+  assert.equal(model.outdated, false);
   assert.deepEqual(model.profile?.graph.made_from.inputs, ["float32[9,24]"]);
   assert.match(readFileSync(join(folder, "monet.json"), "utf8"), /"float32\[9,24\]"/);
   assert.equal(model.problem, null);
