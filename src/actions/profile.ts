@@ -19,6 +19,7 @@ import { folderOf, readModelConfig, knownConfig } from "./config";
 import { actionOf, helperArguments, type MonetTaskDefinition } from "./definition";
 import type { Interpreters } from "./interpreters";
 import type { Job } from "./jobs";
+import { unlessStopped } from "./queue";
 
 /** What running something takes. */
 export interface Equipment {
@@ -38,7 +39,8 @@ export async function help(equipment: Equipment, model: Model, definition: Monet
   const { interpreters, packages } = equipment;
   const config = actionOf(definition) === "profile" ? await readModelConfig(model) : await knownConfig(model);
   if (config === null) throw new UserError("input", vscode.l10n.t("monet.json does not say what {0} takes: run the command Optimize memory once, which asks for it.", model.name), { action: "optimize" });
-  const interpreter = await interpreters.find(model.uri);
+  // Another extension may take long to begin, or for ever.
+  const interpreter = await unlessStopped(job.signal, interpreters.find(model.uri));
   const folder = folderOf(model.uri);
   const [command, ...words] = helperArguments(definition, folder, config, { graph: model.fileOf("graph"), plan });
   say(vscode.l10n.t("{0} {1}:{2} with {3} (found by {4})", command, model.file, model.name, interpreter.path, interpreter.foundBy));

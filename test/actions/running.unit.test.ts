@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { Pace } from "../../src/actions/pace";
-import { Latest, Queue } from "../../src/actions/queue";
+import { Latest, Queue, unlessStopped } from "../../src/actions/queue";
 import { readReport } from "../../src/actions/report";
 import { installCommand, readProbe, wheelVersion } from "../../src/actions/runtime_wheel";
 import { missingIn, placeOf } from "../../src/actions/sentence";
@@ -52,6 +52,18 @@ describe("the queue", () => {
     stop.abort();
     await Promise.allSettled(all);
     await all[2];
+  });
+});
+
+describe("what can't be stopped", () => {
+  it("is not waited for once it was stopped, and else gives what it gives", async () => {
+    const stop = new AbortController();
+    const hanging = unlessStopped(stop.signal, new Promise<never>(() => undefined));
+    stop.abort();
+    await expect(hanging).rejects.toThrow(Cancelled);
+    await expect(unlessStopped(stop.signal, Promise.resolve(1))).rejects.toThrow(Cancelled);
+    expect(await unlessStopped(never, Promise.resolve(2))).toBe(2);
+    await expect(unlessStopped(never, Promise.reject(new Error("no")))).rejects.toThrow("no");
   });
 });
 
