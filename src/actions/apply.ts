@@ -8,7 +8,6 @@ import type { Context } from "../context";
 import { planText } from "../core/plan";
 import type { Insertion, PlanUse } from "../core/source/index";
 import { formatBytes } from "../core/units";
-import { writeWhole } from "../helper/files";
 import { UserError } from "../helper/user_error";
 import { argumentOf } from "../editor/targets";
 import { columnOf } from "../views/reveal";
@@ -16,6 +15,7 @@ import type { Model } from "../workspace";
 import { chooseProfiled } from "./model_choice";
 import { showProblem } from "./problems";
 import { choose } from "./quick_input";
+import { write } from "./write";
 
 const maxScripts = 3000;
 
@@ -25,7 +25,7 @@ export async function applyPlan(context: Context, argument: ModelArgument | null
   if (plan === null) throw new UserError("input", vscode.l10n.t("{0} was not profiled yet: run the command Optimize memory first.", model.name), { action: "optimize" });
   const file = model.fileOf("plan");
   const text = planText(plan);
-  writeWhole(file, text);
+  write(file, text);
   context.models.update(model, { planFile: text });
   context.log.info(`${file}: ${formatBytes(plan.predicted.peak)}`);
   offer(context, model);

@@ -89,7 +89,7 @@ function offersOf(error: unknown, retry: (() => unknown) | undefined): Offer[] {
     case "infeasible":
       return [command(vscode.l10n.t("Show memory budget"), "monet.focusBudget"), ...again];
     case "input": {
-      if (error.facts["action"] === "again") return again;
+      if (error.facts["action"] === "again") return retry === undefined ? [showLog()] : again;
       const lead = leadOf(error);
       return lead === null ? [changeInput(), ...again] : [lead, ...(error.facts["action"] === undefined ? [changeInput()] : []), ...again];
     }

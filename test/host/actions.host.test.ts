@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import * as vscode from "vscode";
-import { insertIntoScript } from "../../src/actions/apply";
+import { applyPlan, insertIntoScript } from "../../src/actions/apply";
 import { setBatch } from "../../src/actions/optimize";
 import type { Context } from "../../src/context";
 import type { Model } from "../../src/workspace";
@@ -370,6 +370,25 @@ test("stopping it leaves no process and no half of a file", async () => {
   assert.equal(model.problem, null);
   assert.equal(readFileSync(saved("graph"), "utf8"), before);
   assert.deepEqual(readdirSync(join(folder, ".monet")).filter((name) => name.includes("part")), []);
+});
+
+test("where a folder can't be written to, nothing is run, and each place says so with a way to try again", async () => {
+  const name = { uri: vscode.Uri.file(join(folder, "closed", "small.py")).toString(), name: "Net" };
+  const results = join(folder, "closed", ".monet");
+  mkdirSync(join(folder, "closed"));
+  writeFileSync(join(folder, "closed", "small.py"), source);
+  config(["float32[5,16]"], "closed/small.py:Net");
+  const model = await modelOf(name);
+  await vscode.commands.executeCommand("monet.profile", name);
+  assert.ok(model.profile);
+  rmSync(results, { recursive: true });
+  // As good as a folder that is closed, for these tests may run as root.
+  writeFileSync(results, "");
+  await vscode.commands.executeCommand("monet.profile", name);
+  assert.match(model.problem?.text ?? "", /closed\/\.monet\/small\.Net\.graph\.json can't be written \(ENOTDIR: not a directory\): allow it/);
+  assert.equal(model.problem?.action.id, "retry");
+  await assert.rejects(applyPlan(await context(), name), /small\.Net\.plan\.json can't be written/);
+  rmSync(join(folder, "closed"), { recursive: true });
 });
 
 test("a mistake in monet.json is said with its line, and the file is left as it is", async () => {
