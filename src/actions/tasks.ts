@@ -88,7 +88,7 @@ export class MonetTasks extends Disposable implements vscode.TaskProvider {
     const definition = definitionOf(scope?.uri.fsPath ?? null, model.uri.fsPath, model.name, action);
     const listeners: vscode.Disposable[] = [];
     const ended = new Promise<void>((resolve) => {
-      listeners.push(vscode.tasks.onDidEndTask(({ execution }) => { if (execution.task.name === nameOf(definition)) resolve(); }));
+      listeners.push(vscode.tasks.onDidEndTask(({ execution: { task } }) => { if (task.name === nameOf(definition) && folderKey(task.scope) === folderKey(scope)) resolve(); }));
     });
     try {
       await new Promise<void>((resolve, reject) => {
@@ -157,6 +157,9 @@ export class MonetTasks extends Disposable implements vscode.TaskProvider {
     else await this.jobs.run(model, signal, (job) => verifyModel(this.equipment, this.reports, model, here, job, say), "verify");
   }
 }
+
+/** Files of the same name in two folders of a workspace have tasks of the same name. */
+const folderKey = (scope: vscode.Task["scope"]): string => (typeof scope === "object" ? scope.uri.toString() : "");
 
 const nameOf = (definition: MonetTaskDefinition): string => {
   const target = `${definition.file}:${definition.model}`;
