@@ -67,9 +67,9 @@ export class Model {
     return modelId(this.uri, this.name);
   }
 
-  /** Relative to the workspace folder. */
+  /** Relative to the workspace folder, and with its name where there are several. */
   get file(): string {
-    return vscode.workspace.asRelativePath(this.uri, false);
+    return vscode.workspace.asRelativePath(this.uri);
   }
 
   fileOf(kind: "graph" | "plan" | "frontier" | "snapshot"): string {

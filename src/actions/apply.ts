@@ -33,7 +33,7 @@ export async function applyPlan(context: Context, argument: ModelArgument | null
 
 /** What comes next; nothing waits for the answer. */
 function offer(context: Context, model: Model): void {
-  const written = vscode.workspace.asRelativePath(model.fileOf("plan"), false);
+  const written = vscode.workspace.asRelativePath(model.fileOf("plan"));
   const argument = argumentOf(model);
   const steps: Readonly<Record<string, () => unknown>> = {
     [vscode.l10n.t("Insert into Script")]: () => insertIntoScript(context, model),
@@ -129,7 +129,7 @@ async function candidatesIn({ sources }: Context, model: Model, use: PlanUse, ur
 
 async function chooseCandidate(context: Context, model: Model, use: PlanUse, found: readonly Candidate[]): Promise<Candidate | null> {
   const items = found.map((candidate) => ({
-    label: `${vscode.workspace.asRelativePath(candidate.uri, false)}:${candidate.insertion.line + 1}`,
+    label: `${vscode.workspace.asRelativePath(candidate.uri)}:${candidate.insertion.line + 1}`,
     description: candidate.insertion.kind === "inserted" ? candidate.insertion.target : vscode.l10n.t("{0}, runs by a plan already", candidate.insertion.target),
     candidate,
   }));
@@ -144,7 +144,7 @@ async function chooseCandidate(context: Context, model: Model, use: PlanUse, fou
   const within = await candidatesIn(context, model, use, uri);
   const [first] = within;
   if (first === undefined) {
-    throw new UserError("input", vscode.l10n.t("{0} does not build {1}, as in model = {1}(…): add the two lines by hand.", vscode.workspace.asRelativePath(uri, false), model.name), { file: uri.fsPath, line: 1 });
+    throw new UserError("input", vscode.l10n.t("{0} does not build {1}, as in model = {1}(…): add the two lines by hand.", vscode.workspace.asRelativePath(uri), model.name), { file: uri.fsPath, line: 1 });
   }
   return within.length === 1 ? first : chooseCandidate(context, model, use, within);
 }
@@ -161,7 +161,7 @@ async function insert(model: Model, { uri, insertion }: Candidate): Promise<void
   const selection = new vscode.Range(document.positionAt(at), document.positionAt(at + call.length));
   const show = (options: vscode.TextDocumentShowOptions = {}): Thenable<unknown> => vscode.window.showTextDocument(document, { viewColumn: columnOf(uri) ?? vscode.ViewColumn.Active, ...options });
   await show({ selection });
-  const name = vscode.workspace.asRelativePath(uri, false);
+  const name = vscode.workspace.asRelativePath(uri);
   if (kind === "unchanged") vscode.window.setStatusBarMessage(vscode.l10n.t("MONeT: {0} runs by this plan already", name), 5000);
   if (kind === "kept") {
     const copy = vscode.l10n.t("Copy Lines");

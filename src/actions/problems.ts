@@ -101,7 +101,7 @@ const changeInput = (): Offer => command(vscode.l10n.t("Change Input"), "monet.c
 /** Where the mistake is, or what to do instead; null where what went in is all there is to change. */
 function leadOf(error: UserError): Offer | null {
   const place = onDisk(placeOf(error));
-  if (place !== null) return { title: vscode.l10n.t("Open {0}", `${vscode.workspace.asRelativePath(place.file, false)}:${place.line}`), run: () => openAt(place) };
+  if (place !== null) return { title: vscode.l10n.t("Open {0}", `${vscode.workspace.asRelativePath(place.file)}:${place.line}`), run: () => openAt(place) };
   switch (error.facts["action"]) {
     case "trust":
       return command(vscode.l10n.t("Manage Workspace Trust"), "workbench.trust.manage");

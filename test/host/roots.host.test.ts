@@ -28,6 +28,7 @@ test("files of the same name in both folders have models of their own", async ()
   const one = await modelOf(first);
   const other = await modelOf(second);
   assert.notEqual(one.id, other.id);
+  assert.deepEqual([one.file, other.file], ["models 1/gpt2.py", "models 2/gpt2.py"]);
   assert.equal((await context()).models.active?.uri.fsPath, other.uri.fsPath);
 });
 
