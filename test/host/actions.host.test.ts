@@ -222,6 +222,7 @@ test("of two models the second waits for its turn, and can be stopped while it w
   };
 
   const [first, second] = await start();
+  await vscode.workspace.openTextDocument(vscode.Uri.parse(other.uri));
   const lenses = await vscode.commands.executeCommand<vscode.CodeLens[]>("vscode.executeCodeLensProvider", vscode.Uri.parse(other.uri));
   const cancel = lenses.find(({ command }) => command?.title === "Cancel")?.command;
   await vscode.commands.executeCommand(cancel?.command ?? "", ...((cancel?.arguments ?? []) as unknown[]));
@@ -381,13 +382,14 @@ test("where a folder can't be written to, nothing is run, and each place says so
   const model = await modelOf(name);
   await vscode.commands.executeCommand("monet.profile", name);
   assert.ok(model.profile);
+  mkdirSync(join(results, "small.Net.plan.json"));
+  await assert.rejects(applyPlan(await context(), name), /small\.Net\.plan\.json can't be written/);
   rmSync(results, { recursive: true });
   // As good as a folder that is closed, for these tests may run as root.
   writeFileSync(results, "");
   await vscode.commands.executeCommand("monet.profile", name);
   assert.match(model.problem?.text ?? "", /closed\/\.monet\/small\.Net\.graph\.json can't be written \(ENOTDIR: not a directory\): allow it/);
   assert.equal(model.problem?.action.id, "retry");
-  await assert.rejects(applyPlan(await context(), name), /small\.Net\.plan\.json can't be written/);
   rmSync(join(folder, "closed"), { recursive: true });
 });
 
