@@ -28,7 +28,10 @@ type Command = (context: Context, argument: unknown) => unknown;
 const commands: Readonly<Record<CommandId, Command>> = {
   "monet.optimize": (context, argument) => optimize(context, readModel(argument)),
   "monet.profile": (context, argument) => profileAgain(context, readModel(argument)),
-  "monet.cancel": (context) => { context.tasks.cancelAll(); },
+  "monet.cancel": ({ models, tasks }, argument) => {
+    const of = readModel(argument);
+    tasks.cancel(of === null ? null : models.get(modelId(vscode.Uri.parse(of.uri, true), of.name)));
+  },
   "monet.showSchedule": (_context, argument) => vscode.commands.executeCommand("monet.schedule.open", argument),
   "monet.apply": (context, argument) => applyPlan(context, readModel(argument)),
   "monet.verify": (context, argument) => verifyPlan(context, readModel(argument)),

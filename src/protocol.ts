@@ -1,6 +1,6 @@
 /**
  * What host and webviews say to each other. A webview gets finished view models and never a graph. Both sides
- * check what arrives: `isRequest` here, and the webview takes messages from its own host alone.
+ * check what arrives, as told below, and the webview takes messages from its own host alone.
  */
 import type { Layers, Picture } from "./core/picture";
 
@@ -79,7 +79,7 @@ export interface BudgetState {
 export interface ModelName {
   readonly id: string;
   readonly name: string;
-  /** Relative to the workspace folder. */
+  /** Relative to the workspace folder, and with its name where there are several. */
   readonly file: string;
 }
 

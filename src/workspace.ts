@@ -67,9 +67,9 @@ export class Model {
     return modelId(this.uri, this.name);
   }
 
-  /** Relative to the workspace folder. */
+  /** Relative to the workspace folder, and with its name where there are several. */
   get file(): string {
-    return vscode.workspace.asRelativePath(this.uri, false);
+    return vscode.workspace.asRelativePath(this.uri);
   }
 
   fileOf(kind: "graph" | "plan" | "frontier" | "snapshot"): string {
@@ -197,7 +197,11 @@ export class Models extends Disposable {
     for (const name of names) await this.know(uri, name);
     // A newer text was read meanwhile.
     if (this.views.get(key) !== view) return view;
-    for (const model of this.of(uri)) if (!names.has(model.name) && model.profile === null && model.running === null) this.byId.delete(model.id);
+    for (const model of this.of(uri)) {
+      if (names.has(model.name) || model.profile !== null || model.running !== null) continue;
+      this.byId.delete(model.id);
+      if (this.current === model) this.active = null;
+    }
     for (const model of this.of(uri)) this.refresh(model, view);
     this.fire("source", null, uri);
     return view;

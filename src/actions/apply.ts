@@ -1,13 +1,13 @@
 /** The chosen plan, written beside the model and brought into the training script. */
+import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { basename, dirname, relative, sep } from "node:path";
+import { basename, dirname, join, relative, sep } from "node:path";
 import * as vscode from "vscode";
 import type { ModelArgument } from "../commands";
 import type { Context } from "../context";
 import { planText } from "../core/plan";
 import type { Insertion, PlanUse } from "../core/source/index";
 import { formatBytes } from "../core/units";
-import { writeWhole } from "../helper/files";
 import { UserError } from "../helper/user_error";
 import { argumentOf } from "../editor/targets";
 import { columnOf } from "../views/reveal";
@@ -15,6 +15,7 @@ import type { Model } from "../workspace";
 import { chooseProfiled } from "./model_choice";
 import { showProblem } from "./problems";
 import { choose } from "./quick_input";
+import { write } from "./write";
 
 const maxScripts = 3000;
 
@@ -24,7 +25,7 @@ export async function applyPlan(context: Context, argument: ModelArgument | null
   if (plan === null) throw new UserError("input", vscode.l10n.t("{0} was not profiled yet: run the command Optimize memory first.", model.name), { action: "optimize" });
   const file = model.fileOf("plan");
   const text = planText(plan);
-  writeWhole(file, text);
+  write(file, text);
   context.models.update(model, { planFile: text });
   context.log.info(`${file}: ${formatBytes(plan.predicted.peak)}`);
   offer(context, model);
@@ -32,7 +33,7 @@ export async function applyPlan(context: Context, argument: ModelArgument | null
 
 /** What comes next; nothing waits for the answer. */
 function offer(context: Context, model: Model): void {
-  const written = vscode.workspace.asRelativePath(model.fileOf("plan"), false);
+  const written = vscode.workspace.asRelativePath(model.fileOf("plan"));
   const argument = argumentOf(model);
   const steps: Readonly<Record<string, () => unknown>> = {
     [vscode.l10n.t("Insert into Script")]: () => insertIntoScript(context, model),
@@ -97,15 +98,28 @@ async function useOf({ models }: Context, model: Model): Promise<PlanUse> {
 /** The model's own file, and those that name both the file and what gives the model. */
 async function scriptsOf(model: Model, { makers }: PlanUse): Promise<vscode.Uri[]> {
   const files = await vscode.workspace.findFiles("**/*.py", "**/{node_modules,site-packages,__pycache__,.*}/**", maxScripts);
-  const stem = new RegExp(`\\b${basename(model.uri.fsPath, ".py")}\\b`);
-  const maker = new RegExp(`\\b(?:${makers.join("|")})\\b`);
+  const module = anyWord(moduleNames(model.uri.fsPath));
+  const maker = anyWord(makers);
   const found: vscode.Uri[] = [model.uri];
   for (const uri of files) {
     if (uri.fsPath === model.uri.fsPath) continue;
     const text = await readFile(uri.fsPath, "utf8").catch(() => "");
-    if (stem.test(text) && maker.test(text)) found.push(uri);
+    if (module.test(text) && maker.test(text)) found.push(uri);
   }
   return found;
+}
+
+/** By which an import names a file: its own name, or its package's, which may hand on what it defines. */
+function moduleNames(file: string): string[] {
+  const stem = basename(file, ".py");
+  const folder = dirname(file);
+  return [...(stem === "__init__" ? [] : [stem]), ...(existsSync(join(folder, "__init__.py")) ? [basename(folder)] : [])];
+}
+
+/** A file may have any name, and Python's words may be of any script. */
+function anyWord(words: readonly string[]): RegExp {
+  const each = words.map((word) => word.replaceAll(/[.*+?^${}()|[\]\\/]/g, "\\$&"));
+  return new RegExp(`(?<![\\p{L}\\p{N}_])(?:${each.join("|")})(?![\\p{L}\\p{N}_])`, "u");
 }
 
 async function candidatesIn({ sources }: Context, model: Model, use: PlanUse, uri: vscode.Uri): Promise<Candidate[]> {
@@ -115,7 +129,7 @@ async function candidatesIn({ sources }: Context, model: Model, use: PlanUse, ur
 
 async function chooseCandidate(context: Context, model: Model, use: PlanUse, found: readonly Candidate[]): Promise<Candidate | null> {
   const items = found.map((candidate) => ({
-    label: `${vscode.workspace.asRelativePath(candidate.uri, false)}:${candidate.insertion.line + 1}`,
+    label: `${vscode.workspace.asRelativePath(candidate.uri)}:${candidate.insertion.line + 1}`,
     description: candidate.insertion.kind === "inserted" ? candidate.insertion.target : vscode.l10n.t("{0}, runs by a plan already", candidate.insertion.target),
     candidate,
   }));
@@ -130,7 +144,7 @@ async function chooseCandidate(context: Context, model: Model, use: PlanUse, fou
   const within = await candidatesIn(context, model, use, uri);
   const [first] = within;
   if (first === undefined) {
-    throw new UserError("input", vscode.l10n.t("{0} does not build {1}, as in model = {1}(…): add the two lines by hand.", vscode.workspace.asRelativePath(uri, false), model.name), { file: uri.fsPath, line: 1 });
+    throw new UserError("input", vscode.l10n.t("{0} does not build {1}, as in model = {1}(…): add the two lines by hand.", vscode.workspace.asRelativePath(uri), model.name), { file: uri.fsPath, line: 1 });
   }
   return within.length === 1 ? first : chooseCandidate(context, model, use, within);
 }
@@ -147,7 +161,7 @@ async function insert(model: Model, { uri, insertion }: Candidate): Promise<void
   const selection = new vscode.Range(document.positionAt(at), document.positionAt(at + call.length));
   const show = (options: vscode.TextDocumentShowOptions = {}): Thenable<unknown> => vscode.window.showTextDocument(document, { viewColumn: columnOf(uri) ?? vscode.ViewColumn.Active, ...options });
   await show({ selection });
-  const name = vscode.workspace.asRelativePath(uri, false);
+  const name = vscode.workspace.asRelativePath(uri);
   if (kind === "unchanged") vscode.window.setStatusBarMessage(vscode.l10n.t("MONeT: {0} runs by this plan already", name), 5000);
   if (kind === "kept") {
     const copy = vscode.l10n.t("Copy Lines");

@@ -4,11 +4,11 @@ import { dirname, join } from "node:path";
 import * as vscode from "vscode";
 import type { Context } from "../context";
 import { ConfigError, configOf, readConfig, withModel, type ModelConfig } from "../core/config";
-import { writeWhole } from "../helper/files";
 import { Cancelled, UserError } from "../helper/user_error";
 import type { Model } from "../workspace";
 import { askConfig } from "./ask";
 import { fileWithin } from "./definition";
+import { write } from "./write";
 
 export const configName = "monet.json";
 
@@ -61,7 +61,7 @@ export async function writeModelConfig(model: Model, config: ModelConfig): Promi
   if (changed === text) return;
   const document = opened(file);
   if (document === undefined) {
-    writeWhole(file, changed);
+    write(file, changed);
     return;
   }
   const edit = new vscode.WorkspaceEdit();
@@ -104,7 +104,7 @@ export async function openConfig({ models }: Context): Promise<void> {
   if ((await textOf(file)) === null) {
     const { active } = models;
     const graph = active?.profile?.graph;
-    writeWhole(file, active === null || graph === undefined ? `${JSON.stringify({ models: {} }, null, 2)}\n` : withModel(null, keyOf(active), configOf(graph)));
+    write(file, active === null || graph === undefined ? `${JSON.stringify({ models: {} }, null, 2)}\n` : withModel(null, keyOf(active), configOf(graph)));
   }
   const document = await vscode.workspace.openTextDocument(file);
   const at = models.active === null ? -1 : document.getText().indexOf(JSON.stringify(keyOf(models.active)));

@@ -35,7 +35,8 @@ export class Jobs extends Disposable {
 
   /** A newer run of the same model takes the place of the one before. `again` is what the person tries again where it fails. */
   async run<T>(model: Model, outer: AbortSignal | null, work: (job: Job) => Promise<T>, again: Again = "retry"): Promise<T> {
-    await this.cancel(model);
+    // Of several that waited for the same one, the first has begun: it must end too.
+    while (this.running.has(model.id)) await this.cancel(model);
     const stop = new AbortController();
     const forward = (): void => { stop.abort(); };
     outer?.addEventListener("abort", forward, { once: true });
@@ -89,7 +90,8 @@ export class Jobs extends Disposable {
       }
       throw cancelled ? new Cancelled() : error;
     } finally {
-      this.models.update(model, { running: null, outdated: false });
+      // What was stopped may have made way for another batch size.
+      this.models.update(model, stop.signal.aborted ? { running: null } : { running: null, outdated: false });
     }
   }
 

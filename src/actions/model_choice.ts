@@ -51,7 +51,7 @@ export async function findModel(models: Context["models"], uri: vscode.Uri, name
   const view = await models.read(uri);
   const found = models.get(id);
   if (found !== null) return found;
-  const file = vscode.workspace.asRelativePath(uri, false);
+  const file = vscode.workspace.asRelativePath(uri);
   throw new UserError("input", view === null ? vscode.l10n.t("There is no file '{0}': check the path.", file) : vscode.l10n.t("There is no model '{0}' in '{1}': name a class, or a function or object that gives one.", name, file));
 }
 

@@ -76,7 +76,10 @@ export async function setBatch(context: Context, model: Model, batch: number): P
     } catch (error) {
       const now = await readModelConfig(model);
       // Unless a still newer size has taken its place.
-      if (JSON.stringify(now) === JSON.stringify(after)) await writeModelConfig(model, before);
+      if (JSON.stringify(now) === JSON.stringify(after)) {
+        context.models.update(model, { outdated: false });
+        await writeModelConfig(model, before);
+      }
       throw error;
     }
   } catch (error) {

@@ -89,7 +89,7 @@ function offersOf(error: unknown, retry: (() => unknown) | undefined): Offer[] {
     case "infeasible":
       return [command(vscode.l10n.t("Show memory budget"), "monet.focusBudget"), ...again];
     case "input": {
-      if (error.facts["action"] === "again") return again;
+      if (error.facts["action"] === "again") return retry === undefined ? [showLog()] : again;
       const lead = leadOf(error);
       return lead === null ? [changeInput(), ...again] : [lead, ...(error.facts["action"] === undefined ? [changeInput()] : []), ...again];
     }
@@ -101,7 +101,7 @@ const changeInput = (): Offer => command(vscode.l10n.t("Change Input"), "monet.c
 /** Where the mistake is, or what to do instead; null where what went in is all there is to change. */
 function leadOf(error: UserError): Offer | null {
   const place = onDisk(placeOf(error));
-  if (place !== null) return { title: vscode.l10n.t("Open {0}", `${vscode.workspace.asRelativePath(place.file, false)}:${place.line}`), run: () => openAt(place) };
+  if (place !== null) return { title: vscode.l10n.t("Open {0}", `${vscode.workspace.asRelativePath(place.file)}:${place.line}`), run: () => openAt(place) };
   switch (error.facts["action"]) {
     case "trust":
       return command(vscode.l10n.t("Manage Workspace Trust"), "workbench.trust.manage");

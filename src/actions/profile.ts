@@ -9,7 +9,6 @@ import { parseGraph, type Graph, type Implementation } from "../core/graph";
 import { planText, type Plan } from "../core/plan";
 import { eagerPlan } from "../core/solve/draft";
 import { formatBytes } from "../core/units";
-import { writeWhole } from "../helper/files";
 import { runHelper, type HelperResult } from "../helper/helper";
 import { UserError } from "../helper/user_error";
 import { solveFrontier, solvePlan, type SolveOptions } from "../solver/client";
@@ -19,6 +18,8 @@ import { folderOf, readModelConfig, knownConfig } from "./config";
 import { actionOf, helperArguments, type MonetTaskDefinition } from "./definition";
 import type { Interpreters } from "./interpreters";
 import type { Job } from "./jobs";
+import { unlessStopped } from "./queue";
+import { requireWritable, write } from "./write";
 
 /** What running something takes. */
 export interface Equipment {
@@ -38,7 +39,8 @@ export async function help(equipment: Equipment, model: Model, definition: Monet
   const { interpreters, packages } = equipment;
   const config = actionOf(definition) === "profile" ? await readModelConfig(model) : await knownConfig(model);
   if (config === null) throw new UserError("input", vscode.l10n.t("monet.json does not say what {0} takes: run the command Optimize memory once, which asks for it.", model.name), { action: "optimize" });
-  const interpreter = await interpreters.find(model.uri);
+  // Another extension may take long to begin, or for ever.
+  const interpreter = await unlessStopped(job.signal, interpreters.find(model.uri));
   const folder = folderOf(model.uri);
   const [command, ...words] = helperArguments(definition, folder, config, { graph: model.fileOf("graph"), plan });
   say(vscode.l10n.t("{0} {1}:{2} with {3} (found by {4})", command, model.file, model.name, interpreter.path, interpreter.foundBy));
@@ -53,10 +55,11 @@ export async function help(equipment: Equipment, model: Model, definition: Monet
 
 export async function profileModel(equipment: Equipment, model: Model, definition: MonetTaskDefinition, job: Job, say: Say): Promise<void> {
   const { models } = equipment;
+  requireWritable(model.fileOf("graph"));
   const files = await textsOnDisk(models, model);
   await whileThere(model, job, (watched) => help(equipment, model, definition, "", watched, say));
   const graph = parseGraph(await readFile(model.fileOf("graph"), "utf8"));
-  writeWhole(model.fileOf("snapshot"), `${JSON.stringify({ graph: graph.hash, files })}\n`);
+  write(model.fileOf("snapshot"), `${JSON.stringify({ graph: graph.hash, files })}\n`);
   await models.setProfile(model, graph, null, files);
   say(vscode.l10n.t("{0} operators measured; finding plans", graph.operators.length));
   await solveModel(equipment, model, job);
@@ -143,7 +146,7 @@ function storeFrontier(models: Models, model: Model, graph: Graph, { plans, exac
   if (model.profile?.graph !== graph) return;
   const kept = { plans: ordered(plans), exactness };
   if (hashOn(model.fileOf("graph")) !== graph.hash) return;
-  writeWhole(model.fileOf("frontier"), `${JSON.stringify(frontierDocument(graph, kept))}\n`);
+  write(model.fileOf("frontier"), `${JSON.stringify(frontierDocument(graph, kept))}\n`);
   models.setFrontier(model, kept);
 }
 
@@ -156,5 +159,5 @@ function hashOn(file: string): unknown {
 }
 
 export function writePlanFile(file: string, plan: Plan): void {
-  writeWhole(file, planText(plan));
+  write(file, planText(plan));
 }

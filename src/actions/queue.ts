@@ -35,6 +35,20 @@ function turn(before: Promise<unknown>, signal: AbortSignal): Promise<void> {
   });
 }
 
+/** What can't be stopped itself is no longer waited for. */
+export function unlessStopped<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const stop = (): void => {
+      reject(new Cancelled());
+    };
+    if (signal.aborted) stop();
+    signal.addEventListener("abort", stop, { once: true });
+    void work.then(resolve, reject).finally(() => {
+      signal.removeEventListener("abort", stop);
+    });
+  });
+}
+
 /** Of those that are after the same thing only the newest runs: it stops the one that runs, and those that wait for that are as if cancelled. */
 export class Latest {
   private readonly last = new Map<string, Promise<unknown>>();

@@ -1,7 +1,8 @@
 /** How the runtime gets into an environment. Pure. */
 
-/** Prints one line of JSON: which monet-torch is there, and whether pip is. */
+/** Prints one line of JSON: which monet-torch is there, and whether pip is. Python 3.10 doesn't know PYTHONSAFEPATH: a stray `json.py` where it runs must not stand in for Python's own. */
 export const probe = [
+  "import sys; sys.path = [folder for folder in sys.path if folder]",
   "import importlib.metadata as m, importlib.util as u, json",
   "try: v = m.version('monet-torch')",
   "except m.PackageNotFoundError: v = None",

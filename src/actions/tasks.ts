@@ -35,9 +35,15 @@ export class MonetTasks extends Disposable implements vscode.TaskProvider {
     this.register(vscode.tasks.registerTaskProvider(taskType, this));
   }
 
-  cancelAll(): void {
-    this.jobs.cancelAll();
-    for (const stop of this.refining.values()) stop.abort();
+  /** What runs or waits for this model; null: for any. */
+  cancel(model: Model | null): void {
+    if (model === null) {
+      this.jobs.cancelAll();
+      for (const stop of this.refining.values()) stop.abort();
+      return;
+    }
+    void this.jobs.cancel(model);
+    this.stopRefining(model);
   }
 
   /** One profile task per model that is known, and per entry of monet.json. */
@@ -82,7 +88,7 @@ export class MonetTasks extends Disposable implements vscode.TaskProvider {
     const definition = definitionOf(scope?.uri.fsPath ?? null, model.uri.fsPath, model.name, action);
     const listeners: vscode.Disposable[] = [];
     const ended = new Promise<void>((resolve) => {
-      listeners.push(vscode.tasks.onDidEndTask(({ execution }) => { if (execution.task.name === nameOf(definition)) resolve(); }));
+      listeners.push(vscode.tasks.onDidEndTask(({ execution: { task } }) => { if (task.name === nameOf(definition) && folderKey(task.scope) === folderKey(scope)) resolve(); }));
     });
     try {
       await new Promise<void>((resolve, reject) => {
@@ -151,6 +157,9 @@ export class MonetTasks extends Disposable implements vscode.TaskProvider {
     else await this.jobs.run(model, signal, (job) => verifyModel(this.equipment, this.reports, model, here, job, say), "verify");
   }
 }
+
+/** Files of the same name in two folders of a workspace have tasks of the same name. */
+const folderKey = (scope: vscode.Task["scope"]): string => (typeof scope === "object" ? scope.uri.toString() : "");
 
 const nameOf = (definition: MonetTaskDefinition): string => {
   const target = `${definition.file}:${definition.model}`;

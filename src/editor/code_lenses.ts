@@ -46,9 +46,10 @@ function commandsOf(target: Target, marks: Marks | null): vscode.Command[] {
   const { model, profiled } = target;
   const running = model.running ?? profiled?.running ?? null;
   if (running !== null) {
+    const of = argumentOf(model.running === null && profiled !== null ? profiled : model);
     return [
-      { command: "monet.focusBudget", title: `$(sync~spin) ${running.text}`, arguments: [argumentOf(model.running === null && profiled !== null ? profiled : model)] },
-      { command: "monet.cancel", title: vscode.l10n.t("Cancel") },
+      { command: "monet.focusBudget", title: `$(sync~spin) ${running.text}`, arguments: [of] },
+      { command: "monet.cancel", title: vscode.l10n.t("Cancel"), arguments: [of] },
     ];
   }
   const runs = (command: string, title: string, of: Model): vscode.Command[] =>

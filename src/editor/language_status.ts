@@ -42,7 +42,7 @@ function stateOf(model: Model): State {
   const run = (command: string, title: string): vscode.Command =>
     vscode.workspace.isTrusted ? { command, title, arguments: [argumentOf(model)] } : { command: "workbench.trust.manage", title: vscode.l10n.t("Manage Workspace Trust") };
   if (running !== null) {
-    return { ...calm, text: running.text, detail: name, busy: true, command: { command: "monet.cancel", title: vscode.l10n.t("Cancel") } };
+    return { ...calm, text: running.text, detail: name, busy: true, command: { command: "monet.cancel", title: vscode.l10n.t("Cancel"), arguments: [argumentOf(model)] } };
   }
   if (problem !== null) {
     return { text: vscode.l10n.t("{0}: failed", name), detail: problem.text, severity: vscode.LanguageStatusSeverity.Error, busy: false, command: { command: "monet.focusBudget", title: vscode.l10n.t("Show") } };

@@ -89,7 +89,7 @@ function commandOf(command: BudgetCommand, model: Model | null): [string, ...unk
     case "retry":
       return ["monet.profile", ...argument];
     case "cancel":
-      return ["monet.cancel"];
+      return ["monet.cancel", ...argument];
     case "apply":
       return ["monet.apply", ...argument];
     case "verify":

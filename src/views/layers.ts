@@ -12,6 +12,10 @@ interface Item {
   readonly parent: Item | null;
 }
 
+const isItem = (argument: unknown): argument is Item => typeof argument === "object" && argument !== null && "model" in argument && "node" in argument;
+
+const placeOf = ({ model, node }: Pick<Item, "model" | "node">): { id: string; path: string } => ({ id: model.id, path: node.path });
+
 /** Memory per module of the active model, eager → planned, in order of first use. */
 export class LayerTree extends Disposable implements vscode.TreeDataProvider<Item> {
   private readonly changed = this.register(new vscode.EventEmitter<void>());
@@ -75,7 +79,7 @@ export class LayerTree extends Disposable implements vscode.TreeDataProvider<Ite
       item.accessibilityInformation = { label: [node.path, ...lines].join(". ") };
     }
     item.iconPath = new vscode.ThemeIcon(leaf ? "symbol-method" : "symbol-class");
-    item.command = { command: "monet.revealLayer", title: vscode.l10n.t("Go to Source"), arguments: [{ id: model.id, path: node.path }] };
+    item.command = { command: "monet.revealLayer", title: vscode.l10n.t("Go to Source"), arguments: [placeOf({ model, node })] };
     return item;
   }
 
@@ -111,8 +115,9 @@ export class LayerTree extends Disposable implements vscode.TreeDataProvider<Ite
   }
 }
 
+/** Of a row that is clicked, or of the button in it, which passes on the row's own item. */
 export async function revealModule(context: Context, argument: unknown): Promise<void> {
-  const { id, path } = (argument ?? {}) as { id?: unknown; path?: unknown };
+  const { id, path } = isItem(argument) ? placeOf(argument) : ((argument ?? {}) as { id?: unknown; path?: unknown });
   const model = typeof id === "string" ? context.models.get(id) : null;
   if (model?.profile === null || model === null || typeof path !== "string") return;
   const within = model.profile.graph.operators.filter(({ module }) => module === path || module.startsWith(`${path}.`) || path === "");

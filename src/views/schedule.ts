@@ -5,6 +5,7 @@ import { batchOf } from "../core/config";
 import { picture, type Picture } from "../core/picture";
 import { why } from "../core/why";
 import { showProblem } from "../actions/problems";
+import { refused } from "../actions/write";
 import { whyText } from "../editor/texts";
 import { isFromSchedule, type FromSchedule, type ScheduleState, type ToSchedule } from "../protocol";
 import { Disposable } from "../base/disposable";
@@ -183,7 +184,11 @@ class SchedulePanel extends Disposable {
       filters: { [format.toUpperCase()]: [format] },
     });
     if (target === undefined) return;
-    await vscode.workspace.fs.writeFile(target, format === "png" ? Buffer.from(data, "base64") : Buffer.from(data, "utf8"));
+    try {
+      await vscode.workspace.fs.writeFile(target, Buffer.from(data, format === "png" ? "base64" : "utf8"));
+    } catch (error) {
+      throw refused(target.fsPath, error);
+    }
     const open = vscode.l10n.t("Open");
     const answer = await vscode.window.showInformationMessage(vscode.l10n.t("Saved {0}.", vscode.workspace.asRelativePath(target)), open);
     if (answer === open) await vscode.commands.executeCommand("vscode.open", target);

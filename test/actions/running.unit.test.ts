@@ -1,8 +1,12 @@
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { Pace } from "../../src/actions/pace";
-import { Latest, Queue } from "../../src/actions/queue";
+import { Latest, Queue, unlessStopped } from "../../src/actions/queue";
 import { readReport } from "../../src/actions/report";
-import { installCommand, readProbe, wheelVersion } from "../../src/actions/runtime_wheel";
+import { installCommand, probe, readProbe, wheelVersion } from "../../src/actions/runtime_wheel";
 import { missingIn, placeOf } from "../../src/actions/sentence";
 import { Cancelled, UserError } from "../../src/helper/user_error";
 
@@ -52,6 +56,18 @@ describe("the queue", () => {
     stop.abort();
     await Promise.allSettled(all);
     await all[2];
+  });
+});
+
+describe("what can't be stopped", () => {
+  it("is not waited for once it was stopped, and else gives what it gives", async () => {
+    const stop = new AbortController();
+    const hanging = unlessStopped(stop.signal, new Promise<never>(() => undefined));
+    stop.abort();
+    await expect(hanging).rejects.toThrow(Cancelled);
+    await expect(unlessStopped(stop.signal, Promise.resolve(1))).rejects.toThrow(Cancelled);
+    expect(await unlessStopped(never, Promise.resolve(2))).toBe(2);
+    await expect(unlessStopped(never, Promise.reject(new Error("no")))).rejects.toThrow("no");
   });
 });
 
@@ -134,6 +150,17 @@ describe("the runtime", () => {
     const common = { python: "/p/python", wheels: "/x/dist/python" };
     expect(installCommand({ ...common, uv: null, again: false })).toEqual(["/p/python", "-m", "pip", "install", "--no-index", "--no-deps", "--find-links", "/x/dist/python", "monet-torch"]);
     expect(installCommand({ ...common, uv: "/bin/uv", again: true })).toEqual(["/bin/uv", "pip", "install", "--python", "/p/python", "--no-index", "--no-deps", "--find-links", "/x/dist/python", "--reinstall", "monet-torch"]);
+  });
+
+  it("is asked for without running what lies in the working folder, by a Python that knows no PYTHONSAFEPATH too", () => {
+    const folder = mkdtempSync(join(tmpdir(), "monet-probe-"));
+    try {
+      writeFileSync(join(folder, "json.py"), "raise SystemExit('run')");
+      const { stdout, stderr } = spawnSync(process.env["MONET_PYTHON"] ?? "python3", ["-E", "-c", probe], { cwd: folder, encoding: "utf8" });
+      expect([stderr, Object.keys(JSON.parse(stdout) as object)]).toEqual(["", ["version", "pip"]]);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 
   it("is told by its wheel and by the environment", () => {

@@ -116,6 +116,14 @@ test("lines are as warm as what they keep, and all grey once the code has change
   await expect.poll(statusText, soon).toContain("Net: peak");
 });
 
+test("the button in a layer's row leads to its line", async () => {
+  await window.goToLine(1);
+  const row = window.page.locator('.pane:has-text("Layers") .monaco-list-row').filter({ hasText: "third" }).first();
+  await row.hover();
+  await row.locator(".actions .action-label").first().click();
+  await expect.poll(() => window.cursorLine(), soon).toContain("self.third");
+});
+
 test("a budget that is too small offers the least that can be had", async () => {
   const view = await budgetView();
   const exact = view.locator(".exact input");

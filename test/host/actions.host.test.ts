@@ -1,9 +1,9 @@
 /** What a person starts, with the real helper, the real solver and the selected Python. */
 import assert from "node:assert/strict";
-import { existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import * as vscode from "vscode";
-import { insertIntoScript } from "../../src/actions/apply";
+import { applyPlan, insertIntoScript } from "../../src/actions/apply";
 import { setBatch } from "../../src/actions/optimize";
 import type { Context } from "../../src/context";
 import type { Model } from "../../src/workspace";
@@ -160,6 +160,38 @@ test("the lines go into the editor that the script is open in, and one undo give
   await vscode.commands.executeCommand("workbench.action.closeEditorsInGroup");
 });
 
+test("the script is found whatever the model's file is called, and one that only shares words with it is left alone", async () => {
+  const { models } = await context();
+  const lone = source.replace("Net", "Lone");
+  const used = "model = Lone()\n";
+  const ownClass = `class Lone:\n    def __init__(self):\n        pass\n\n${used}`;
+  const cases: Readonly<Record<string, string>>[] = [
+    { "one/__init__.py": lone, "uses_one.py": `from one import Lone\n${used}`, "not_one.py": ownClass },
+    { "two/inner.py": lone, "two/__init__.py": "from .inner import Lone\n", "uses_two.py": `from two import Lone\n${used}`, "not_two.py": ownClass },
+    { "モデル.py": lone, "uses_three.py": `from モデル import Lone\n${used}` },
+    { "c++.py": `${lone}\n\n${used}` },
+  ];
+  for (const files of cases) {
+    const uris = Object.entries(files).map(([name, text]) => {
+      const uri = vscode.Uri.file(join(folder, name));
+      mkdirSync(dirname(uri.fsPath), { recursive: true });
+      writeFileSync(uri.fsPath, text);
+      return uri;
+    });
+    const [own] = uris;
+    const script = uris.find(({ fsPath }) => fsPath.includes("uses_")) ?? own;
+    assert.ok(own);
+    await models.read(own);
+    const model = models.get(`${own.toString()}#Lone`);
+    assert.ok(model, own.fsPath);
+    await insertIntoScript(await context(), model);
+    assert.equal(vscode.window.activeTextEditor?.document.uri.fsPath, script?.fsPath);
+    assert.match(vscode.window.activeTextEditor?.document.getText() ?? "", /\nmonet_torch\.apply\(model, /);
+    await vscode.commands.executeCommand("workbench.action.revertAndCloseActiveEditor");
+    for (const { fsPath } of uris) rmSync(fsPath);
+  }
+});
+
 test("Optimize in a training script means the model that it imports, whatever the side panel shows", async () => {
   const { models } = await context();
   const model = await theModel();
@@ -177,7 +209,7 @@ test("of two models the second waits for its turn, and can be stopped while it w
   const other = { uri: vscode.Uri.file(join(folder, "other.py")).toString(), name: "Other" };
   writeFileSync(join(folder, "other.py"), source.replace("Net", "Other"));
   config(["float32[6,16]"], "other.py:Other");
-  const { models, tasks } = await context();
+  const { models } = await context();
   const [one, two] = [await theModel(), await modelOf(other)];
   const meanwhile = new Set<string | undefined>();
   const listener = models.onDidChange(() => { if (one.running !== null) meanwhile.add(two.running?.text); });
@@ -190,7 +222,10 @@ test("of two models the second waits for its turn, and can be stopped while it w
   };
 
   const [first, second] = await start();
-  await tasks.jobs.cancel(two);
+  await vscode.workspace.openTextDocument(vscode.Uri.parse(other.uri));
+  const lenses = await vscode.commands.executeCommand<vscode.CodeLens[]>("vscode.executeCodeLensProvider", vscode.Uri.parse(other.uri));
+  const cancel = lenses.find(({ command }) => command?.title === "Cancel")?.command;
+  await vscode.commands.executeCommand(cancel?.command ?? "", ...((cancel?.arguments ?? []) as unknown[]));
   await second;
   assert.deepEqual([two.running, two.problem, two.profile], [null, null, null]);
   assert.ok(one.running !== null);
@@ -203,6 +238,25 @@ test("of two models the second waits for its turn, and can be stopped while it w
   assert.deepEqual([one.problem, two.problem], [null, null]);
   assert.ok(two.profile !== null && two.profile.plans.length > 1);
   assert.deepEqual(runningHelpers(folder), []);
+});
+
+test("of several runs of one model at once, each that is replaced has been stopped", async () => {
+  const { tasks } = await context();
+  const model = await theModel();
+  const seen: string[] = [];
+  const start = (name: string): Promise<void> => tasks.jobs.run(model, null, async ({ signal }) => {
+    seen.push(`${name} begins`);
+    await new Promise<void>((resolve) => { signal.addEventListener("abort", () => { resolve(); }); });
+    seen.push(`${name} is stopped`);
+  });
+  const first = start("first");
+  await until("the first runs", () => seen.length === 1);
+  const all = [first, start("second"), start("third")];
+  await until("the third runs", () => seen.includes("third begins"));
+  tasks.jobs.cancelAll();
+  await Promise.allSettled(all);
+  for (const name of ["first", "third"]) assert.ok(seen.includes(`${name} is stopped`), name);
+  assert.equal(seen.filter((each) => each.endsWith("begins")).length, seen.filter((each) => each.endsWith("is stopped")).length);
 });
 
 test("a file that is deleted while it is profiled is one sentence, and nothing runs on", async () => {
@@ -261,7 +315,11 @@ test("of two batch sizes the later one holds", async () => {
   const model = await theModel();
   const first = setBatch(await context(), model, 8);
   await until("it runs", () => model.running !== null);
-  await Promise.all([first, setBatch(await context(), model, 9)]);
+  const second = setBatch(await context(), model, 9);
+  await first;
+  assert.equal(model.outdated, true, "the old curve stays grey");
+  await second;
+  assert.equal(model.outdated, false);
   assert.deepEqual(model.profile?.graph.made_from.inputs, ["float32[9,24]"]);
   assert.match(readFileSync(join(folder, "monet.json"), "utf8"), /"float32\[9,24\]"/);
   assert.equal(model.problem, null);
@@ -313,6 +371,26 @@ test("stopping it leaves no process and no half of a file", async () => {
   assert.equal(model.problem, null);
   assert.equal(readFileSync(saved("graph"), "utf8"), before);
   assert.deepEqual(readdirSync(join(folder, ".monet")).filter((name) => name.includes("part")), []);
+});
+
+test("where a folder can't be written to, nothing is run, and each place says so with a way to try again", async () => {
+  const name = { uri: vscode.Uri.file(join(folder, "closed", "small.py")).toString(), name: "Net" };
+  const results = join(folder, "closed", ".monet");
+  mkdirSync(join(folder, "closed"));
+  writeFileSync(join(folder, "closed", "small.py"), source);
+  config(["float32[5,16]"], "closed/small.py:Net");
+  const model = await modelOf(name);
+  await vscode.commands.executeCommand("monet.profile", name);
+  assert.ok(model.profile);
+  mkdirSync(join(results, "small.Net.plan.json"));
+  await assert.rejects(applyPlan(await context(), name), /small\.Net\.plan\.json can't be written/);
+  rmSync(results, { recursive: true });
+  // As good as a folder that is closed, for these tests may run as root.
+  writeFileSync(results, "");
+  await vscode.commands.executeCommand("monet.profile", name);
+  assert.match(model.problem?.text ?? "", /closed\/\.monet\/small\.Net\.graph\.json can't be written \(ENOTDIR: not a directory\): allow it/);
+  assert.equal(model.problem?.action.id, "retry");
+  rmSync(join(folder, "closed"), { recursive: true });
 });
 
 test("a mistake in monet.json is said with its line, and the file is left as it is", async () => {

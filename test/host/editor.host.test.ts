@@ -169,6 +169,19 @@ test("the side panel's model is the one at the cursor", async () => {
   await until("the model again", () => models.active?.name === "Net");
 });
 
+test("a class that is gone is no longer the side panel's model, though no file is open", async () => {
+  const { models } = await context();
+  const other = uriOf("other.py");
+  await show(other);
+  await until("the other model", () => models.active?.name === "Other");
+  await vscode.commands.executeCommand("workbench.action.closeAllEditors");
+  writeFileSync(other.fsPath, netText.replace("class Net", "class Renamed"));
+  await until("the new name is known", () => models.all.some(({ name }) => name === "Renamed"));
+  await until("the old one is gone", () => models.active?.name !== "Other");
+  await show(net);
+  await until("the model again", () => models.active?.name === "Net");
+});
+
 test("the setting takes the lenses away", async () => {
   const configuration = vscode.workspace.getConfiguration("monet", net);
   await configuration.update("codeLens", false, vscode.ConfigurationTarget.Workspace);

@@ -28,6 +28,7 @@ test("files of the same name in both folders have models of their own", async ()
   const one = await modelOf(first);
   const other = await modelOf(second);
   assert.notEqual(one.id, other.id);
+  assert.deepEqual([one.file, other.file], ["models 1/gpt2.py", "models 2/gpt2.py"]);
   assert.equal((await context()).models.active?.uri.fsPath, other.uri.fsPath);
 });
 
@@ -46,3 +47,16 @@ test("a task profiles the model of its own folder, and leaves the other alone", 
   assert.equal((await modelOf(first)).profile, null);
 });
 
+test("a task that is stopped leaves the other folder's alone, though it has the same name and begins just then", async () => {
+  const [one, other] = [await modelOf(first), await modelOf(second)];
+  await writeModelConfig(one, { inputs: ["float32[2,8,32]"], kwargs: { width: 32, dropout: 0 } });
+  const { tasks } = await context();
+  for (let delay = 0; delay < 200; delay += 40) {
+    const stopped = assert.rejects(tasks.run(one, "profile"), { name: "Cancelled" });
+    await until("the first runs", () => tasks.jobs.isRunning(one));
+    const goesOn = tasks.run(other, "profile");
+    await new Promise((resolve) => setTimeout(resolve, delay));
+    await Promise.all([tasks.jobs.cancel(one), stopped, goesOn]);
+  }
+  assert.equal(one.profile, null);
+});

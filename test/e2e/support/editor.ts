@@ -40,7 +40,7 @@ export class Editor {
   /** A workspace of several folders. */
   async workspace(folders: readonly string[]): Promise<string> {
     const file = join(this.server.folder, "several.code-workspace");
-    await writeFile(file, JSON.stringify({ folders: folders.map((path) => ({ path })) }));
+    await writeFile(file, JSON.stringify({ folders: folders.map((path, at) => ({ path, name: `models ${at + 1}` })) }));
     return file;
   }
 

@@ -8,8 +8,7 @@ const sitePackages = (python: string): string =>
 
 /** What a person's own shell would run: nothing of this project is on the path. */
 export function asAtHome(python: string, code: string, cwd?: string): { status: number | null; output: string } {
-  const env = { ...process.env };
-  delete env["PYTHONPATH"];
+  const env = { ...process.env, PYTHONPATH: undefined };
   const { status, stdout, stderr } = spawnSync(python, ["-c", code], { cwd, env, encoding: "utf8" });
   return { status, output: stdout + stderr };
 }
