@@ -41,6 +41,8 @@ export interface BudgetResult {
   readonly budget: number;
   /** Points of another batch size or an older profile, while new ones are on their way. */
   readonly outdated: boolean;
+  /** Plans were searched for to the end, and not stopped before. */
+  readonly complete: boolean;
   /** A better plan for exactly this budget is being searched. */
   readonly refining: boolean;
   readonly applied: boolean;

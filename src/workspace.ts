@@ -38,6 +38,8 @@ export interface Profile extends FoundPlans {
   readonly placement: Placement | null;
   /** The model's own file and what it imports from the workspace, by absolute path. */
   readonly files: readonly string[];
+  /** Plans were searched for to the end, and not stopped before. */
+  readonly complete: boolean;
 }
 
 export class Model {
@@ -81,9 +83,15 @@ export class Model {
     return chosenPoint(this.profile?.points ?? [], this.budget);
   }
 
-  /** The plan file beside the model holds the chosen plan. */
+  /** The plan file beside the model holds the chosen plan, for whatever budget. */
   get applied(): boolean {
-    return this.plan !== null && this.planFile === planText(this.plan);
+    const { plan, planFile } = this;
+    if (plan === null || planFile === null) return false;
+    try {
+      return planText({ ...(JSON.parse(planFile) as Plan), budget: plan.budget }) === planText(plan);
+    } catch {
+      return false;
+    }
   }
 
   /** What a real step gave with the chosen plan. */
@@ -94,6 +102,12 @@ export class Model {
 
   get plan(): Plan | null {
     return this.profile?.plans[this.selected] ?? null;
+  }
+
+  /** The chosen plan as it is handed on: held to the budget that the person chose, whatever it was found for. */
+  get planToApply(): Plan | null {
+    const { plan } = this;
+    return plan === null ? null : { ...plan, budget: Math.max(plan.predicted.peak, Math.min(this.budget, plan.predicted.eager_peak)) };
   }
 
   /** The chosen plan with its numbers; null before the model was profiled. */
@@ -261,7 +275,7 @@ export class Models extends Disposable {
     const [first] = plans;
     if (first === undefined) return;
     const { eager_peak: peak, eager_time: time } = first.predicted;
-    model.profile = { graph, plans, exactness, points: plans.map((plan) => point(graph, plan)), eager: { peak, time, layers: layersAtPeak(graph, null) }, placement, files: Object.keys(texts) };
+    model.profile = { graph, plans, exactness, points: plans.map((plan) => point(graph, plan)), eager: { peak, time, layers: layersAtPeak(graph, null) }, placement, files: Object.keys(texts), complete: frontier !== null };
     model.budget = this.startingBudget(model, model.profile);
     model.outdated = false;
     model.planFile = await this.readPlanFile(model);
@@ -272,10 +286,10 @@ export class Models extends Disposable {
   }
 
   /** Other plans of the same graph. */
-  setFrontier(model: Model, { plans, exactness }: FoundPlans): void {
+  setFrontier(model: Model, { plans, exactness }: FoundPlans, complete: boolean): void {
     const { profile } = model;
     if (profile === null) return;
-    model.profile = { ...profile, plans, exactness, points: plans.map((plan) => point(profile.graph, plan)) };
+    model.profile = { ...profile, complete, plans, exactness, points: plans.map((plan) => point(profile.graph, plan)) };
     model.budget = this.startingBudget(model, model.profile);
     this.fire("profile", model);
   }

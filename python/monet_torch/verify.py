@@ -252,6 +252,8 @@ def table(r: Report) -> str:
     ]  # fmt: skip
     if r.budget is not None:
         lines.append(row("budget", human(r.budget), "kept" if r.within_budget else "EXCEEDED", ""))
+        if not r.within_budget:
+            lines.append(f"  (the measured peak is {human(r.planned_peak - r.budget)} more than the budget)")
     lines.append(f"  (of these, {human(fixed)} are parameters, buffers, inputs and the like: a plan can't move them)")
     if r.pairs:
         predicted = p["time"] / p["eager_time"] - 1

@@ -21,7 +21,7 @@ const maxScripts = 3000;
 
 export async function applyPlan(context: Context, argument: ModelArgument | null): Promise<void> {
   const model = await chooseProfiled(context, argument);
-  const { plan } = model;
+  const { planToApply: plan } = model;
   if (plan === null) throw new UserError("input", vscode.l10n.t("{0} was not profiled yet: run the command Optimize memory first.", model.name), { action: "optimize" });
   const file = model.fileOf("plan");
   const text = planText(plan);

@@ -20,7 +20,8 @@ export async function optimize(context: Context, argument: ModelArgument | null)
   if (context.tasks.jobs.isRunning(model)) return;
   const { profile, freshness } = model;
   if (profile === null || freshness !== "fresh" || !madeBy(profile.graph, config)) await context.tasks.run(model, "profile");
-  else if (profile.plans.length < 2 || profile.exactness !== exactnessFor(model)) await context.tasks.solve(model);
+  else if (!profile.complete || profile.exactness !== exactnessFor(model)) await context.tasks.solve(model);
+  refineSoon(context, model);
 }
 
 export async function profileAgain(context: Context, argument: ModelArgument | null): Promise<void> {
@@ -28,6 +29,7 @@ export async function profileAgain(context: Context, argument: ModelArgument | n
   await configFor(context, model);
   await focusBudget();
   await context.tasks.run(model, "profile");
+  refineSoon(context, model);
 }
 
 /** Asks again, with the last answers ready, and profiles. */
@@ -36,6 +38,7 @@ export async function changeInput(context: Context, argument: ModelArgument | nu
   await configFor(context, model, "again");
   await focusBudget();
   await context.tasks.run(model, "profile");
+  refineSoon(context, model);
 }
 
 async function begin(context: Context, argument: ModelArgument | null): Promise<Model> {
@@ -73,6 +76,7 @@ export async function setBatch(context: Context, model: Model, batch: number): P
     context.models.update(model, { outdated: true });
     try {
       await context.tasks.run(model, "profile");
+      refineSoon(context, model);
     } catch (error) {
       const now = await readModelConfig(model);
       // Unless a still newer size has taken its place.
@@ -85,6 +89,24 @@ export async function setBatch(context: Context, model: Model, batch: number): P
   } catch (error) {
     await showProblem(context, error);
   }
+}
+
+/** How much of a step a plan for exactly the chosen budget may win over the one that is there, to be worth a search. */
+const worth = 0.01;
+/** A slider that rests this long has arrived, in ms. */
+const restful = 600;
+let arriving: NodeJS.Timeout | undefined;
+
+/** The plans that are there answer at once; once the choice rests between two that are far apart, one for just that budget is searched for. */
+export function refineSoon(context: Context, model: Model): void {
+  clearTimeout(arriving);
+  context.tasks.stopRefining(model);
+  arriving = setTimeout(() => {
+    const { budget, plan, profile, running } = model;
+    if (plan === null || profile === null || !profile.complete || running !== null || plan.budget === budget || budget < plan.predicted.peak) return;
+    const next = profile.plans[profile.plans.indexOf(plan) + 1];
+    if (next !== undefined && plan.predicted.time - next.predicted.time > worth * plan.predicted.eager_time) void refine(context, model, budget);
+  }, restful);
 }
 
 /** Searches a plan for exactly this budget and adds it to the frontier. */

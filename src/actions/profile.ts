@@ -119,7 +119,7 @@ export async function solveModel(equipment: Equipment, model: Model, job: Job): 
       soFar.push(plan);
       if (performance.now() - shown < 500 || model.profile?.graph !== graph) return;
       shown = performance.now();
-      equipment.models.setFrontier(model, { plans: ordered(soFar), exactness });
+      equipment.models.setFrontier(model, { plans: ordered(soFar), exactness }, false);
     },
     onProgress: ({ stage, done, total }) => {
       if (stage === "frontier") job.report({ stage, done, total, operator: null }, [0.75, 1]);
@@ -147,7 +147,7 @@ function storeFrontier(models: Models, model: Model, graph: Graph, { plans, exac
   const kept = { plans: ordered(plans), exactness };
   if (hashOn(model.fileOf("graph")) !== graph.hash) return;
   write(model.fileOf("frontier"), `${JSON.stringify(frontierDocument(graph, kept))}\n`);
-  models.setFrontier(model, kept);
+  models.setFrontier(model, kept, true);
 }
 
 function hashOn(file: string): unknown {

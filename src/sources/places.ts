@@ -52,7 +52,7 @@ export function places(placement: Placement, file: SourceFile): Place[] {
     }
     for (const { call, name } of namedCalls(model)) {
       if (call.file !== file.path) continue;
-      const label = name.callee.replace(/^torch\.nn\.functional\./, "F.");
+      const label = shortened(name.callee.replace(/^torch\.nn\.functional\./, "F."));
       add({ kind: "call", range: call.range, label, type: null, operators: calls.get(callKey(name)) ?? [], model: ref });
     }
   }
@@ -117,6 +117,9 @@ function statementOf({ range, nameRange }: Layer): Range {
   const isBefore = nameRange !== null && nameRange.start.line <= range.start.line && range.start.line <= nameRange.end.line + 1 && isWithin(range, { start: nameRange.end, end: range.end });
   return isBefore ? { start: nameRange.start, end: range.end } : range;
 }
+
+const longest = 40;
+const shortened = (text: string): string => (text.length > longest ? `${text.slice(0, longest - 1)}…` : text);
 
 const maxNames = 3;
 

@@ -1,5 +1,5 @@
 import * as vscode from "vscode";
-import { refine, setBatch } from "../actions/optimize";
+import { refine, refineSoon, setBatch } from "../actions/optimize";
 import { showProblem } from "../actions/problems";
 import type { Context } from "../context";
 import { parseBudget, budgetBytes } from "../core/units";
@@ -60,7 +60,9 @@ export class BudgetView extends Disposable implements vscode.WebviewViewProvider
         await vscode.commands.executeCommand(...commandOf(message.command, model));
         return;
       case "budget":
-        if (model !== null) models.choose(model, message.bytes);
+        if (model === null) return;
+        models.choose(model, message.bytes);
+        refineSoon(this.context, model);
         return;
       case "exact":
         if (model !== null) await exact(this.context, model, message.text);
@@ -147,6 +149,7 @@ function budgetResult(model: Model): BudgetResult | null {
     points: profile.points,
     budget: Math.min(model.budget, Number.MAX_SAFE_INTEGER),
     outdated: model.outdated,
+    complete: profile.complete,
     refining: model.refining,
     applied: model.applied,
     verified: model.verified,

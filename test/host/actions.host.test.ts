@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync
 import { dirname, join } from "node:path";
 import * as vscode from "vscode";
 import { applyPlan, insertIntoScript } from "../../src/actions/apply";
-import { setBatch } from "../../src/actions/optimize";
+import { refineSoon, setBatch } from "../../src/actions/optimize";
 import type { Context } from "../../src/context";
 import type { Model } from "../../src/workspace";
 import { runningHelpers } from "../e2e/support/processes";
@@ -132,8 +132,15 @@ test("Verify runs a real step and finds everything equal", async () => {
 test("Apply writes the plan, and the two lines go into the script, to be undone", async () => {
   const { sources } = await context();
   const model = await theModel();
+  const { models } = await context();
+  const { peak } = model.profile?.points[0] ?? { peak: 0 };
+  models.choose(model, peak + 3);
   await vscode.commands.executeCommand("monet.apply", argument);
   assert.ok(model.applied);
+  const { budget } = JSON.parse(readFileSync(saved("plan"), "utf8")) as { budget: number };
+  assert.equal(budget, peak + 3); // what was asked for, not what the plan was found for
+  models.choose(model, peak + 5);
+  assert.ok(model.applied); // the same plan
   const train = join(folder, "train.py");
   writeFileSync(train, script);
   const found = await sources.insertions(train, { makers: ["Net"], object: null, plan: ".monet/small.Net.plan.json", loss: null });
@@ -371,6 +378,31 @@ test("stopping it leaves no process and no half of a file", async () => {
   assert.equal(model.problem, null);
   assert.equal(readFileSync(saved("graph"), "utf8"), before);
   assert.deepEqual(readdirSync(join(folder, ".monet")).filter((name) => name.includes("part")), []);
+});
+
+test("a search for plans that was stopped says so, and goes on when asked", async () => {
+  const model = await theModel();
+  const running = vscode.commands.executeCommand("monet.profile", argument);
+  await until("plans are searched for", () => model.running?.text.includes("Finding"));
+  await vscode.commands.executeCommand("monet.cancel");
+  await running;
+  assert.equal(model.profile?.complete, false);
+  await vscode.commands.executeCommand("monet.optimize", argument);
+  assert.equal(model.profile.complete, true);
+  assert.ok(model.profile.plans.length > 1);
+});
+
+test("where the choice rests between two plans that are far apart, one for just that budget is searched for", async () => {
+  const { models } = await context();
+  const model = await theModel();
+  const plans = model.profile?.plans ?? [];
+  const far = plans.findIndex((plan, k) => k + 1 < plans.length && plan.predicted.time - (plans[k + 1]?.predicted.time ?? 0) > 0.01 * plan.predicted.eager_time);
+  assert.ok(far >= 0);
+  models.choose(model, (plans[far + 1]?.predicted.peak ?? 0) - 1);
+  refineSoon(await context(), model);
+  await until("it is searched for", () => model.refining);
+  await until("it is found", () => !model.refining);
+  assert.equal(model.problem, null);
 });
 
 test("where a folder can't be written to, nothing is run, and each place says so with a way to try again", async () => {

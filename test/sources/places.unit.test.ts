@@ -67,6 +67,31 @@ const expected = [
   "F.relu(x): 4",
 ];
 
+describe("what is no call of a layer", () => {
+  it("belongs to the statement that computes it, but for what a call within has", () => {
+    const text = `${header}class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Linear(4, 4)
+
+    def forward(self, x):
+        score = x @ x.transpose(-2, -1) / 2
+        score = score.softmax(-1)
+        x += F.relu(self.a(score))
+        return x + score
+`;
+    const operators = [":Net@net.py:x @ x", ":Net@net.py:x @ x", ":Net@net.py:softmax", "a:Linear@net.py:x += F", ":Net@net.py:x + score"];
+    expect(shown(place({ "net.py": text }, "Net", operators), { "net.py": text })).toEqual([
+      "Net: 0 1 2 3 4",
+      "self.a = nn.Linear(4, 4): 3",
+      "x @ x.transpose(-2, -1) / 2: 0 1",
+      "score.softmax(-1): 2",
+      "self.a(score): 3",
+      "x + score: 4",
+    ]);
+  });
+});
+
 describe("places", () => {
   it("are layers, calls and classes that ran, and no others", () => {
     expect(shown(place({ "net.py": net }, "Net", traced), { "net.py": net })).toEqual(expected);

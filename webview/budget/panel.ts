@@ -1,6 +1,6 @@
 import * as l10n from "@vscode/l10n";
 import { formatBytes, formatPercent, parseBudget } from "../../src/core/units";
-import { chosenPoint, type BudgetResult, type BudgetState, type FromBudget, type Verified } from "../../src/protocol";
+import { chosenPoint, type BudgetPoint, type BudgetResult, type BudgetState, type FromBudget, type Verified } from "../../src/protocol";
 import { button, dropdown, setChoices, textField, type Choice } from "../components";
 import { el, setText } from "../dom";
 import { Bar } from "./bar";
@@ -158,7 +158,13 @@ export class BudgetPanel {
     this.slider.show(points, budget, `${formatBytes(point.peak)}, ${slower(point.overhead)}`);
     if (document.activeElement !== this.exact) this.exact.value = formatBytes(Math.min(budget, Math.max(eager.peak, points.at(-1)?.peak ?? 0)));
     setChoices(this.cards, this.cardChoices(result, cards), cards.find(({ bytes }) => this.usable(bytes) === budget)?.name ?? "");
-    this.showOutcome(result, budget < point.peak && running === null ? l10n.t("No plan is known below {0}. This is the least.", formatBytes(point.peak)) : null, refining);
+    this.showOutcome(result, this.warning(result, point, running !== null), refining);
+  }
+
+  private warning({ complete, budget }: BudgetResult, { peak }: BudgetPoint, running: boolean): string | null {
+    if (running) return null;
+    if (!complete) return l10n.t("The search for plans was stopped. Optimize memory goes on with it.");
+    return this.sender.current(budget) < peak ? l10n.t("No plan is known below {0}. This is the least.", formatBytes(peak)) : null;
   }
 
   private showOutcome({ applied, verified, device, reserve, points }: BudgetResult, tooSmall: string | null, refining: boolean): void {

@@ -60,6 +60,7 @@ class Body {
       case "return_statement": {
         const [value = null] = named(node);
         this.collect(value);
+        this.whole(value);
         this.returns.push(evaluate(value, this.scope));
         return;
       }
@@ -113,10 +114,12 @@ class Body {
     switch (node.type) {
       case "assignment":
         this.collect(field(node, "right"));
+        this.whole(field(node, "right"));
         this.assignment(node);
         return;
       case "augmented_assignment": {
         this.collect(field(node, "right"));
+        this.whole(node);
         const target = field(node, "left");
         const added = evaluate(field(node, "right"), this.scope);
         if (target !== null && field(node, "operator")?.type === "+=") this.extend(target, added, node);
@@ -124,11 +127,21 @@ class Body {
       }
       case "call":
         this.collect(node);
+        this.whole(node);
         this.mutation(node);
         return;
       default:
         this.collect(node);
+        this.whole(node);
     }
+  }
+
+  /** What a statement computes: arithmetic, indexing and methods of tensors are no calls of layers, and belong to it. */
+  private whole(node: Node | null): void {
+    if (node === null || /^(identifier|attribute|string|integer|float|none|true|false|lambda|assignment)$/.test(node.type)) return;
+    const range = rangeOf(node);
+    const isCollected = this.calls.some((call) => call.range.start.line === range.start.line && call.range.start.column === range.start.column && call.range.end.line === range.end.line && call.range.end.column === range.end.column);
+    if (!isCollected) this.calls.push({ file: this.scope.file.path, range, method: this.method, path: null, name: node.text.replaceAll(/\s+/g, " ") });
   }
 
   private assignment(node: Node): Value {

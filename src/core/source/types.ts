@@ -33,7 +33,10 @@ export interface Layer {
   readonly models: readonly ModelRef[];
 }
 
-/** A call of a layer, or of a function of torch, in `forward` or in a method that `forward` calls. */
+/**
+ * A call of a layer, or of a function of torch, in `forward` or in a method that `forward` calls; or an expression that
+ * a statement there computes, which has what no call within it has (`x + y`, `score.softmax(-1)`).
+ */
 export interface Call {
   readonly file: string;
   readonly range: Range;
@@ -41,7 +44,7 @@ export interface Call {
   readonly method: string;
   /** Module path pattern of the layer, or null for a function. */
   readonly path: string | null;
-  /** Full name of the function (`torch.nn.functional.relu`), or null for a layer. */
+  /** Full name of the function (`torch.nn.functional.relu`), or the expression's text; null for a layer. */
   readonly name: string | null;
 }
 

@@ -185,14 +185,15 @@ describe("calls", () => {
     ["an index, a key, a slice", "x = self.blocks[0](x)\nx = self.blocks[-1](x)\nx = self.d['k'](x)\nfor b in self.blocks[1:]:\n    x = b(x)", ["blocks.0", "blocks.*", "d.k", "blocks.*"]],
     ["a loop", "for b in self.blocks:\n    x = b(x)\nreturn x", ["blocks.*"]],
     ["enumerate, zip, items", "for i, b in enumerate(self.blocks):\n    x = b(x)\nfor b, y in zip(self.blocks, x):\n    b(y)\nfor k, m in self.d.items():\n    m(x)", ["blocks.*", "blocks.*", "d.*"]],
-    ["a comprehension", "return [b(x) for b in self.blocks]", ["blocks.*"]],
+    ["a comprehension", "return [b(x) for b in self.blocks]", ["blocks.*", "[b(x) for b in self.blocks]"]],
     ["a local name", "conv = self.conv1\nreturn conv(x)", ["conv1"]],
-    ["a choice", "f = self.conv1 if x else self.conv2\nreturn f(x)", ["conv1", "conv2"]],
+    ["a choice", "f = self.conv1 if x else self.conv2\nreturn f(x)", ["self.conv1 if x else self.conv2", "conv1", "conv2"]],
     ["getattr", "for i in (1, 2):\n    x = getattr(self, f'conv{i}')(x)", ["conv*"]],
     ["functions of torch", "return F.relu(torch.cat([x, x]))", ["torch.cat", "torch.nn.functional.relu"]],
     ["checkpoint", "from torch.utils.checkpoint import checkpoint\nreturn checkpoint(self.a, x)", ["a"]],
-    ["a function inside", "def run(y):\n    return self.a(y)\nreturn run(x)", ["a"]],
-    ["nothing that is no layer", "self.log('loss', x)\nreturn x.view(1).relu()", []],
+    ["a function inside", "def run(y):\n    return self.a(y)\nreturn run(x)", ["a", "run(x)"]],
+    ["arithmetic, methods of tensors, an index: by the statement", "x += self.a(x)\nx = (x @ x.T /\n    2).softmax(-1)\nx[0].relu_()\nreturn x.view(1), x", ["a", "x += self.a(x)", "(x @ x.T / 2).softmax(-1)", "x[0].relu_()", "x.view(1), x"]],
+    ["nothing where nothing is computed", "self.log('loss', x)\ny = x\nz = 1\nreturn x", []],
   ])("%s", (_, forward, expected) => {
     expect(calls(one(body(init, forward)))).toEqual(expected);
   });
