@@ -93,20 +93,15 @@ export async function setBatch(context: Context, model: Model, batch: number): P
 
 /** How much of a step a plan for exactly the chosen budget may win over the one that is there, to be worth a search. */
 const worth = 0.01;
-/** A slider that rests this long has arrived, in ms. */
-const restful = 600;
-let arriving: NodeJS.Timeout | undefined;
 
 /** The plans that are there answer at once; once the choice rests between two that are far apart, one for just that budget is searched for. */
 export function refineSoon(context: Context, model: Model): void {
-  clearTimeout(arriving);
-  context.tasks.stopRefining(model);
-  arriving = setTimeout(() => {
+  context.tasks.onceRested(model, () => {
     const { budget, plan, profile, running } = model;
     if (plan === null || profile === null || !profile.complete || running !== null || plan.budget === budget || budget < plan.predicted.peak) return;
     const next = profile.plans[profile.plans.indexOf(plan) + 1];
     if (next !== undefined && plan.predicted.time - next.predicted.time > worth * plan.predicted.eager_time) void refine(context, model, budget);
-  }, restful);
+  });
 }
 
 /** Searches a plan for exactly this budget and adds it to the frontier. */

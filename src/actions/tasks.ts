@@ -15,6 +15,8 @@ import { Reports, verifyModel } from "./verify_job";
 
 /** How long the editor may take, in milliseconds, to notice that a task has ended. */
 const endLimit = 2000;
+/** A slider that rests this long has arrived, in ms. */
+const restful = 600;
 
 /** Who started a task waits for it; where nobody does, problems are shown by the task itself. */
 interface Waiting {
@@ -28,6 +30,7 @@ export class MonetTasks extends Disposable implements vscode.TaskProvider {
   readonly reports = this.register(new Reports());
   private readonly started = new Latest();
   private readonly refining = new Map<string, AbortController>();
+  private arriving: NodeJS.Timeout | undefined;
 
   constructor(readonly equipment: Equipment) {
     super();
@@ -127,11 +130,19 @@ export class MonetTasks extends Disposable implements vscode.TaskProvider {
     }
   }
 
+  /** Does it when a while has passed without another choice or search. */
+  onceRested(model: Model, work: () => void): void {
+    this.stopRefining(model);
+    this.arriving = setTimeout(work, restful);
+  }
+
   stopRefining(model: Model): void {
+    clearTimeout(this.arriving);
     this.refining.get(model.id)?.abort();
   }
 
   override dispose(): void {
+    clearTimeout(this.arriving);
     for (const stop of this.refining.values()) stop.abort();
     super.dispose();
   }

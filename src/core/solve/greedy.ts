@@ -21,9 +21,10 @@ export const habits: readonly Habit[] = [
  * budget that tensor t goes which is held there for the least
  *   h(t) = (time to recompute t and what is missing before it) / (bytes(t) · clocks since its last use),
  * or without the last factor. What goes is held again from its first recompute after that moment. Where nothing is left to
- * evict, that operator changes its implementation which lowers the moment for the least time per byte. Null: none does.
+ * evict, that operator changes its implementation which lowers the moment for the least time per byte, up to `switches`
+ * times: each takes an evaluation of every other choice. Null: it does not fit.
  */
-export function greedy(evaluator: Evaluator, budget: number, start: Genome, { moment, staleness }: Habit): Candidate | null {
+export function greedy(evaluator: Evaluator, budget: number, start: Genome, { moment, staleness }: Habit, switches = 0): Candidate | null {
   const { problem, schedule } = evaluator;
   const { operators: n, storages, lastUse, producer, bytes, internal } = problem;
   const genes = start.genes.slice();
@@ -32,8 +33,6 @@ export function greedy(evaluator: Evaluator, budget: number, start: Genome, { mo
   const used = new Int32Array(problem.tensors);
   // Of a large graph several go at once, or it would take as many evaluations as it has tensors.
   const together = Math.ceil(n / 400);
-  // A change at one moment may undo another's.
-  let switches = n;
   for (;;) {
     const { peak, time, moments } = evaluator.evaluate({ genes, choice });
     if (peak <= budget) return { genes, choice, peak, time };

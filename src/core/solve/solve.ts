@@ -69,6 +69,9 @@ export function solve(graph: Graph, budget: number | null, tools: Tools): Soluti
 /** Operators up to which a search makes all its evaluations. */
 const fullEffort = 250;
 
+/** Implementations that a greedy plan may change where nothing else makes it fit. */
+const mostSwitches = 8;
+
 /** Nobody minds how much of this is proven away. */
 const closeEnough = 1.001;
 
@@ -138,6 +141,7 @@ export class Workshop {
     const found = (): Candidate | null => best;
     const turns = thorough ? 3 : 1;
     this.report("search", 0, turns + 1);
+    const [mildest = eager] = warm;
     for (const habit of habits) {
       consider(greedy(evaluator, budget, eager, habit));
       for (const { genes, choice } of warm) {
@@ -145,6 +149,7 @@ export class Workshop {
         consider(greedy(evaluator, budget, { genes: eager.genes, choice }, habit));
       }
     }
+    if (found() === null) for (const habit of habits.slice(0, 2)) consider(greedy(evaluator, budget, { genes: eager.genes, choice: mildest.choice }, habit, mostSwitches));
     if (thorough) consider(search(evaluator, budget, eager, { seed, iterations: iterations / 2, heat: 3 }));
     if (found() === null) consider(this.least);
     for (let turn = 0; turn < turns; turn++) {
