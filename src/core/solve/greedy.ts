@@ -61,7 +61,7 @@ export function greedy(evaluator: Evaluator, budget: number, start: Genome, { mo
       const gene = int(genes, t);
       const behind = 2 * n - 1 - clock - maker;
       if (clock < n) genes[t] = gene === keep ? retain : Math.max(drop, -gene);
-      else if (from < n && int(used, t) >= n) genes[t] = Math.min(drop, 1 - Math.min(behind, Math.abs(gene)));
+      else if (from < n && int(used, t) >= n) genes[t] = Math.min(drop, 1 - behind); // forward's part ends with its use before
       else genes[t] = Math.max(drop, Math.min(behind, Math.abs(gene)) - 1);
     }
   }

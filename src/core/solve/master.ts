@@ -57,7 +57,7 @@ function solveMaster(blocks: readonly BlockOptions[], budget: number, glpk: Glpk
 
 const integerGap = 0.01;
 /** Branching without cuts is quick for so many open blocks, and may take for ever for more: those are rounded. */
-const mostOpen = 10;
+const mostOpen = 4;
 
 /** Of the options with a share, the one that keeps least. */
 function rounded(share: readonly number[], { options }: BlockOptions): number {
@@ -65,11 +65,14 @@ function rounded(share: readonly number[], { options }: BlockOptions): number {
   return used.reduce((low, o) => (item(options, o).kept < item(options, low).kept ? o : low), used[0] ?? 0);
 }
 
+/** Many blocks are alike to the byte, and over equal costs the simplex method of GLPK goes round in circles. */
+const distinct = (cost: number, k: number, o: number): number => cost * (1 + 1e-6 * ((31 * k + o) % 97));
+
 function program(blocks: readonly BlockOptions[], budget: number, allowed: readonly (readonly number[])[]): LinearProgram {
   const linear = new LinearProgram();
   const mebi = 2 ** 20;
   const sofar: (readonly [number, number])[] = [];
-  const own = blocks.map(({ options }, k) => item(allowed, k).map((o) => ({ option: item(options, o), column: linear.column(item(options, o).time / 1e6) })));
+  const own = blocks.map(({ options }, k) => item(allowed, k).map((o) => ({ option: item(options, o), column: linear.column(distinct(item(options, o).time / 1e6, k, o)) })));
   for (const list of own) {
     linear.row(list.map(({ column }) => [column, 1] as const), 1, true);
     for (const peak of ["forwardPeak", "backwardPeak"] as const) {
