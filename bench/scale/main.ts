@@ -9,6 +9,7 @@ import { fixedBytes } from "../../src/core/graph";
 import { simulateEager } from "../../src/core/simulate";
 import { frontier } from "../../src/core/solve/frontier";
 import { solve } from "../../src/core/solve/solve";
+import { effort } from "../../src/solver/protocol";
 import { densenet, gpt, resnet50, tangle, unet } from "../../test/support/networks";
 
 /** Families by a size that grows. Above a thousand operators one budget is solved, below a frontier. */
@@ -44,13 +45,13 @@ async function measure(family: string, size: number): Promise<Point> {
   const mebibytes = (): number => process.resourceUsage().maxRSS / 1024;
   if (operators <= sizeOfFrontier) {
     let first: number | null = null;
-    const { points } = frontier(graph, steps, { glpk, seed: 1, iterations: 8_000 }, () => (first ??= seconds()));
+    const { points } = frontier(graph, steps, { glpk, seed: 1, iterations: effort.frontier }, () => (first ??= seconds()));
     const gaps = points.slice(Math.ceil(points.length / 4)).map(({ gap }) => gap);
     return { family, operators, what: "frontier", seconds: seconds(), first, mebibytes: mebibytes(), gap: Math.max(...gaps) };
   }
   const fixed = fixedBytes(graph);
   const budget = Math.round(fixed + 0.8 * (simulateEager(graph).peak - fixed));
-  const solution = solve(graph, budget, { glpk, seed: 1, iterations: 60_000 });
+  const solution = solve(graph, budget, { glpk, seed: 1, iterations: effort.plan });
   return { family, operators, what: "one budget", seconds: seconds(), first: null, mebibytes: mebibytes(), gap: solution.kind === "plan" ? solution.gap : Infinity };
 }
 

@@ -3,7 +3,7 @@ import type { Graph, Implementation } from "../core/graph";
 import type { Frontier } from "../core/solve/frontier";
 import type { Planned, Solution } from "../core/solve/solution";
 import type { Progress } from "../core/solve/solve";
-import type { Answer, Request } from "./protocol";
+import { effort, type Answer, type Request } from "./protocol";
 
 export interface SolveOptions {
   readonly signal?: AbortSignal | undefined;
@@ -24,11 +24,11 @@ export interface FrontierOptions extends SolveOptions {
 
 /** Solves in a worker thread; an abort ends the thread at once and rejects with the signal's reason. */
 export async function solvePlan(graph: Graph, budget: number | null, options: SolveOptions = {}): Promise<Solution> {
-  return run<Solution>({ ...common(graph, options, 40_000), kind: "plan", budget }, options, (answer) => (answer.kind === "solution" ? answer.solution : undefined));
+  return run<Solution>({ ...common(graph, options, effort.plan), kind: "plan", budget }, options, (answer) => (answer.kind === "solution" ? answer.solution : undefined));
 }
 
 export async function solveFrontier(graph: Graph, options: FrontierOptions = {}): Promise<Frontier> {
-  return run<Frontier>({ ...common(graph, options, 8_000), kind: "frontier", steps: options.steps ?? 16 }, options, (answer) => {
+  return run<Frontier>({ ...common(graph, options, effort.frontier), kind: "frontier", steps: options.steps ?? 16 }, options, (answer) => {
     if (answer.kind === "point") options.onPoint?.(answer.point);
     return answer.kind === "frontier" ? answer.frontier : undefined;
   });

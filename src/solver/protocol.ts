@@ -3,6 +3,9 @@ import type { Frontier } from "../core/solve/frontier";
 import type { Planned, Solution } from "../core/solve/solution";
 import type { Progress } from "../core/solve/solve";
 
+/** Evaluations per search that people wait for: a plan for one budget in some seconds, each of a frontier's in less. */
+export const effort = { plan: 40_000, frontier: 8_000 };
+
 /** What goes to a solver's worker as its data, and what comes back as messages. */
 export type Request = Common & ({ readonly kind: "plan"; readonly budget: number | null } | { readonly kind: "frontier"; readonly steps: number });
 
