@@ -4,12 +4,13 @@
  * stage, j a forward node and everything is in KiB and units of 10 µs.
  *
  * Genes are per forward node, choices per forward node too: the path of its backward (0: whichever is cheapest
- * with what is there). The decoder pushes needs through the stages, recomputes at the first need, runs in place
- * wherever that is legal, and gives each convolution the fastest algorithm that its row has room for.
+ * with what is there). The decoder pushes needs through the stages, recomputes at the first need or where a gene says
+ * so, runs in place wherever that is legal, and gives each convolution the fastest algorithm that its row has room for.
  */
 import type { Block } from "../../src/core/solve/blocks";
 import type { Genome } from "../../src/core/solve/genome";
 import { drop, keep, sortRange } from "../../src/core/simulate/schedule";
+import type { Random } from "../../src/core/solve/random";
 import { none, type Judge, type Limit, type Space } from "../../src/core/solve/space";
 import { int, item, num } from "../../src/core/simulate/arrays";
 import type { BackwardNode, ForwardNode, Instance } from "./instance";
@@ -27,6 +28,12 @@ export interface Algorithms {
 }
 
 const never = 1 << 29;
+
+/** A reach that also says: at that place it is recomputed, whether anything there needs it or not. */
+const exact = 1 << 20;
+export const exactly = (reach: number): number => exact + reach;
+const isExact = (gene: number): boolean => Math.abs(gene) >>> 20 === 1;
+const reachOf = (gene: number): number => (isExact(gene) ? Math.abs(gene) - exact : Math.abs(gene));
 
 export class MonetRows implements Judge {
   readonly space: Space;
@@ -64,13 +71,20 @@ export class MonetRows implements Judge {
   private readonly leastPath: Float64Array;
   private readonly least: number;
 
+  /** Stages whose backward convolution must run by its fastest algorithm, whether there is room or not. */
+  insisted: ReadonlySet<number> = new Set();
+
   // What the last genome became: node i is stored before stages 1 … keptTo[i] and heldFrom[i] … lastHeld[i].
   private readonly keptTo: Int32Array;
   private readonly heldFrom: Int32Array;
   private readonly lastHeld: Int32Array;
-  /** While it is decoded: the last stage that may use what is stored; and that of a node forward of all before place o. */
+  /** While it is decoded: the last stage that may use what is stored. */
   private readonly until: Int32Array;
+  /** The last stage that is for an operator behind place o. */
   private readonly lastBeyond: Int32Array;
+  /** What is to be recomputed at a stage though it may not need it: a linked list for each stage. */
+  private readonly wantedFirst: Int32Array;
+  private readonly wantedNext: Int32Array;
   private readonly path: Int32Array;
   private readonly closureStart: Int32Array;
   private closure = new Int32Array(1 << 12);
@@ -124,6 +138,8 @@ export class MonetRows implements Judge {
     this.keptTo = new Int32Array(n);
     this.heldFrom = new Int32Array(n);
     this.until = new Int32Array(n);
+    this.wantedFirst = new Int32Array(stages);
+    this.wantedNext = new Int32Array(n);
     this.lastBeyond = Int32Array.from({ length: n }, (_, o) => this.forwardOf.findLastIndex((i) => i > o));
     this.lastHeld = new Int32Array(n);
     this.path = new Int32Array(stages);
@@ -175,7 +191,17 @@ export class MonetRows implements Judge {
     const isHeavy = (i: number): boolean => heavy(i) || /conv|addmm/.test(this.instance.fwd[i]?.op ?? "");
     const cuts = cut((i) => int(crossing, i) <= 1 && !isMask(i + 1));
     const units = cut((i) => isHeavy(i + 1));
-    return { genes: n, tensors, implementations, units, groups: [...this.alike(cuts), ...this.alike(units)] };
+    return { genes: n, tensors, implementations, units, groups: [...this.alike(cuts), ...this.alike(units)], together: (random) => this.handOver(random) };
+  }
+
+  /** Node v is recomputed before some stage's backward, and what it is made from may be given up there: small for large. */
+  private handOver(random: Random): (readonly [node: number, gene: number])[] {
+    const v = random.below(this.nodes);
+    const place = int(this.forwardOf, 1 + random.below(this.stages - 1));
+    if (place <= v) return [];
+    const made = random.next() < 0.5 ? exactly(place - v) : -exactly(place - v);
+    const from = [...item(this.args, v)].filter(() => random.next() < 0.6);
+    return [[v, made], ...from.map((u) => [u, u + 1 - place] as const)];
   }
 
   private alike(blocks: readonly Block[]): Block[][] {
@@ -204,11 +230,19 @@ export class MonetRows implements Judge {
    * this can take; may give up once that is more than `most`.
    */
   private decode({ genes, choice }: Genome, most: number): number {
-    const { nodes: n, stages, keptTo, heldFrom, lastHeld, until, needs, closureStart, args, parent, mark } = this;
+    const { nodes: n, stages, keptTo, heldFrom, lastHeld, until, wantedFirst, wantedNext, needs, closureStart, args, parent, mark } = this;
+    wantedFirst.fill(-1);
     for (let i = 0; i < n; i++) {
       const gene = int(genes, i);
+      if (isExact(gene)) {
+        const t = int(this.lastBeyond, i + reachOf(gene) - 1);
+        if (t > 0) {
+          wantedNext[i] = int(wantedFirst, t);
+          wantedFirst[t] = i;
+        }
+      }
       const kept = gene === keep || gene < 0;
-      until[i] = gene < 0 ? int(this.lastBeyond, Math.min(i - gene, n - 1)) : kept ? never : 0;
+      until[i] = gene < 0 ? int(this.lastBeyond, Math.min(i + reachOf(gene), n - 1)) : kept ? never : 0;
       heldFrom[i] = kept ? 1 : never;
       lastHeld[i] = 0;
       keptTo[i] = 0;
@@ -245,6 +279,11 @@ export class MonetRows implements Judge {
           list[end++] = u;
         }
       }
+      for (let u = int(wantedFirst, t); u >= 0; u = int(wantedNext, u)) {
+        if (int(until, u) >= t || int(lastHeld, u) >= t || int(mark, u) === stamp) continue;
+        mark[u] = stamp;
+        list[end++] = u;
+      }
       for (let at = begin; at < end; at++) {
         const v = int(list, at);
         time += num(this.leastAgain, v);
@@ -270,7 +309,7 @@ export class MonetRows implements Judge {
       for (let at = begin; at < end; at++) {
         const v = int(list, at);
         const gene = int(genes, v);
-        if (int(until, v) >= t || gene === drop || int(this.forwardOf, t) - v > Math.abs(gene)) continue;
+        if (int(until, v) >= t || gene === drop || int(this.forwardOf, t) - v > reachOf(gene)) continue;
         until[v] = never;
         if (int(lastHeld, v) >= t) continue; // stored up to here, whatever was meant
         keptTo[v] = int(lastHeld, v);
@@ -436,8 +475,9 @@ export class MonetRows implements Judge {
       }
       const algorithms = item(this.backwardAlgorithms, t);
       if (algorithms !== null) {
-        const a = fitting(algorithms, budget - backward);
-        backward += num(algorithms.workspace, algorithms.id.length - 1);
+        const insists = this.insisted.has(t);
+        const a = insists ? 0 : fitting(algorithms, budget - backward);
+        backward += num(algorithms.workspace, insists ? 0 : algorithms.id.length - 1);
         time += num(algorithms.time, a) - num(this.leastPath, t);
         out?.RF.push([t, this.instance.bwd[t - 1]?.conv_idx ?? 0, int(algorithms.id, a)]);
       } else backward += num(item(this.pathWorkspace, t), p);
@@ -446,6 +486,13 @@ export class MonetRows implements Judge {
     }
     if (out !== null) this.finish(out);
     return { peak: peak * 1024, time };
+  }
+
+  /** Stages whose backward convolution doesn't run by its fastest algorithm. */
+  slow(genome: Genome, budget: number): number[] {
+    return this.schedule(genome, budget).schedule.RF
+      .filter(([t, convolution, id]) => this.instance.bwd[t - 1]?.conv_idx === convolution && this.backwardAlgorithms[t]?.id[0] !== id)
+      .map(([t]) => t);
   }
 
   /** S[t,i]. */

@@ -9,7 +9,7 @@ import { eagerPeak, eagerSchedule, ladder, leastPeak } from "../../bench/monet/e
 import { modeOf, parseInstance, type Instance } from "../../bench/monet/instance";
 import { summary, table } from "../../bench/monet/report";
 import { summarize } from "../../bench/monet/result";
-import { MonetRows } from "../../bench/monet/rows";
+import { exactly, MonetRows } from "../../bench/monet/rows";
 import { parseSchedule, type PublishedSchedule, type Schedule, type Solved } from "../../bench/monet/schedule";
 import { drop, keep } from "../../src/core/simulate/schedule";
 import type { Genome } from "../../src/core/solve/genome";
@@ -148,17 +148,17 @@ published(`published schedules${skipped}`, () => {
   });
 });
 
-/** What a schedule stores, in genes, where each node has at most two intervals and the second begins after a recompute. */
+/** What a schedule stores, in genes, where each node has at most two intervals; recomputes are where they were, needed there or not. */
 function genomeOf(rows: MonetRows, { R, S, M }: Schedule): Genome {
   const { nodes, forwardOf, needs, space } = rows;
   const genes = Int32Array.from({ length: nodes }, (_, i) => {
     const behind = (t: number): number => Math.max(1, forwardOf[t]! - i);
     const start = S.findIndex((stage) => stage.includes(i));
     if (start < 0) return drop;
-    if (start > 1) return behind(start - 1);
+    if (start > 1) return exactly(behind(start - 1));
     const end = S.findIndex((stage, t) => t > start && !stage.includes(i));
     const again = R.findIndex((stage, t) => t >= end && stage.includes(i));
-    return again < 0 ? keep : -behind(again);
+    return again < 0 ? keep : -exactly(behind(again));
   });
   const choice = space.implementations.slice(0, nodes);
   M.forEach((path, t) => {
@@ -172,6 +172,7 @@ published(`a published schedule turned into genes${skipped}`, () => {
     ["some", "unet_11_inplace_conv_multiway_newnode_10.00"],
     ["some", "unet_11_inplace_conv_multiway_newnode_9.00"],
     ["some", "unet_11_inplace_multiway_10.00"],
+    ["some", "unet_11_inplace_multiway_5.00"], // Recomputes what is made of tensors that would not fit where it is needed.
     ["some", "resnet50_184_inplace_multiway_6.00"],
     ["some", "vgg16_176_inplace_multiway_8.00"],
     ["none", "resnet50_184_inplace_normal_8.00"],
@@ -184,6 +185,22 @@ published(`a published schedule turned into genes${skipped}`, () => {
     expect(check(instance, decoded.schedule, budget)).toMatchObject({ objective: decoded.time, violations: [] });
     expect(decoded.time).toBeLessThanOrEqual(schedule.objective_10us);
     expect(rows.judge(genome, budget)).toEqual({ peak: decoded.peak, time: decoded.time });
+  });
+});
+
+published(`insisting on fast algorithms${skipped}`, () => {
+  it("takes memory where there was no room for them, and no genes", () => {
+    const rows = new MonetRows(instanceOf("unet_11_inplace_conv_multiway_newnode.json"));
+    const genome = { genes: new Int32Array(rows.nodes).fill(keep), choice: rows.space.implementations.slice(0, rows.nodes) };
+    const budget = 9 * gib;
+    const relaxed = rows.judge(genome, budget);
+    const slow = rows.slow(genome, budget);
+    expect(slow.length).toBeGreaterThan(3);
+    rows.insisted = new Set(slow.slice(1));
+    expect(rows.slow(genome, budget)).toEqual(slow.slice(0, 1));
+    const insisting = rows.judge(genome, budget);
+    expect(insisting.time).toBeLessThan(relaxed.time);
+    expect(insisting.peak).toBeGreaterThan(relaxed.peak);
   });
 });
 
