@@ -4,12 +4,13 @@
  * stage, j a forward node and everything is in KiB and units of 10 µs.
  *
  * Genes are per forward node, choices per forward node too: the path of its backward (0: whichever is cheapest
- * with what is there). The decoder pushes needs through the stages, recomputes at the first need, runs in place
- * wherever that is legal, and gives each convolution the fastest algorithm that its row has room for.
+ * with what is there). The decoder pushes needs through the stages, recomputes at the first need or where a gene says
+ * so, runs in place wherever that is legal, and gives each convolution the fastest algorithm that its row has room for.
  */
 import type { Block } from "../../src/core/solve/blocks";
 import type { Genome } from "../../src/core/solve/genome";
 import { drop, keep, sortRange } from "../../src/core/simulate/schedule";
+import type { Random } from "../../src/core/solve/random";
 import { none, type Judge, type Limit, type Space } from "../../src/core/solve/space";
 import { int, item, num } from "../../src/core/simulate/arrays";
 import type { BackwardNode, ForwardNode, Instance } from "./instance";
@@ -27,6 +28,12 @@ export interface Algorithms {
 }
 
 const never = 1 << 29;
+
+/** A reach that also says: at that place it is recomputed, whether anything there needs it or not. */
+const exact = 1 << 20;
+export const exactly = (reach: number): number => exact + reach;
+const isExact = (gene: number): boolean => Math.abs(gene) >>> 20 === 1;
+const reachOf = (gene: number): number => (isExact(gene) ? Math.abs(gene) - exact : Math.abs(gene));
 
 export class MonetRows implements Judge {
   readonly space: Space;
@@ -64,9 +71,20 @@ export class MonetRows implements Judge {
   private readonly leastPath: Float64Array;
   private readonly least: number;
 
-  // What the last genome became.
+  /** Stages whose backward convolution must run by its fastest algorithm, whether there is room or not. */
+  insisted: ReadonlySet<number> = new Set();
+
+  // What the last genome became: node i is stored before stages 1 … keptTo[i] and heldFrom[i] … lastHeld[i].
+  private readonly keptTo: Int32Array;
   private readonly heldFrom: Int32Array;
   private readonly lastHeld: Int32Array;
+  /** While it is decoded: the last stage that may use what is stored. */
+  private readonly until: Int32Array;
+  /** The last stage that is for an operator behind place o. */
+  private readonly lastBeyond: Int32Array;
+  /** What is to be recomputed at a stage though it may not need it: a linked list for each stage. */
+  private readonly wantedFirst: Int32Array;
+  private readonly wantedNext: Int32Array;
   private readonly path: Int32Array;
   private readonly closureStart: Int32Array;
   private closure = new Int32Array(1 << 12);
@@ -117,7 +135,12 @@ export class MonetRows implements Judge {
     const sum = (values: Float64Array): number => values.reduce((total, x) => total + x, 0);
     this.least = sum(this.leastForward.filter((_, j) => int(this.parent, j) < 0)) + sum(this.leastPath);
 
+    this.keptTo = new Int32Array(n);
     this.heldFrom = new Int32Array(n);
+    this.until = new Int32Array(n);
+    this.wantedFirst = new Int32Array(stages);
+    this.wantedNext = new Int32Array(n);
+    this.lastBeyond = Int32Array.from({ length: n }, (_, o) => this.forwardOf.findLastIndex((i) => i > o));
     this.lastHeld = new Int32Array(n);
     this.path = new Int32Array(stages);
     this.closureStart = new Int32Array(stages + 1);
@@ -125,7 +148,7 @@ export class MonetRows implements Judge {
     this.needed = new Int32Array(n);
     this.change = new Float64Array(stages + 3);
     this.freedStart = new Int32Array(stages + 3);
-    this.freed = new Int32Array(n);
+    this.freed = new Int32Array(2 * n);
 
     this.space = this.makeSpace();
     const total = this.time.reduce((sum, x) => sum + x, 0) + this.pathTime.reduce((sum, x) => sum + (x[0] ?? 0), 0);
@@ -168,7 +191,17 @@ export class MonetRows implements Judge {
     const isHeavy = (i: number): boolean => heavy(i) || /conv|addmm/.test(this.instance.fwd[i]?.op ?? "");
     const cuts = cut((i) => int(crossing, i) <= 1 && !isMask(i + 1));
     const units = cut((i) => isHeavy(i + 1));
-    return { genes: n, tensors, implementations, units, groups: [...this.alike(cuts), ...this.alike(units)] };
+    return { genes: n, tensors, implementations, units, groups: [...this.alike(cuts), ...this.alike(units)], together: (random) => this.handOver(random) };
+  }
+
+  /** Node v is recomputed before some stage's backward, and what it is made from may be given up there: small for large. */
+  private handOver(random: Random): (readonly [node: number, gene: number])[] {
+    const v = random.below(this.nodes);
+    const place = int(this.forwardOf, 1 + random.below(this.stages - 1));
+    if (place <= v) return [];
+    const made = random.next() < 0.5 ? exactly(place - v) : -exactly(place - v);
+    const from = [...item(this.args, v)].filter(() => random.next() < 0.6);
+    return [[v, made], ...from.map((u) => [u, u + 1 - place] as const)];
   }
 
   private alike(blocks: readonly Block[]): Block[][] {
@@ -197,10 +230,22 @@ export class MonetRows implements Judge {
    * this can take; may give up once that is more than `most`.
    */
   private decode({ genes, choice }: Genome, most: number): number {
-    const { nodes: n, stages, heldFrom, lastHeld, needs, closureStart, args, parent, mark } = this;
+    const { nodes: n, stages, keptTo, heldFrom, lastHeld, until, wantedFirst, wantedNext, needs, closureStart, args, parent, mark } = this;
+    wantedFirst.fill(-1);
     for (let i = 0; i < n; i++) {
-      heldFrom[i] = int(genes, i) === keep ? 1 : never;
-      lastHeld[i] = -1;
+      const gene = int(genes, i);
+      if (isExact(gene)) {
+        const t = int(this.lastBeyond, i + reachOf(gene) - 1);
+        if (t > 0) {
+          wantedNext[i] = int(wantedFirst, t);
+          wantedFirst[t] = i;
+        }
+      }
+      const kept = gene === keep || gene < 0;
+      until[i] = gene < 0 ? int(this.lastBeyond, Math.min(i + reachOf(gene), n - 1)) : kept ? never : 0;
+      heldFrom[i] = kept ? 1 : never;
+      lastHeld[i] = 0;
+      keptTo[i] = 0;
     }
     let time = this.least;
     let end = 0;
@@ -228,11 +273,16 @@ export class MonetRows implements Judge {
       const needed = item(paths, p);
       for (let k = 0; k < needed.length; k++) {
         const u = int(needed, k);
-        if (int(heldFrom, u) <= t) lastHeld[u] = t + 1;
+        if (int(until, u) >= t) lastHeld[u] = t + 1;
         else if (int(mark, u) !== stamp) {
           mark[u] = stamp;
           list[end++] = u;
         }
+      }
+      for (let u = int(wantedFirst, t); u >= 0; u = int(wantedNext, u)) {
+        if (int(until, u) >= t || int(lastHeld, u) >= t || int(mark, u) === stamp) continue;
+        mark[u] = stamp;
+        list[end++] = u;
       }
       for (let at = begin; at < end; at++) {
         const v = int(list, at);
@@ -246,9 +296,9 @@ export class MonetRows implements Judge {
         for (let k = 0; k < inputs.length; k++) {
           const u = int(inputs, k);
           if (int(mark, u) === stamp) continue;
-          if (int(heldFrom, u) <= t) {
-            if (int(lastHeld, u) < t) lastHeld[u] = t;
-          } else {
+          if (int(lastHeld, u) >= t) continue;
+          if (int(until, u) >= t) lastHeld[u] = t;
+          else {
             mark[u] = stamp;
             list[end++] = u;
           }
@@ -258,7 +308,13 @@ export class MonetRows implements Judge {
       sortRange(list, begin, end);
       for (let at = begin; at < end; at++) {
         const v = int(list, at);
-        if (int(heldFrom, v) === never && int(genes, v) !== drop && int(this.forwardOf, t) - v <= int(genes, v)) heldFrom[v] = t + 1;
+        const gene = int(genes, v);
+        if (int(until, v) >= t || gene === drop || int(this.forwardOf, t) - v > reachOf(gene)) continue;
+        until[v] = never;
+        if (int(lastHeld, v) >= t) continue; // stored up to here, whatever was meant
+        keptTo[v] = int(lastHeld, v);
+        heldFrom[v] = t + 1;
+        lastHeld[v] = 0;
       }
       closureStart[t + 1] = end;
     }
@@ -267,7 +323,7 @@ export class MonetRows implements Judge {
 
   /** The path of least time at a stage, with what it makes run again. */
   private cheapest(t: number): number {
-    const { heldFrom, args, parent, mark, trial } = this;
+    const { until, lastHeld, args, parent, mark, trial } = this;
     const paths = item(this.needs, t);
     let best = 0;
     let least = Infinity;
@@ -278,7 +334,7 @@ export class MonetRows implements Judge {
       const list = item(paths, p);
       for (let k = 0; k < list.length; k++) {
         const u = int(list, k);
-        if (int(heldFrom, u) <= t || int(mark, u) === stamp) continue;
+        if (int(until, u) >= t || int(mark, u) === stamp) continue;
         mark[u] = stamp;
         trial[end++] = u;
       }
@@ -293,7 +349,7 @@ export class MonetRows implements Judge {
         const inputs = item(args, v);
         for (let k = 0; k < inputs.length; k++) {
           const u = int(inputs, k);
-          if (int(heldFrom, u) <= t || int(mark, u) === stamp) continue;
+          if (int(until, u) >= t || int(lastHeld, u) >= t || int(mark, u) === stamp) continue;
           mark[u] = stamp;
           trial[end++] = u;
         }
@@ -310,28 +366,32 @@ export class MonetRows implements Judge {
   private charge(bytes: number, time: number, { score, perByte }: Limit, out: Draft | null): { peak: number; time: number } {
     const budget = bytes / 1024;
     const perKibi = perByte * 1024;
-    const { nodes: n, stages, heldFrom, lastHeld, ram, local, localTensors, change, freedStart, freed, inPlaceOf, ground, needed } = this;
+    const { nodes: n, stages, keptTo, heldFrom, lastHeld, ram, local, localTensors, change, freedStart, freed, inPlaceOf, ground, needed } = this;
     change.fill(0);
     freedStart.fill(0);
+    const charged = (i: number, from: number, to: number): void => {
+      if (to < from) return;
+      change[from] = num(change, from) + num(ram, i);
+      change[to + 1] = num(change, to + 1) - num(ram, i);
+      freedStart[to + 1] = int(freedStart, to + 1) + 1;
+    };
     for (let i = 0; i < n; i++) {
-      if (int(lastHeld, i) < int(heldFrom, i)) {
-        lastHeld[i] = -1;
-        continue;
-      }
-      change[int(heldFrom, i)] = num(change, int(heldFrom, i)) + num(ram, i);
-      change[int(lastHeld, i) + 1] = num(change, int(lastHeld, i) + 1) - num(ram, i);
-      freedStart[int(lastHeld, i) + 1] = int(freedStart, int(lastHeld, i) + 1) + 1;
+      charged(i, 1, int(keptTo, i));
+      charged(i, int(heldFrom, i), int(lastHeld, i));
     }
     for (let t = 0; t <= stages + 1; t++) freedStart[t + 1] = int(freedStart, t + 1) + int(freedStart, t);
     // Ascending ids within each stage; freedStart[t] is then the end of stage t − 1's, hence the start of t's.
+    const freedAfter = (i: number, from: number, to: number): void => {
+      if (to < from) return;
+      freedStart[to + 1] = int(freedStart, to + 1) - 1;
+      freed[int(freedStart, to + 1)] = i;
+    };
     for (let i = n - 1; i >= 0; i--) {
-      const last = int(lastHeld, i);
-      if (last < 0) continue;
-      freedStart[last + 1] = int(freedStart, last + 1) - 1;
-      freed[int(freedStart, last + 1)] = i;
+      freedAfter(i, 1, int(keptTo, i));
+      freedAfter(i, int(heldFrom, i), int(lastHeld, i));
     }
     // Shifted by one: stage t's are freedStart[t + 1] … freedStart[t + 2].
-    const held = (i: number, t: number): boolean => int(heldFrom, i) <= t && t <= int(lastHeld, i);
+    const held = (i: number, t: number): boolean => this.isHeld(i, t);
     let peak = 0;
 
     // Stage 0: the forward pass.
@@ -406,7 +466,7 @@ export class MonetRows implements Judge {
           time += num(this.again, j) + (inPlace ? num(this.timeInPlace, j) - num(this.time, j) : 0) - num(this.leastAgain, j);
         }
         if (row > peak) peak = row;
-        if (!held(j, t) && (held(j, t + 1) || int(needed, j) === t)) live += num(ram, j);
+        if (held(j, t + 1) ? !held(j, t) : int(needed, j) === t) live += num(ram, j);
         if (live > peak) peak = live;
         if (out !== null) {
           out.R[t]?.push(j);
@@ -415,8 +475,9 @@ export class MonetRows implements Judge {
       }
       const algorithms = item(this.backwardAlgorithms, t);
       if (algorithms !== null) {
-        const a = fitting(algorithms, budget - backward);
-        backward += num(algorithms.workspace, algorithms.id.length - 1);
+        const insists = this.insisted.has(t);
+        const a = insists ? 0 : fitting(algorithms, budget - backward);
+        backward += num(algorithms.workspace, insists ? 0 : algorithms.id.length - 1);
         time += num(algorithms.time, a) - num(this.leastPath, t);
         out?.RF.push([t, this.instance.bwd[t - 1]?.conv_idx ?? 0, int(algorithms.id, a)]);
       } else backward += num(item(this.pathWorkspace, t), p);
@@ -427,10 +488,21 @@ export class MonetRows implements Judge {
     return { peak: peak * 1024, time };
   }
 
+  /** Stages whose backward convolution doesn't run by its fastest algorithm. */
+  slow(genome: Genome, budget: number): number[] {
+    return this.schedule(genome, budget).schedule.RF
+      .filter(([t, convolution, id]) => this.instance.bwd[t - 1]?.conv_idx === convolution && this.backwardAlgorithms[t]?.id[0] !== id)
+      .map(([t]) => t);
+  }
+
+  /** S[t,i]. */
+  private isHeld(i: number, t: number): boolean {
+    return t <= int(this.keptTo, i) || (int(this.heldFrom, i) <= t && t <= int(this.lastHeld, i));
+  }
+
   /** S, P and M follow from what was decoded, R and IP. */
   private finish(out: Draft): void {
-    const held = (i: number, t: number): boolean => int(this.heldFrom, i) <= t && t <= int(this.lastHeld, i);
-    for (let t = 1; t <= this.stages; t++) for (let i = 0; i < this.nodes; i++) if (held(i, t)) out.S[t]?.push(i);
+    for (let t = 1; t <= this.stages; t++) for (let i = 0; i < this.nodes; i++) if (this.isHeld(i, t)) out.S[t]?.push(i);
     for (let t = 0; t < this.stages; t++) {
       const overwritten = new Set(item(out.IP, t).map((j) => int(this.inPlaceOf, j)));
       for (const i of item(out.R, t)) if (!overwritten.has(i)) out.P[t]?.push(i);

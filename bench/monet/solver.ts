@@ -3,7 +3,9 @@ import GLPK from "glpk.js/node";
 import loadHighs from "highs";
 import { branchingBound } from "../../src/core/solve/branching";
 import { better, type Candidate, type Genome } from "../../src/core/solve/genome";
-import { keep, retain } from "../../src/core/simulate/schedule";
+import { item } from "../../src/core/simulate/arrays";
+import { keep } from "../../src/core/simulate/schedule";
+import { Random } from "../../src/core/solve/random";
 import { polish, search } from "../../src/core/solve/search";
 import { snapshotOfRows } from "./bound";
 import { MonetRows } from "./rows";
@@ -12,32 +14,36 @@ import type { SolveInstance } from "./schedule";
 const glpk = await GLPK();
 const highs = await loadHighs();
 
-const evaluations = 400_000;
+/** Nodes judged by all evaluations together: some 10 s. */
+const judged = 1e8;
+/** Evaluations of one walk. */
+const walk = 40_000;
 /** Anneals again from the best, so hot. */
-const reheats = [0.3, 0.6, 1, 0.3, 0.6, 1, 0.3];
+const reheats = [0.3, 0.6, 1];
 
 export const solveInstance: SolveInstance = (instance, budget, seed) => {
   const started = performance.now();
   const rows = new MonetRows(instance);
-  const start = (gene: number): Genome => ({ genes: new Int32Array(rows.space.genes).fill(gene), choice: rows.space.implementations.slice(0, -1) });
-  const anneal = (from: Genome, share: number, heat: number, turn: number): Candidate =>
-    search(rows, budget, from, { seed: 1000 * seed + turn, iterations: Math.round(share * evaluations), heat });
-  let best = anneal(start(keep), 0, 0, 0);
-  // Basins differ more than what is found in one: a small graph has time for several.
-  const restarts = rows.nodes + rows.stages < 250 ? 3 : 1;
-  for (let restart = 0; restart < restarts; restart++) {
-    const turn = 100 * restart;
-    let here = anneal(start(keep), 0.2, 3, turn);
-    const consider = (candidate: Candidate): void => {
-      if (better(candidate, here, budget)) here = candidate;
-    };
-    consider(anneal(start(retain), 0.1, 3, turn + 1));
-    reheats.forEach((heat, k) => {
-      consider(anneal(here, 0.1, heat, turn + 2 + k));
-    });
-    here = polish(rows, budget, here);
-    if (better(here, best, budget)) best = here;
+  const random = new Random(seed);
+  const anneal = (from: Genome, iterations: number, heat: number): Candidate =>
+    search(rows, budget, from, { seed: Math.floor(random.next() * 2 ** 32), iterations, heat });
+  const eager = (): Genome => ({ genes: new Int32Array(rows.space.genes).fill(keep), choice: rows.space.implementations.slice(0, -1) });
+  let best = anneal(eager(), walk, 3);
+  const consider = (candidate: Candidate): void => {
+    if (better(candidate, best, budget)) best = candidate;
+  };
+  // Basins differ more than what is found in one, and a slow algorithm makes one: insisting on the fast ones leads elsewhere.
+  let share = 1;
+  for (let left = judged / (rows.nodes + rows.stages) - walk, turn = 0; left > 0; left -= 2 * walk, turn++) {
+    const slow = turn % 2 === 0 ? rows.slow(best, budget) : [];
+    rows.insisted = new Set(slow.filter(() => random.next() < share));
+    const elsewhere = anneal(eager(), walk, 3);
+    rows.insisted = new Set();
+    if (slow.length > 0 && elsewhere.peak > budget) share /= 2;
+    consider(elsewhere.peak > budget ? elsewhere : anneal(elsewhere, walk / 2, 0.3));
+    consider(anneal(best, walk / 2, item(reheats, turn % reheats.length)));
   }
+  best = polish(rows, budget, best);
   const searched = performance.now();
   const found = best.peak <= budget;
 

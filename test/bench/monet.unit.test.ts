@@ -9,7 +9,11 @@ import { eagerPeak, eagerSchedule, ladder, leastPeak } from "../../bench/monet/e
 import { modeOf, parseInstance, type Instance } from "../../bench/monet/instance";
 import { summary, table } from "../../bench/monet/report";
 import { summarize } from "../../bench/monet/result";
+import { exactly, MonetRows } from "../../bench/monet/rows";
 import { parseSchedule, type PublishedSchedule, type Schedule, type Solved } from "../../bench/monet/schedule";
+import { drop, keep } from "../../src/core/simulate/schedule";
+import type { Genome } from "../../src/core/solve/genome";
+import { Random } from "../../src/core/solve/random";
 
 const gib = 2 ** 30;
 const folder = process.env["MONET_INSTANCES"] ?? fileURLToPath(new URL("../../../shared/monet-instances", import.meta.url));
@@ -141,6 +145,82 @@ published(`published schedules${skipped}`, () => {
     expect(ladder(instance)).toContain(10);
     const budgets = names.filter((each) => each.startsWith(name.replace(/\.json$/, "_"))).map((each) => open(each).budget);
     for (const budget of budgets) expect(leastPeak(instance)).toBeLessThan(budget);
+  });
+});
+
+/** What a schedule stores, in genes, where each node has at most two intervals; recomputes are where they were, needed there or not. */
+function genomeOf(rows: MonetRows, { R, S, M }: Schedule): Genome {
+  const { nodes, forwardOf, needs, space } = rows;
+  const genes = Int32Array.from({ length: nodes }, (_, i) => {
+    const behind = (t: number): number => Math.max(1, forwardOf[t]! - i);
+    const start = S.findIndex((stage) => stage.includes(i));
+    if (start < 0) return drop;
+    if (start > 1) return exactly(behind(start - 1));
+    const end = S.findIndex((stage, t) => t > start && !stage.includes(i));
+    const again = R.findIndex((stage, t) => t >= end && stage.includes(i));
+    return again < 0 ? keep : -exactly(behind(again));
+  });
+  const choice = space.implementations.slice(0, nodes);
+  M.forEach((path, t) => {
+    if (needs[t]!.length > 1) choice[forwardOf[t]!]! += 1 + path;
+  });
+  return { genes, choice };
+}
+
+published(`a published schedule turned into genes${skipped}`, () => {
+  it.each([
+    ["some", "unet_11_inplace_conv_multiway_newnode_10.00"],
+    ["some", "unet_11_inplace_conv_multiway_newnode_9.00"],
+    ["some", "unet_11_inplace_multiway_10.00"],
+    ["some", "unet_11_inplace_multiway_5.00"], // Recomputes what is made of tensors that would not fit where it is needed.
+    ["some", "resnet50_184_inplace_multiway_6.00"],
+    ["some", "vgg16_176_inplace_multiway_8.00"],
+    ["none", "resnet50_184_inplace_normal_8.00"],
+  ])("is decoded to what it costs, within its budget (gaps in it: %s; %s)", (gaps, name) => {
+    const { instance, schedule, budget } = open(`${name}.json.gz`);
+    const rows = new MonetRows(instance);
+    const genome = genomeOf(rows, schedule);
+    expect(genome.genes.some((gene) => gene < 0)).toBe(gaps === "some");
+    const decoded = rows.schedule(genome, budget);
+    expect(check(instance, decoded.schedule, budget)).toMatchObject({ objective: decoded.time, violations: [] });
+    expect(decoded.time).toBeLessThanOrEqual(schedule.objective_10us);
+    expect(rows.judge(genome, budget)).toEqual({ peak: decoded.peak, time: decoded.time });
+  });
+});
+
+published(`insisting on fast algorithms${skipped}`, () => {
+  it("takes memory where there was no room for them, and no genes", () => {
+    const rows = new MonetRows(instanceOf("unet_11_inplace_conv_multiway_newnode.json"));
+    const genome = { genes: new Int32Array(rows.nodes).fill(keep), choice: rows.space.implementations.slice(0, rows.nodes) };
+    const budget = 9 * gib;
+    const relaxed = rows.judge(genome, budget);
+    const slow = rows.slow(genome, budget);
+    expect(slow.length).toBeGreaterThan(3);
+    rows.insisted = new Set(slow.slice(1));
+    expect(rows.slow(genome, budget)).toEqual(slow.slice(0, 1));
+    const insisting = rows.judge(genome, budget);
+    expect(insisting.time).toBeLessThan(relaxed.time);
+    expect(insisting.peak).toBeGreaterThan(relaxed.peak);
+  });
+});
+
+published(`random genes${skipped}`, () => {
+  it("are of every instance", () => {
+    expect(instanceNames.length).toBeGreaterThan(5);
+  });
+
+  it.each(instanceNames)("%s: every row is charged: what is said to fit does", (name) => {
+    const instance = instanceOf(name);
+    const rows = new MonetRows(instance);
+    const random = new Random(1);
+    const choice = rows.space.implementations.slice(0, rows.nodes);
+    for (let round = 0; round < 2; round++) {
+      const genes = Int32Array.from({ length: rows.nodes }, () => random.gene(rows.nodes));
+      const { peak } = rows.judge({ genes, choice }, 0);
+      const decoded = rows.schedule({ genes, choice }, peak);
+      const verdict = check(instance, decoded.schedule, peak);
+      expect(verdict).toMatchObject({ objective: decoded.time, violations: [] });
+    }
   });
 });
 

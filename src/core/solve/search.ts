@@ -142,6 +142,7 @@ export function classical(problem: Problem): Genome[] {
 class Moves {
   readonly empty: boolean;
   private readonly tensors: Int32Array;
+  private readonly together: Space["together"];
   private readonly several: Int32Array;
   /** Units with at least two decidable tensors, these alone in `tensors`. */
   private readonly units: readonly Block[];
@@ -155,8 +156,9 @@ class Moves {
   private operator = -1;
   private oldState = 0;
 
-  constructor({ genes, tensors, implementations, units, groups }: Space) {
+  constructor({ genes, tensors, implementations, units, groups, together }: Space) {
     this.tensors = tensors;
+    this.together = together;
     this.implementations = implementations;
     const several: number[] = [];
     for (let i = 0; i + 1 < implementations.length; i++) if (int(implementations, i + 1) - int(implementations, i) > 1) several.push(i);
@@ -187,6 +189,7 @@ class Moves {
       choice[i] = other >= this.oldState ? other + 1 : other;
       return true;
     }
+    if (dice > 0.45 && dice <= 0.7 && this.together !== undefined) return this.adopt(this.together(random), genes);
     if (dice > 0.7 && this.units.length > 0) return this.scramble(random, genes, choice);
     this.tensor = int(this.tensors, random.below(this.tensors.length));
     this.oldState = int(genes, this.tensor);
@@ -210,6 +213,15 @@ class Moves {
     const count = 2 + random.below(2);
     for (let k = 0; k < count; k++) genes[int(unit.tensors, random.below(unit.tensors.length))] = random.gene(choice.length);
     return true;
+  }
+
+  private adopt(genesOf: readonly (readonly [tensor: number, gene: number])[], genes: Int32Array): boolean {
+    this.touched = [{ first: 0, last: -1, tensors: Int32Array.from(genesOf, ([t]) => t) }];
+    for (const [t, gene] of genesOf) {
+      this.oldGenes[t] = int(genes, t);
+      genes[t] = gene;
+    }
+    return genesOf.length > 0;
   }
 
   private save(blocks: readonly Block[], genes: Int32Array, choice: Int32Array): void {

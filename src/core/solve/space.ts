@@ -2,6 +2,7 @@ import { bit, int, num } from "../simulate/arrays";
 import type { Problem } from "../simulate/problem";
 import { cutBlocks, groupAlike, unitBlocks, type Block } from "./blocks";
 import type { Genome } from "./genome";
+import type { Random } from "./random";
 
 /** What a search may change: genes of tensors, one choice per operator, and places that are worth changing together. */
 export interface Space {
@@ -13,6 +14,8 @@ export interface Space {
   readonly units: readonly Block[];
   /** Blocks whose decisions may be copied from one to another. */
   readonly groups: readonly (readonly Block[])[];
+  /** Genes that mean something together, as the judge alone knows; none: not this time. */
+  readonly together?: (random: Random) => readonly (readonly [tensor: number, gene: number])[];
 }
 
 /**
