@@ -16,8 +16,8 @@ const highs = await loadHighs();
 
 /** Nodes judged by all evaluations together: some 10 s. */
 const judged = 1e8;
-/** Evaluations of one walk. */
-const walk = 40_000;
+/** Evaluations of one walk: a small graph is better off with more of them, a large one with longer ones. */
+const walkFor = (size: number): number => (size < 250 ? 40_000 : 80_000);
 /** Anneals again from the best, so hot. */
 const reheats = [0.3, 0.6, 1];
 
@@ -28,6 +28,7 @@ export const solveInstance: SolveInstance = (instance, budget, seed) => {
   const anneal = (from: Genome, iterations: number, heat: number): Candidate =>
     search(rows, budget, from, { seed: Math.floor(random.next() * 2 ** 32), iterations, heat });
   const eager = (): Genome => ({ genes: new Int32Array(rows.space.genes).fill(keep), choice: rows.space.implementations.slice(0, -1) });
+  const walk = walkFor(rows.nodes + rows.stages);
   let best = anneal(eager(), walk, 3);
   const consider = (candidate: Candidate): void => {
     if (better(candidate, best, budget)) best = candidate;
