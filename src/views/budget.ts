@@ -149,6 +149,7 @@ function budgetResult(model: Model): BudgetResult | null {
     outdated: model.outdated,
     refining: model.refining,
     applied: model.applied,
+    left: model.left,
     verified: model.verified,
   };
 }

@@ -13,6 +13,8 @@ const margin = 8;
 const height = 120;
 const top = 8;
 const bottom = 4;
+/** Below this width the name of the axis would reach into the curve. */
+const narrow = 240;
 
 type Scale = ScaleContinuousNumeric<number, number>;
 
@@ -67,18 +69,16 @@ export class Chart {
     const bound = boundStairs(points, extent).map(at);
 
     const marks: Node[] = [];
-    for (const tick of ticks(y)) {
-      marks.push(
-        svg("line", { class: "grid", x1: 0, x2: width, y1: y(tick), y2: y(tick) }),
-        svg("text", { class: "tick", x: width, y: y(tick) - 3, "text-anchor": "end" }, formatPercent(tick, { sign: tick > 0 }).replace(".0%", "%")),
-      );
-    }
+    const shownTicks = ticks(y);
+    marks.push(...shownTicks.map((tick) => svg("line", { class: "grid", x1: 0, x2: width, y1: y(tick), y2: y(tick) })));
     marks.push(
       svg("path", { class: "impossible", d: area().y0(height - bottom)(bound) ?? "" }),
       svg("path", { class: "bound", d: line()(bound) ?? "" }),
       svg("path", { class: "cost", d: line()(costStairs(points, extent).map(at)) ?? "" }),
       ...points.map(({ peak, overhead }) => svg("circle", { class: "point", cx: this.x(peak), cy: y(overhead), r: 1.75 })),
     );
+    marks.push(...shownTicks.map((tick) => label(tick, y(tick), width)));
+    if (width >= narrow) marks.push(svg("text", { class: "tick", x: width - 40, y: top + 10, "text-anchor": "end" }, l10n.t("slower by, logarithmic")));
     const shown = this.hovered === null ? here : points[chosenPoint(points, this.hovered)] ?? here;
     if (this.hovered !== null) {
       const x = Math.min(width - margin, Math.max(margin, this.x(Math.max(this.hovered, extent.least))));
@@ -111,6 +111,12 @@ function describe({ peak, overhead, bound }: BudgetPoint): string {
   return bound === null || bound <= 0
     ? l10n.t("{0}, {1}", formatBytes(peak), slower(overhead))
     : l10n.t("{0}, {1} (proven: at least {2})", formatBytes(peak), slower(overhead), formatPercent(bound));
+}
+
+/** Where the curve is far: it ends low on the right, and is high on the left. */
+function label(tick: number, place: number, width: number): SVGTextElement {
+  const text = formatPercent(tick, { sign: tick > 0 }).replace(".0%", "%");
+  return tick === 0 ? svg("text", { class: "tick", x: 0, y: place - 3 }, text) : svg("text", { class: "tick", x: width, y: place + 10, "text-anchor": "end" }, text);
 }
 
 /** A few round overheads that don't write over each other. */
