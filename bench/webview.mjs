@@ -16,7 +16,7 @@ async function draw(harness, state) {
       look();
     });
     return performance.now() - started;
-  }, { kind: "start", translations: null, state, selected: null });
+  }, { kind: "start", translations: null, state });
   return { page, took };
 }
 

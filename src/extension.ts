@@ -28,6 +28,6 @@ export function activate(extension: vscode.ExtensionContext): Context {
   const models = new Models(sources, extension.workspaceState, log);
   const tasks = new MonetTasks({ interpreters, models, packages: extension.asAbsolutePath("python"), dist, log });
   const context: Context = { extension, log, dist, sources, interpreters, models, tasks };
-  extension.subscriptions.push(log, sources, interpreters, models, tasks, registerCommands(context), ...features.map((Feature) => new Feature(context)));
+  extension.subscriptions.push(log, sources, models, tasks, registerCommands(context), ...features.map((Feature) => new Feature(context)));
   return context;
 }

@@ -46,8 +46,14 @@ export interface BudgetResult {
   /** A better plan for exactly this budget is being searched. */
   readonly refining: boolean;
   readonly applied: boolean;
+  /** What Apply still offers to do. */
+  readonly left: readonly ApplyStep[];
   readonly verified: Verified | null;
 }
+
+/** After the plan is written: its lines in a training script, and what they import in the environment. */
+export const applySteps = ["script", "runtime"] as const;
+export type ApplyStep = (typeof applySteps)[number];
 
 /** What a real training step gave, for the plan that was applied. */
 export interface Verified {
@@ -129,7 +135,7 @@ export interface ScheduleState {
 }
 
 export type ToSchedule =
-  | { readonly kind: "start"; readonly translations: Translations; readonly state: ScheduleState; readonly selected: number | null }
+  | { readonly kind: "start"; readonly translations: Translations; readonly state: ScheduleState }
   /** The picture is null where it is the one that the panel has. */
   | { readonly kind: "state"; readonly state: Omit<ScheduleState, "picture">; readonly picture: Picture | null }
   /** The editor's cursor is on this operator's line: select its first bar, without asking back. */

@@ -10,7 +10,7 @@ import { eagerPlan } from "./core/solve/draft";
 import { parseFrontier, type FoundPlans } from "./core/frontier_document";
 import { defaultFile } from "./helper/files";
 import { wasTracedFrom } from "./helper/traced_from";
-import { chosenPoint, type BudgetPoint, type Verified } from "./protocol";
+import { applySteps, chosenPoint, type ApplyStep, type BudgetPoint, type Verified } from "./protocol";
 import type { Sources } from "./sources/client";
 import { places } from "./sources/places";
 import type { Place, Placement, Snapshot, SourceView } from "./sources/types";
@@ -51,6 +51,8 @@ export class Model {
   measured: { readonly plan: Plan; readonly result: Verified } | null = null;
   /** The text of the plan file beside the model; null where there is none. */
   planFile: string | null = null;
+  /** What Apply still offers to do; what was done before this window is unknown to it. */
+  left: readonly ApplyStep[] = applySteps;
   /** Bytes of the whole device; the chosen plan is the fastest that fits. */
   budget = Number.POSITIVE_INFINITY;
   /** A plan for exactly this budget is being searched. */
@@ -305,7 +307,7 @@ export class Models extends Disposable {
     this.fire("choice", model);
   }
 
-  update(model: Model, state: Partial<Pick<Model, "running" | "problem" | "measured" | "refining" | "outdated" | "planFile">>): void {
+  update(model: Model, state: Partial<Pick<Model, "running" | "problem" | "measured" | "refining" | "outdated" | "planFile" | "left">>): void {
     Object.assign(model, state);
     this.fire("state", model);
   }

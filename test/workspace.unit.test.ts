@@ -33,7 +33,7 @@ afterEach(() => {
 
 const range = { start: { line: 0, column: 0 }, end: { line: 9, column: 0 } };
 const view = (fingerprint: string, ...names: string[]): SourceView => ({
-  path: uri.fsPath, files: [], fingerprints: Object.fromEntries(names.map((name) => [name, fingerprint])),
+  path: uri.fsPath, files: [], required: [], fingerprints: Object.fromEntries(names.map((name) => [name, fingerprint])),
   file: { path: uri.fsPath, models: names.map((name) => ({ name, range, nameRange: range, layers: [], calls: [] })), sources: [] } as unknown as SourceView["file"],
 });
 

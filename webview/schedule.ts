@@ -17,7 +17,6 @@ const host: Host<ToSchedule, FromSchedule> = new Host<ToSchedule, FromSchedule>(
       if (message.translations !== null) l10n.config({ contents: { ...message.translations } });
       panel = new SchedulePanel((sent) => { host.post(sent); }, (memory) => { host.remember(memory); }, readMemory(host.remembered), message.state);
       document.querySelector("#root")?.replaceChildren(texturePatterns(), panel.element);
-      if (message.selected !== null) panel.select(message.selected);
       return;
     case "state":
       panel?.follow(message.state, message.picture);

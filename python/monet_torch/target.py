@@ -59,7 +59,7 @@ def parse_spec(text: str) -> Spec:
     if match is None or not isinstance(dtype, torch.dtype):
         raise MonetError(
             f"--input {text!r} is not understood; write dtype[sizes], as float32[8,3,224,224], "
-            "int64[2,256]<50257 (integers below 50257) or name=float32[8,16] for a keyword argument"
+            "int64[2,256]<50257 (integers below 50257) or name=float32[8,16] for an argument by its name"
         )
     shape = tuple(int(d) for d in match["shape"].replace(" ", "").split(",") if d)
     return Spec(match["name"] or "", dtype, shape, int(match["below"] or 2))
@@ -101,16 +101,7 @@ def load(
     module = _import(file)
     torch.manual_seed(seed)
     model = _build(module, file, name, settings)
-    loss_fn = None
-    if loss is not None:
-        loss_fn = getattr(module, loss, None)
-        if isinstance(loss_fn, type):
-            try:
-                loss_fn = loss_fn()
-            except Exception as error:
-                raise MonetError(f"{file}: --loss {loss} can't be built without arguments ({_short(error)})") from error
-        if not callable(loss_fn):
-            raise MonetError(f"{file}: there is no function {loss!r} for --loss; name one defined in the file")
+    loss_fn = None if loss is None else _loss(module, file, loss)
     generator = torch.Generator().manual_seed(seed)
     made = [(s.name, s.make(generator)) for s in specs]
     return Target(
@@ -203,6 +194,24 @@ def _build(module: ModuleType, file: Path, name: str, settings: dict[str, Any]) 
     if not isinstance(model, nn.Module):
         raise MonetError(f"{file}: {name} returned a {type(model).__name__}, not an nn.Module")
     return model
+
+
+def _loss(module: ModuleType, file: Path, name: str) -> Callable[..., Tensor]:
+    """What the file calls by this name, as `mean_loss` or `F.cross_entropy`; a class is built without arguments."""
+    found: Any = module
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if isinstance(found, type):
+        try:
+            found = found()
+        except Exception as error:
+            raise MonetError(f"{file}: the loss {name} can't be built without arguments ({_short(error)})") from error
+    if not callable(found):
+        raise MonetError(
+            f"{file}: the loss {name!r} is no function or class that the file knows; name one that it defines or "
+            "imports, as my_loss, or F.cross_entropy after 'import torch.nn.functional as F'"
+        )
+    return found  # type: ignore[no-any-return]
 
 
 def _place(error: BaseException, file: Path) -> str:

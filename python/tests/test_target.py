@@ -187,6 +187,16 @@ def test_a_loss_is_a_function_or_a_class(folder: Path, loss: str) -> None:
     assert made.loss(made.model(*made.args), *made.targets).shape == ()
 
 
+@pytest.mark.parametrize("loss", ["F.mse_loss", "torch.nn.functional.mse_loss", "nn.MSELoss", "Space.squares"])
+def test_a_loss_may_be_named_through_what_the_file_has_imported(folder: Path, loss: str) -> None:
+    text = f"import torch.nn.functional as F\n{MODEL}\nSpace.squares = staticmethod(mean_loss)\n"
+    (folder / "dotted.py").write_text(text)
+    made = load(f"{folder / 'dotted.py'}:Net", ["float32[2,4]"], ["float32[2,3]"], None, loss)
+    assert made.loss is not None
+    output = made.model(*made.args)
+    assert torch.equal(made.loss(output, *made.targets), torch.nn.functional.mse_loss(output, *made.targets))
+
+
 def test_a_file_may_import_its_neighbour_and_have_any_name(folder: Path) -> None:
     (folder / "my model-2.py").write_text("from net import Net\nassert __name__ != '__main__'\n")
     assert load(f"{folder / 'my model-2.py'}:Net", ["float32[2,4]"], [], None, None).model is not None
@@ -223,7 +233,8 @@ BAD: dict[str, tuple[list[str], str]] = {
     "missing import": (["imports.py:Net", *X], "imports.py:1: importing the file failed (ModuleNotFoundError"),
     "kwargs not JSON": (["net.py:Net", *X, "--kwargs", "{width: 4}"], "--kwargs is not valid JSON"),
     "kwargs not an object": (["net.py:Net", *X, "--kwargs", "[4]"], "--kwargs must be a JSON object"),
-    "unknown loss": (["net.py:Net", *X, "--loss", "lost"], "there is no function 'lost' for --loss"),
+    "unknown loss": (["net.py:Net", *X, "--loss", "lost"], "the loss 'lost' is no function or class that the file kno"),
+    "loss of a module that is not imported": (["net.py:Net", *X, "--loss", "F.mse_loss"], "defines or imports, as my_"),
     "loss with arguments": (["net.py:Net", *X, "--loss", "LossWithArguments"], "can't be built without arguments"),
     "target without loss": (["net.py:Net", *X, "--target", "float32[2,3]"], "name that function with --loss"),
     "loss without target": (["net.py:Net", *X, "--loss", "mean_loss"], "missing 1 required positional argument"),

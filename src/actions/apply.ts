@@ -12,8 +12,10 @@ import { UserError } from "../helper/user_error";
 import { argumentOf } from "../editor/targets";
 import { columnOf } from "../views/reveal";
 import type { Model } from "../workspace";
+import { withoutRuntime } from "./install";
 import { chooseProfiled } from "./model_choice";
-import { showProblem } from "./problems";
+import { lossWithin, planLines } from "./plan_lines";
+import { sentenceOf, showProblem } from "./problems";
 import { choose } from "./quick_input";
 import { write } from "./write";
 
@@ -60,10 +62,7 @@ async function guarded(context: Context, run: () => unknown): Promise<void> {
 const pathFrom = (script: string, plan: string): string => relative(dirname(script), plan).split(sep).join("/");
 
 async function copyLines(model: Model): Promise<void> {
-  const plan = JSON.stringify(pathFrom(model.uri.fsPath, model.fileOf("plan")));
-  const loss = lossOf(model);
-  const call = loss === null ? `monet_torch.apply(model, ${plan})` : `${loss} = monet_torch.apply(model, ${plan}, loss=${loss})`;
-  await vscode.env.clipboard.writeText(`import monet_torch\n${call}\n`);
+  await vscode.env.clipboard.writeText(planLines(pathFrom(model.uri.fsPath, model.fileOf("plan")), lossOf(model)));
   vscode.window.setStatusBarMessage(vscode.l10n.t("MONeT: the two lines are on the clipboard"), 4000);
 }
 
@@ -75,6 +74,8 @@ function lossOf({ profile }: Model): string | null {
 interface Candidate {
   readonly uri: vscode.Uri;
   readonly insertion: Insertion;
+  /** Its number among those of the file. */
+  readonly nth: number;
 }
 
 export async function insertIntoScript(context: Context, model: Model): Promise<void> {
@@ -83,7 +84,7 @@ export async function insertIntoScript(context: Context, model: Model): Promise<
   const found = (await Promise.all(scripts.map((uri) => candidatesIn(context, model, use, uri)))).flat();
   const [first] = found;
   const chosen = found.length === 1 && first !== undefined ? first : await chooseCandidate(context, model, use, found);
-  if (chosen !== null) await insert(model, chosen);
+  if (chosen !== null) await insert(context, model, use, chosen);
 }
 
 /** What gives the model: itself, and the functions of its file that return it. */
@@ -91,8 +92,9 @@ async function useOf({ models }: Context, model: Model): Promise<PlanUse> {
   const view = models.view(model.uri) ?? (await models.read(model.uri));
   const sources = view?.file.sources ?? [];
   const givers = sources.filter(({ models: given }) => given.some(({ file, name }) => file === view?.path && name === model.name)).map(({ name }) => name);
+  const loss = lossOf(model);
   const isObject = sources.some(({ name, kind }) => name === model.name && kind === "object");
-  return { makers: [model.name.split(".").at(-1) ?? model.name, ...givers], object: isObject ? model.name : null, plan: "", loss: lossOf(model) };
+  return { makers: [model.name.split(".").at(-1) ?? model.name, ...givers], object: isObject ? model.name : null, plan: "", loss: loss === null ? null : lossWithin(loss) };
 }
 
 /** The model's own file, and those that name both the file and what gives the model. */
@@ -124,7 +126,7 @@ function anyWord(words: readonly string[]): RegExp {
 
 async function candidatesIn({ sources }: Context, model: Model, use: PlanUse, uri: vscode.Uri): Promise<Candidate[]> {
   const found = await sources.insertions(uri.fsPath, { ...use, plan: pathFrom(uri.fsPath, model.fileOf("plan")) });
-  return found.map((insertion) => ({ uri, insertion }));
+  return found.map((insertion, nth) => ({ uri, insertion, nth }));
 }
 
 async function chooseCandidate(context: Context, model: Model, use: PlanUse, found: readonly Candidate[]): Promise<Candidate | null> {
@@ -149,10 +151,33 @@ async function chooseCandidate(context: Context, model: Model, use: PlanUse, fou
   return within.length === 1 ? first : chooseCandidate(context, model, use, within);
 }
 
+/** Of the newest text: it may have changed while the person chose. */
+async function insertionNow(context: Context, model: Model, use: PlanUse, { uri, insertion, nth }: Candidate, document: vscode.TextDocument): Promise<Insertion> {
+  const { version } = document;
+  const now = (await candidatesIn(context, model, use, uri))[nth]?.insertion;
+  if (now?.target === insertion.target && now.kind === insertion.kind && document.version === version) return now;
+  throw new UserError("input", vscode.l10n.t("{0} has changed since its lines were looked for: insert them again.", vscode.workspace.asRelativePath(uri)), { action: "again" });
+}
+
+/** Without the runtime the lines fail at their import. Nothing waits for the answer. */
+async function offerRuntime(context: Context, model: Model, script: vscode.Uri): Promise<void> {
+  if (!vscode.workspace.isTrusted) return;
+  const interpreter = await withoutRuntime(context, model.uri).catch((error: unknown) => {
+    context.log.warn(sentenceOf(error));
+    return null;
+  });
+  if (interpreter === null) return;
+  const install = vscode.l10n.t("Install Runtime");
+  const message = vscode.l10n.t("{0} imports monet_torch now, which Python at '{1}' doesn't have yet.", vscode.workspace.asRelativePath(script), interpreter.path);
+  void vscode.window.showInformationMessage(message, install).then((chosen) => (chosen === install ? vscode.commands.executeCommand("monet.installRuntime") : undefined));
+}
+
 /** The edit can be undone; it is shown, selected and not saved. */
-async function insert(model: Model, { uri, insertion }: Candidate): Promise<void> {
-  const { edits, kind, loss } = insertion;
+async function insert(context: Context, model: Model, use: PlanUse, chosen: Candidate): Promise<void> {
+  const { uri } = chosen;
   const document = await vscode.workspace.openTextDocument(uri);
+  const insertion = await insertionNow(context, model, use, chosen, document);
+  const { edits, kind, loss } = insertion;
   const edit = new vscode.WorkspaceEdit();
   for (const { range, text } of edits) edit.replace(uri, new vscode.Range(range.start.line, range.start.column, range.end.line, range.end.column), text);
   if (edits.length > 0) await vscode.workspace.applyEdit(edit);
@@ -162,6 +187,8 @@ async function insert(model: Model, { uri, insertion }: Candidate): Promise<void
   const show = (options: vscode.TextDocumentShowOptions = {}): Thenable<unknown> => vscode.window.showTextDocument(document, { viewColumn: columnOf(uri) ?? vscode.ViewColumn.Active, ...options });
   await show({ selection });
   const name = vscode.workspace.asRelativePath(uri);
+  context.models.update(model, { left: model.left.filter((step) => step !== "script") });
+  await offerRuntime(context, model, uri);
   if (kind === "unchanged") vscode.window.setStatusBarMessage(vscode.l10n.t("MONeT: {0} runs by this plan already", name), 5000);
   if (kind === "kept") {
     const copy = vscode.l10n.t("Copy Lines");

@@ -36,17 +36,17 @@ export async function askConfig(name: string, guess: ModelConfig): Promise<Model
   const title = vscode.l10n.t("What does {0} take?", name);
   let config = guess;
   for (let step = 1; ; ) {
-    let answer: Answer<ModelConfig>;
-    if (step === 1) answer = await askInput(config, 0, { title, step, steps: 3, canGoBack: false });
-    else if (step === 2) answer = await askBatch(config, { title, step, steps: 3, canGoBack: true });
+    const inputs = config.inputs.length;
+    const steps = inputs + (batchOf(config.inputs) === null ? 1 : 2);
+    const here = { title, step, steps, canGoBack: step > 1 };
+    const answer = step <= inputs ? await askInput(config, step - 1, here) : step < steps ? await askBatch(config, here) : await askMore(name, config, here);
+    if (answer === null || (answer !== back && step === steps)) return answer;
+    if (answer === back) step -= 1;
     else {
-      answer = await askMore(name, config);
-      if (answer !== back) return answer;
+      // An input that was taken away leaves its place to the next.
+      if (answer.inputs.length === inputs) step += 1;
+      config = answer;
     }
-    if (answer === null) return null;
-    const skipBatch = batchOf((answer === back ? config : answer).inputs) === null;
-    step += (answer === back ? -1 : 1) * (skipBatch ? 2 : 1);
-    if (answer !== back) config = answer;
   }
 }
 
@@ -63,8 +63,8 @@ async function askInput(config: ModelConfig, index: number, step: Step): Promise
     ...step,
     value: config.inputs[index] ?? "",
     prompt: index === 0
-      ? vscode.l10n.t("The input: dtype[batch, sizes]; for integers with a range, as int64[2,256]<50257.")
-      : vscode.l10n.t("Input {0}: dtype[batch, sizes]; name=… for a keyword argument. Empty: none.", index + 1),
+      ? vscode.l10n.t("The input: dtype[batch, sizes], integers below a number as int64[2,256]<50257. An argument by its name: mask=bool[8,64]; an entry of a dict: batch.tokens=int64[8,64]<1000.")
+      : vscode.l10n.t("Input {0}: dtype[batch, sizes]. An argument by its name: mask=bool[8,64]; an entry of a dict: batch.tokens=int64[8,64]<1000. Empty: none.", index + 1),
     placeholder: "float32[8,3,224,224]",
     check: (each) => (index > 0 && each.trim() === "" ? null : wrongSpec(each)),
   });
@@ -88,18 +88,17 @@ interface More extends vscode.QuickPickItem {
   readonly edit: ((config: ModelConfig) => Promise<Answer<ModelConfig>>) | null;
 }
 
-/** Enter goes on; everything else is for who needs it. */
-async function askMore(name: string, start: ModelConfig): Promise<Answer<ModelConfig>> {
+/** Enter goes on; everything else is for who needs it. Who leaves one of its questions comes back to the list. */
+async function askMore(name: string, start: ModelConfig, step: Step): Promise<Answer<ModelConfig>> {
   let config = start;
   for (;;) {
     const items = moreItems(name, config);
-    const chosen = await choose(items, { title: vscode.l10n.t("What does {0} take?", name), step: 3, steps: 3, canGoBack: true, placeholder: vscode.l10n.t("Enter goes on"), active: items[0] });
-    if (chosen === back) return config === start ? back : askMore(name, start);
+    const chosen = await choose(items, { ...step, placeholder: vscode.l10n.t("Enter goes on"), active: items[0] });
+    if (chosen === back) return config === start ? back : askMore(name, start, step);
     if (chosen === null) return null;
     if (chosen.edit === null) return config;
     const changed = await chosen.edit(config);
-    if (changed === null) return null;
-    if (changed !== back) config = changed;
+    if (changed !== null && changed !== back) config = changed;
   }
 }
 
@@ -145,7 +144,7 @@ async function askOne(config: ModelConfig, key: "optimizer" | "autocast", values
 }
 
 async function askLoss(config: ModelConfig, step: Step): Promise<Answer<ModelConfig>> {
-  const named = await askString(config, "loss", vscode.l10n.t("A function or class of the model's file, which takes the output and the targets. Empty: the sum of the outputs."), step);
+  const named = await askString(config, "loss", vscode.l10n.t("A function or class that the model's file defines or imports, as F.cross_entropy; it takes the output and the targets. Empty: the sum of the outputs."), step);
   if (named === null || named === back || named.loss === undefined) return named === null || named === back ? named : put(named, "targets", undefined);
   const batch = batchOf(named.inputs) ?? 1;
   const text = await askText({

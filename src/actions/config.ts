@@ -3,9 +3,11 @@ import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import * as vscode from "vscode";
 import type { Context } from "../context";
+import type { ModelRef } from "../core/source/index";
 import { ConfigError, configOf, readConfig, withModel, type ModelConfig } from "../core/config";
 import { Cancelled, UserError } from "../helper/user_error";
 import type { Model } from "../workspace";
+import type { SourceView } from "../sources/types";
 import { askConfig } from "./ask";
 import { fileWithin } from "./definition";
 import { write } from "./write";
@@ -79,20 +81,20 @@ export async function knownConfig(model: Model): Promise<ModelConfig | null> {
 export async function configFor({ models }: Context, model: Model, when: "unknown" | "again" = "unknown"): Promise<ModelConfig> {
   const known = await knownConfig(model);
   if (known !== null && when === "unknown") return known;
-  const config = await askConfig(model.name, known ?? { inputs: [guessedInput(models.view(model.uri), model.name)] });
+  const config = await askConfig(model.name, known ?? { inputs: guessedInputs(models.view(model.uri), model.name) });
   if (config === null) throw new Cancelled();
   await writeModelConfig(model, config);
   return config;
 }
 
-type View = NonNullable<ReturnType<Context["models"]["view"]>>;
-
-/** From the first layer of the model, or of a model that the function or object gives. */
-function guessedInput(view: View | null, name: string): string {
+/** From the first layer of the model, or of a model that the function or object gives; as many as its forward requires. */
+export function guessedInputs(view: Pick<SourceView, "path" | "file" | "files" | "required"> | null, name: string): string[] {
   const given = view?.file.sources.find((source) => source.name === name)?.models ?? [];
   const named = [...given, { file: view?.path ?? "", name }];
-  const found = view?.files.flatMap(({ models }) => models).find((each) => each.input !== null && named.some((ref) => ref.file === each.file && ref.name === each.name));
-  return found?.input?.spec ?? "float32[8,3,224,224]";
+  const isNamed = (each: ModelRef): boolean => named.some((ref) => ref.file === each.file && ref.name === each.name);
+  const spec = view?.files.flatMap(({ models }) => models).find((each) => each.input !== null && isNamed(each))?.input?.spec ?? "float32[8,3,224,224]";
+  const [, ...others] = view?.required.find(isNamed)?.parameters ?? [];
+  return [spec, ...others.map((parameter) => `${parameter}=${spec}`)];
 }
 
 /** Opens the file, at the active model's entry where it has one; a new one starts with what is known. */

@@ -19,7 +19,9 @@ export async function installRuntime({ dist, interpreters, models }: Context): P
   const version = wheelVersion(existsSync(wheels) ? readdirSync(wheels) : []);
   if (version === null) throw new UserError("environment", vscode.l10n.t("This build of the extension has no runtime in {0}: install the packed extension.", wheels));
   const found = await ask(interpreter);
+  const isThere = (): void => { if (models.active !== null) models.update(models.active, { left: models.active.left.filter((step) => step !== "runtime") }); };
   if (found.version === version) {
+    isThere();
     const again = vscode.l10n.t("Install Again");
     const chosen = await vscode.window.showInformationMessage(vscode.l10n.t("monet-torch {0} is installed in {1} already.", version, interpreter.path), again);
     if (chosen !== again) return;
@@ -31,8 +33,15 @@ export async function installRuntime({ dist, interpreters, models }: Context): P
   const [program, ...args] = installCommand({ python: interpreter.path, uv, wheels, again: found.version === version });
   const code = await runTask(program, args);
   if (code !== 0) throw new UserError("environment", vscode.l10n.t("The runtime could not be installed in {0}; the terminal says why.", interpreter.path));
+  isThere();
   const log = vscode.l10n.t("Show Log");
   void vscode.window.showInformationMessage(vscode.l10n.t("monet-torch {0} is installed in {1}.", version, interpreter.path), log).then((chosen) => (chosen === log ? vscode.commands.executeCommand("monet.showLog") : undefined));
+}
+
+/** The Python of a file where it lacks the runtime, of whatever version. */
+export async function withoutRuntime({ interpreters }: Context, uri: vscode.Uri): Promise<Interpreter | null> {
+  const interpreter = await interpreters.find(uri);
+  return (await ask(interpreter)).version === null ? interpreter : null;
 }
 
 async function ask({ path, foundBy }: Interpreter): Promise<{ version: string | null; pip: boolean }> {
@@ -45,7 +54,7 @@ async function ask({ path, foundBy }: Interpreter): Promise<{ version: string | 
   return readProbe(lines);
 }
 
-/** In a terminal that is shown, so that the person sees what is done to their environment. */
+/** In a terminal that is shown, so that the person sees what is done to their environment. Somebody else's task may have the same name: ours is known by its execution. */
 async function runTask(program: string, args: readonly string[]): Promise<number | undefined> {
   const name = vscode.l10n.t("install the MONeT runtime");
   const task = new vscode.Task({ type: "process" }, vscode.TaskScope.Workspace, name, "MONeT", new vscode.ProcessExecution(program, [...args]));
@@ -53,13 +62,14 @@ async function runTask(program: string, args: readonly string[]): Promise<number
   const listeners: vscode.Disposable[] = [];
   try {
     return await new Promise<number | undefined>((resolve, reject) => {
-      const isOurs = ({ execution }: vscode.TaskEndEvent): boolean => execution.task.name === name;
+      let ours: vscode.TaskExecution | null = null;
+      const isOurs = ({ execution }: vscode.TaskEndEvent): boolean => execution === ours;
       listeners.push(
         vscode.tasks.onDidEndTaskProcess((ended) => { if (isOurs(ended)) resolve(ended.exitCode); }),
         // One that never began has no process.
         vscode.tasks.onDidEndTask((ended) => { if (isOurs(ended)) resolve(undefined); }),
       );
-      vscode.tasks.executeTask(task).then(undefined, reject);
+      vscode.tasks.executeTask(task).then((execution) => { ours = execution; }, reject);
     });
   } finally {
     for (const listener of listeners) listener.dispose();

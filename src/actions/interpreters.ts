@@ -1,7 +1,6 @@
 import { dirname, resolve } from "node:path";
 import * as vscode from "vscode";
 import { findInterpreter, type Interpreter } from "../helper/interpreter";
-import { Disposable } from "../base/disposable";
 import { folderOf } from "./config";
 import { firstPython, FoundPython, PythonEnvironments, PythonExtension, type Extensions, type PythonSource } from "./python_sources";
 
@@ -23,10 +22,7 @@ function search(uri: vscode.Uri, explicit?: string): Interpreter {
 }
 
 /** Finds the Python that the person has selected. */
-export class Interpreters extends Disposable {
-  private readonly changed = this.register(new vscode.EventEmitter<void>());
-  readonly onDidChange = this.changed.event;
-  private readonly listened = new Set<PythonSource>();
+export class Interpreters {
   private readonly sources: readonly PythonSource[] = [
     new PythonEnvironments(extensions),
     new PythonExtension(extensions),
@@ -34,21 +30,13 @@ export class Interpreters extends Disposable {
     new FoundPython("the workspace", search),
   ];
 
-  constructor(private readonly log: vscode.LogOutputChannel) {
-    super();
-    this.register(
-      vscode.workspace.onDidChangeConfiguration((event) => {
-        if (event.affectsConfiguration(`monet.${setting}`)) this.changed.fire();
-      }),
-    );
-  }
+  constructor(private readonly log: vscode.LogOutputChannel) {}
 
   async find(uri: vscode.Uri): Promise<Interpreter> {
     const found = await firstPython(this.sources, uri, ({ name }, error) => {
       this.log.warn(`Python from ${name}: ${error instanceof Error ? error.message : String(error)}`);
     });
     this.log.info(`Python: ${found.path} (found by ${found.foundBy})`);
-    this.listen();
     return found;
   }
 
@@ -63,16 +51,5 @@ export class Interpreters extends Disposable {
     if (first === undefined) return;
     const target = vscode.workspace.workspaceFolders === undefined ? vscode.ConfigurationTarget.Global : vscode.ConfigurationTarget.Workspace;
     await vscode.workspace.getConfiguration("monet").update(setting, first.fsPath, target);
-  }
-
-  /** Once it has answered, an extension is listened to. */
-  private listen(): void {
-    for (const source of this.sources) {
-      if (this.listened.has(source)) continue;
-      const listener = source.onDidChange(() => { this.changed.fire(); });
-      if (listener === null) continue;
-      this.listened.add(source);
-      this.register(listener);
-    }
   }
 }

@@ -108,7 +108,7 @@ function leadOf(error: UserError): Offer | null {
     case "example":
       return command(vscode.l10n.t("Open an Example"), "monet.openExample");
     case "optimize":
-      return command(vscode.l10n.t("Optimize Memory"), "monet.optimize");
+      return command(vscode.l10n.t("Optimize memory"), "monet.optimize");
     default:
       return null;
   }

@@ -9,7 +9,6 @@ export interface PythonSource {
   find(uri: vscode.Uri): Promise<Interpreter | null>;
   /** The command that lets the person choose another one; null where there is none. */
   readonly picker: string | null;
-  onDidChange(listener: () => void): vscode.Disposable | null;
 }
 
 /** What is asked of the editor. */
@@ -18,8 +17,6 @@ export interface Extensions {
   api(id: string): Promise<unknown>;
   has(id: string): boolean;
 }
-
-type Listen = (listener: () => void) => vscode.Disposable;
 
 abstract class FromExtension implements PythonSource {
   abstract readonly name: string;
@@ -40,13 +37,7 @@ abstract class FromExtension implements PythonSource {
     return path === null || path === "" ? null : { path, foundBy: this.name };
   }
 
-  onDidChange(listener: () => void): vscode.Disposable | null {
-    const listen = typeof this.exports === "object" && this.exports !== null ? this.event(this.exports) : null;
-    return listen?.(listener) ?? null;
-  }
-
   protected abstract ask(exports: object, uri: vscode.Uri): Promise<string | null>;
-  protected abstract event(exports: object): Listen | null;
 }
 
 /** `ms-python.vscode-python-envs`. */
@@ -60,16 +51,11 @@ export class PythonEnvironments extends FromExtension {
     const found = await getEnvironment?.call(exports, uri);
     return found?.execInfo?.run?.executable ?? null;
   }
-
-  protected event(exports: object): Listen | null {
-    return (exports as { onDidChangeEnvironment?: Listen }).onDidChangeEnvironment ?? null;
-  }
 }
 
 interface Environments {
   getActiveEnvironmentPath?: (uri: vscode.Uri) => { readonly id: string; readonly path: string };
   resolveEnvironment?: (path: { readonly id: string; readonly path: string }) => Promise<{ executable?: { uri?: { fsPath: string } } } | undefined>;
-  onDidChangeActiveEnvironmentPath?: Listen;
 }
 
 /** `ms-python.python`. */
@@ -84,10 +70,6 @@ export class PythonExtension extends FromExtension {
     if (environments === null || active === undefined) return null;
     const resolved = await environments.resolveEnvironment?.(active);
     return resolved?.executable?.uri?.fsPath ?? null;
-  }
-
-  protected event(exports: object): Listen | null {
-    return environmentsOf(exports)?.onDidChangeActiveEnvironmentPath ?? null;
   }
 }
 
@@ -106,10 +88,6 @@ export class FoundPython implements PythonSource {
     return new Promise((resolve) => {
       resolve(this.look(uri));
     });
-  }
-
-  onDidChange(): null {
-    return null;
   }
 }
 

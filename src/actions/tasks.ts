@@ -219,5 +219,7 @@ class JobTerminal implements vscode.Pseudoterminal {
       else this.waiting.reject(error);
     }
     this.closed.fire(code);
+    this.written.dispose();
+    this.closed.dispose();
   }
 }

@@ -17,7 +17,7 @@ const collect = (value: string, before: readonly string[]): string[] => [...befo
 const profileOptions = (): Option[] => [
   new Option("--input <spec>", 'an input of the model, as "float32[8,3,224,224]" or "int64[2,256]<50257"; once per input').default([]).argParser(collect),
   new Option("--kwargs <json>", "arguments for the model's class or function"),
-  new Option("--loss <name>", "a function in the file that gives the loss (without it: the sum of the outputs)"),
+  new Option("--loss <name>", "a function or class that the file defines or imports, as F.cross_entropy (without it: the sum of the outputs)"),
   new Option("--target <spec>", "what the loss takes besides the output, written like an input; once per target").default([]).argParser(collect),
   new Option("--optimizer <name>", "whose states to count").choices(["none", "sgd", "momentum", "adam", "adamw"]),
   new Option("--autocast <type>", "run under autocast").choices(["bf16", "fp16"]),

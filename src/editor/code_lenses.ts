@@ -78,6 +78,6 @@ function shareOf({ name, kind }: Target, marks: Marks | null): vscode.Command[] 
   const place = marks?.places.find((each) => kind === "class" && each.kind === "model" && each.model.name === name);
   if (marks === null || place === undefined || place.operators.length === 0) return [];
   const { kept } = numbersOf(marks.explained, place.operators);
-  const text = vscode.l10n.t("◆ {0} kept of {1}", formatBytes(kept), formatBytes(marks.explained.explanation.kept));
+  const text = vscode.l10n.t("◆ {0} kept, of {1} in the whole model", formatBytes(kept), formatBytes(marks.explained.explanation.kept));
   return [{ command: "monet.focusBudget", title: marks.stale ? staleText(text) : text, arguments: [argumentOf(marks.model)] }];
 }

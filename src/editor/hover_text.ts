@@ -30,7 +30,7 @@ export function hoverText(subject: Subject): string {
     summary(numbers, explained),
     implementations(alternatives(explained, numbers.operators)),
     operatorTable(explained, numbers.operators),
-    deviceText(explained.graph.device),
+    plain(deviceText(explained.graph.device)),
   ].filter((part) => part !== "").join("\n\n");
 }
 
@@ -64,7 +64,7 @@ function reason({ explained, numbers, budget }: Subject): string {
   if (answer === null) return "";
   const made = tensor.kind === "value" ? l10n.t("the output of {0}", code(nameOf(explained, row.id))) : l10n.t("the internals of {0}", code(nameOf(explained, row.id)));
   const does = answer.does === "keeps" ? l10n.t("Largest: {0}, {1}, kept.", made, formatBytes(answer.bytes)) : l10n.t("Largest: {0}, {1}, recomputed.", made, formatBytes(answer.bytes));
-  return `${does} ${whyText(answer, graph, budget)}`;
+  return `${does} ${plain(whyText(answer, graph, budget))}`;
 }
 
 function implementations(ways: readonly Alternative[]): string {
@@ -87,7 +87,7 @@ function operatorTable(explained: Explained, ids: readonly number[]): string {
   const shown = [...each].sort((a, b) => weight(b) - weight(a) || a.id - b.id).slice(0, mostRows).sort((a, b) => a.id - b.id);
   const bytes = (count: number): string => (count === 0 ? "–" : formatBytes(count));
   const rows = shown.map(({ id, numbers: { forward, backward, kept, recomputed } }): [string, ...string[]] =>
-    [`${code(nameOf(explained, id))} ${shortOp(explained, id)}`, formatDuration(forward), formatDuration(backward), bytes(kept), bytes(recomputed)]);
+    [`${code(nameOf(explained, id))} ${plain(shortOp(explained, id))}`, formatDuration(forward), formatDuration(backward), bytes(kept), bytes(recomputed)]);
   const rest = each.length - shown.length;
   const text = table([l10n.t("Operator"), l10n.t("Forward"), l10n.t("Backward"), l10n.t("Kept"), l10n.t("Recomputed")], rows);
   return rest === 0 ? text : `${text}\n\n${l10n.t("and {0} more", rest)}`;
@@ -105,5 +105,6 @@ function table(head: readonly string[], rows: readonly (readonly string[])[]): s
   return [line(head), line(head.map((_, at) => (at === 0 ? ":--" : "--:"))), ...rows.map(line)].join("\n");
 }
 
-/** Nothing of a name is read as Markdown. */
+/** Names come from a file, and nothing of them is read as Markdown. */
+const plain = (text: string): string => text.replaceAll(/\s+/g, " ").replaceAll(/[\\`*_[\]<>|$&~#:@]/g, String.raw`\$&`);
 const code = (text: string): string => `\`${text.replaceAll(/[`|\n]/g, " ")}\``;

@@ -3,6 +3,7 @@ import { Fingerprints } from "../core/source/fingerprint";
 import { insertions, match, readModels, rootsOf, type SourceFile } from "../core/source/index";
 import type { Files, ParsedFile } from "./files";
 import { placementOf } from "./places";
+import { required } from "./required";
 import type { Answers, Question } from "./protocol";
 import type { Placement, SourceView } from "./types";
 
@@ -33,7 +34,7 @@ export class Analyst {
     const files = modelsOf(parsed);
     const file = files.find((each) => each.path === path);
     if (file === undefined) return null;
-    const view = { path, file, files, fingerprints: new Fingerprints(parsed, files).ofFile(path) };
+    const view = { path, file, files, fingerprints: new Fingerprints(parsed, files).ofFile(path), required: required(parsed.map(({ outline }) => outline)) };
     this.views.set(path, { of: parsed, view });
     return view;
   }

@@ -1,5 +1,6 @@
 /** What the source worker answers: models as they stand in the newest text, and operators matched to places in it. */
 import type { ModelRef, Range, SourceFile } from "../core/source/index";
+import type { Required } from "./required";
 
 /** One file with all that it imports from the workspace. Paths are absolute. */
 export interface SourceView {
@@ -11,6 +12,8 @@ export interface SourceView {
    * every class and function of the workspace that it reaches. Comments, blank space and docstrings don't count.
    */
   readonly fingerprints: Readonly<Record<string, string>>;
+  /** What the models of all these files have to be given. */
+  readonly required: readonly Required[];
 }
 
 /** The text of each file, by absolute path, as it was when a model was profiled. */

@@ -152,6 +152,7 @@ function budgetResult(model: Model): BudgetResult | null {
     complete: profile.complete,
     refining: model.refining,
     applied: model.applied,
+    left: model.left,
     verified: model.verified,
   };
 }

@@ -142,7 +142,7 @@ class SchedulePanel extends Disposable {
         this.ready = true;
         const state = this.state();
         if (state === null) return;
-        this.post({ kind: "start", translations: translations(), state, selected: null });
+        this.post({ kind: "start", translations: translations(), state });
         this.sent = sentOf(state);
         if (this.selected.length > 0) this.post({ kind: "select", operators: this.selected });
         return;

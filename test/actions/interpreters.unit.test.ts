@@ -8,12 +8,10 @@ import { Interpreters } from "../../src/actions/interpreters";
 
 const editor = vi.hoisted(() => ({ setting: "", folder: "" }));
 vi.mock("vscode", () => ({
-  EventEmitter: class { dispose(): void { /* Nothing is held. */ } },
   extensions: { getExtension: () => undefined },
   workspace: {
     getConfiguration: () => ({ get: () => editor.setting }),
     getWorkspaceFolder: () => ({ uri: { fsPath: editor.folder } }),
-    onDidChangeConfiguration: () => ({ dispose: (): void => undefined }),
   },
 }));
 

@@ -87,12 +87,17 @@ test("the plan goes into the script, the runtime into the environment, and the t
   await expect.poll(() => window.cursorLine(), soon).toMatch(/monet_torch\.apply\(model,/);
   await window.page.keyboard.press("Control+s");
   await expect.poll(() => readFile(file("train.py"), "utf8"), soon).toContain('monet_torch.apply(model, ".monet/gpt2.GPT.plan.json")');
+  const missing = window.toast(/train\.py imports monet_torch now, which Python at .* doesn't have yet/);
+  await missing.waitFor(soon);
   await window.screenshot("gpt2-inserted");
 
   const imports = (): number | null => asAtHome(python, "import monet_torch").status;
   expect(imports()).not.toBe(0);
-  await window.command("MONeT: Install the runtime into the selected environment");
+  await missing.getByRole("button", { name: "Install Runtime" }).click();
   await expect.poll(imports, { ...solved, interval: 2000 }).toBe(0);
+  const view = await window.webview("input[type=range]");
+  await view.getByText("This plan is in the plan file beside the model.").waitFor();
+  await expect.poll(() => view.getByText("Apply again").count(), soon).toBe(0);
   await window.screenshot("gpt2-installed");
 
   const code = `import sys; sys.path.insert(0, ${JSON.stringify(folder)}); import train, monet_torch; print(monet_torch.status(train.model))`;

@@ -48,6 +48,11 @@ const inPage = {
     }
     return found;
   })()`,
+  /** Each message below the buttons, and whether a person sees the whole of it. */
+  messages: `[...document.querySelectorAll(".outcome p")].map((each) => {
+    const { top, bottom } = each.getBoundingClientRect();
+    return [each.textContent, top >= 0 && bottom <= innerHeight && each.contains(document.elementFromPoint(20, (top + bottom) / 2))];
+  })`,
   curve: `(() => {
     const { opacity, filter } = getComputedStyle(document.querySelector(".curve .frontier"));
     return [opacity, filter];
@@ -132,6 +137,8 @@ test("a budget that is too small offers the least that can be had", async () => 
   const toast = window.toast("No schedule of Net fits 1.00 KiB");
   await toast.waitFor(solved);
   await view.getByText("No plan is known below").waitFor();
+  expect(await view.evaluate(inPage.messages)).toEqual([[expect.stringContaining("No plan is known below"), true]]);
+  await window.screenshot("views-too-small");
   const use = toast.getByRole("button", { name: /^Use / });
   const least = ((await use.textContent()) ?? "").replace("Use ", "");
   await use.click();
@@ -146,6 +153,10 @@ test("another batch size greys the old curve until new numbers are there", async
   const view = await budgetView();
   const before = await view.locator(".numbers").textContent();
   const batch = view.locator(".batch input");
+  await batch.fill("many");
+  await batch.press("Enter");
+  await view.getByText("“many” is no batch size. Write a number from 1 up.").waitFor();
+  expect(await batch.inputValue()).toBe("many");
   await batch.fill("1024");
   await batch.press("Enter");
   await view.locator(".result.outdated").waitFor();
@@ -169,6 +180,10 @@ test("another input is asked for with the last answers ready, kept in monet.json
   await expect.poll(() => window.quickInput.inputValue(), soon).toBe("1024");
   await window.quickInput.fill("768");
   await window.page.keyboard.press("Enter");
+  await window.quickRow("Loss").click();
+  await expect.poll(() => window.quickTitle.textContent(), soon).toBe("Net: Loss");
+  await window.screenshot("views-loss");
+  await window.page.keyboard.press("Escape");
   await window.quickRow("Go on").waitFor();
   await window.page.keyboard.press("Enter");
   const config = async (): Promise<unknown> => JSON.parse(await readFile(join(folder, "monet.json"), "utf8"));

@@ -56,7 +56,7 @@ describe("a hover", () => {
     expect(text).toContain("| 3 operators in 3 modules, summed |");
     expect(text.split("\n").filter((line) => line.startsWith("| `"))).toEqual([
       "| `scale` mul | 100 ns | 100 ns | 64 B | – |",
-      "| `norm` layer_norm | 20 ns | 40 ns | – | 72 B |",
+      "| `norm` layer\\_norm | 20 ns | 40 ns | – | 72 B |",
       "| `act` relu | 10 ns | 10 ns | – | 64 B |",
     ]);
     expect(text).not.toContain("more");
@@ -85,5 +85,11 @@ describe("a hover", () => {
 
   it("reads nothing of a name as Markdown", () => {
     expect(hover(example, [1], { labels: ["a|b`c"] })).toContain("**`a b c`**");
+    const evil = "[x](command:y) | <b> `$(zap)`\n# ";
+    const named = { ...graph, device: { ...graph.device, name: evil }, operators: graph.operators.map((each) => ({ ...each, module: evil, op: `aten.${evil}.default` })) };
+    const text = hover(explained(named, plan), [0, 1, 2]);
+    expect(text).toContain(String.raw`Measured on \[x\](command\:y) \| \<b\> ` + "\\`\\$(zap)\\` \\# ");
+    // In code nothing but a backtick, a line and a cell's border ends it.
+    for (const line of text.replaceAll(/`[^`\n|]*`/g, "").split("\n")) expect(line).not.toMatch(/(?<!\\)[[\]<>`$#]/);
   });
 });

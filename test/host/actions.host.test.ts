@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import * as vscode from "vscode";
 import { applyPlan, insertIntoScript } from "../../src/actions/apply";
 import { refineSoon, setBatch } from "../../src/actions/optimize";
@@ -165,6 +166,28 @@ test("the lines go into the editor that the script is open in, and one undo give
     assert.equal(document.isDirty, false);
   }
   await vscode.commands.executeCommand("workbench.action.closeEditorsInGroup");
+});
+
+test("where a script changes while the person chooses, the lines go to where its text stands then", async () => {
+  const scripts = ["train.py", "again.py"].map((name) => vscode.Uri.file(join(folder, name)));
+  for (const uri of scripts) writeFileSync(uri.fsPath, script);
+  let done = false;
+  const inserting = insertIntoScript(await context(), await theModel()).finally(() => { done = true; });
+  await sleep(2000);
+  const edit = new vscode.WorkspaceEdit();
+  for (const uri of scripts) edit.insert(uri, new vscode.Position(0, 0), "# one\n# two\n# three\n");
+  await vscode.workspace.applyEdit(edit);
+  await until("a place is chosen", async () => {
+    await vscode.commands.executeCommand("workbench.action.acceptSelectedQuickOpenItem");
+    return done;
+  });
+  await inserting;
+  assert.match(vscode.window.activeTextEditor?.document.getText() ?? "", /^# one\n(.*\n)*    model\.to\("cpu"\)\n    monet_torch\.apply\(model, .*\n    model\(torch/);
+  for (const uri of scripts) {
+    await vscode.window.showTextDocument(uri);
+    await vscode.commands.executeCommand("workbench.action.revertAndCloseActiveEditor");
+  }
+  rmSync(scripts[1]?.fsPath ?? "");
 });
 
 test("the script is found whatever the model's file is called, and one that only shares words with it is left alone", async () => {

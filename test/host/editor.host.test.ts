@@ -109,7 +109,7 @@ test("a profiled class has its peak above it, and memory at the end of its lines
 test("a class in another file shows its share, and its lines their sums over all uses", async () => {
   await show(parts);
   await until("hints", async () => Object.keys(await hints(parts)).length > 0);
-  assert.equal((await lenses(parts))[0], "4 ◆ 32.0 KiB kept of 32.0 KiB");
+  assert.equal((await lenses(parts))[0], "4 ◆ 32.0 KiB kept, of 32.0 KiB in the whole model");
   assert.deepEqual(await hints(parts), { 8: "◆ 32.0 KiB kept", 11: "◆ 32.0 KiB kept" });
 });
 

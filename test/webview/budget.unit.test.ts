@@ -1,9 +1,10 @@
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import type { BudgetPoint } from "../../src/protocol";
+import type { ApplyStep, BudgetPoint } from "../../src/protocol";
 import { chosenPoint, isToBudget, isToSchedule } from "../../src/protocol";
 import { barEnd, boundStairs, costStairs, extentOf, neighbour, partsOf } from "../../webview/budget/frontier";
 import { Sender } from "../../webview/budget/sender";
+import { appliedText, isBest } from "../../webview/budget/texts";
 
 const layers = { fixed: 300, kept: 100, working: 20, gradients: 30, workspace: 50 };
 const point = (peak: number, overhead: number, bound: number | null = null): BudgetPoint => ({ peak, time: 1e6 * (1 + overhead), overhead, bound, layers });
@@ -120,4 +121,17 @@ test("messages of no known shape are not taken", () => {
   expect(isToSchedule({ kind: "select", operators: [1, "2"] })).toBe(false);
   expect(isToSchedule({ kind: "why", bar: -1, text: "" })).toBe(false);
   expect(isToSchedule("start")).toBe(false);
+});
+
+test("Apply is said to be good for what is left to do, and for nothing once all is done", () => {
+  const said = (left: readonly ApplyStep[]): string => appliedText(left).replace("✓ This plan is in the plan file beside the model.", "");
+  expect(said(["script", "runtime"])).toBe(" Apply again to insert the two lines into a script or to install the runtime.");
+  expect(said(["script"])).toBe(" Apply again to insert the two lines into a script.");
+  expect(said(["runtime"])).toBe(" Apply again to install the runtime.");
+  expect(said([])).toBe("");
+});
+
+test("a plan whose bound it meets is the best", () => {
+  expect(frontier.map(isBest)).toEqual([false, false, true]);
+  expect(isBest(point(400, 0, null))).toBe(false);
 });

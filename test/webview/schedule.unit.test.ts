@@ -13,6 +13,7 @@ import { readMemory } from "../../webview/schedule/memory";
 import { inks, toSvg, type Ink, type Palette, type Primitive } from "../../webview/schedule/primitives";
 import { blockOf, blocksBetween, itemAt, layRows, placeOf, step, type Item } from "../../webview/schedule/rows";
 import { chart, chartScene, frameOf, legendOf, momentAt, peakStep, plotWidth, rowsScene, xOf, yOf } from "../../webview/schedule/scene";
+import { headlines } from "../../webview/schedule/headline";
 import { between, length, panned, showing, whole, zoomed } from "../../webview/schedule/span";
 import { separated, sortRows, tableRows } from "../../webview/schedule/table";
 import { describeBar, describeStep, operatorName, rowName, shortOperator } from "../../webview/schedule/texts";
@@ -194,19 +195,40 @@ describe("the picture", () => {
     }
   });
 
-  test("every live range is a bar: kept solid, recomputed hatched, and freed ones hollow in high contrast", () => {
+  test("every live range is a bar: kept solid, recomputed hatched, and freed ones hollow", () => {
     const kinds = example.picture.bars.flatMap(({ segments }) => segments.map(({ kind }) => kind)).sort();
     expect(new Set(kinds)).toContain("recomputed");
     const rects = (contrast: boolean) => bars(example, contrast).flatMap((each) => (each.shape === "rect" ? [each] : []));
-    expect(rects(false).map(({ fill }) => fill).sort()).toEqual(kinds);
-    for (const { fill, texture } of rects(false)) expect(texture).toBe(fill === "recomputed" ? "diagonal" : undefined);
-    expect(rects(true).filter(({ fill }) => fill === null)).toHaveLength(kinds.filter((kind) => kind === "freed").length);
+    for (const contrast of [false, true]) {
+      expect(rects(contrast).map(({ fill, stroke }) => fill ?? stroke).sort()).toEqual(kinds);
+      for (const { fill, texture } of rects(contrast)) expect(texture).toBe(fill === "recomputed" ? "diagonal" : undefined);
+      expect(rects(contrast).filter(({ fill }) => fill === null)).toHaveLength(kinds.filter((kind) => kind === "freed").length);
+    }
+  });
+
+  test("eager's peak is not written over forward and backward", () => {
+    const texts = chartScene(example, whole(example.picture.total), frame, { compare: true }).flatMap((each) => (each.shape === "text" ? [each] : []));
+    const at = (start: string): number => texts.find(({ text }) => text.startsWith(start))?.y ?? Number.NaN;
+    expect(at("eager peak") - at("backward")).toBeGreaterThanOrEqual(frame.fontSize + 2);
+  });
+
+  test("what was freed and what is fixed don't look alike", () => {
+    const marks = legendOf({ ...large.picture, steps: { ...large.picture.steps, fixed: large.picture.steps.fixed.map(() => 1) } }, true, false);
+    expect(marks.filter(({ ink }) => ink === "freed" || ink === "fixed").map(({ hollow }) => hollow === true)).toEqual([true, false]);
   });
 
   test("in high contrast no two entries of the legend look alike but for their colour", () => {
     const looks = legendOf(large.picture, true, true).map(({ texture, line, hollow }) => `${texture ?? ""} ${line === true} ${hollow === true}`);
     expect(new Set(looks).size).toBe(looks.length);
   });
+});
+
+test("what is proven is said as what another plan could gain, which is never the whole step", () => {
+  const said = (gap: number | null): string => headlines({ ...example, gap }).filter(({ title }) => title === "Any other plan").map(({ value, note }) => `${value}: ${note}`).join();
+  expect(said(null)).toBe("–: nothing proven");
+  expect(said(0)).toBe("no faster: proven for this budget");
+  expect(said(0.02)).toBe("at most 2.0% faster: proven for this budget");
+  expect(said(1.116)).toBe("at most 52.7% faster: a loose bound: how much is really possible is not known");
 });
 
 describe("what is exported", () => {

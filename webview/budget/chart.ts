@@ -13,6 +13,10 @@ const margin = 8;
 const height = 120;
 const top = 8;
 const bottom = 4;
+/** An overhead below this is written as none. */
+const free = 0.0005;
+/** Below this width the name of the axis would reach into the curve. */
+const narrow = 240;
 
 type Scale = ScaleContinuousNumeric<number, number>;
 
@@ -67,18 +71,16 @@ export class Chart {
     const bound = boundStairs(points, extent).map(at);
 
     const marks: Node[] = [];
-    for (const tick of ticks(y)) {
-      marks.push(
-        svg("line", { class: "grid", x1: 0, x2: width, y1: y(tick), y2: y(tick) }),
-        svg("text", { class: "tick", x: width, y: y(tick) - 3, "text-anchor": "end" }, formatPercent(tick, { sign: tick > 0 }).replace(".0%", "%")),
-      );
-    }
+    const shownTicks = ticks(y);
+    marks.push(...shownTicks.map((tick) => svg("line", { class: "grid", x1: 0, x2: width, y1: y(tick), y2: y(tick) })));
     marks.push(
       svg("path", { class: "impossible", d: area().y0(height - bottom)(bound) ?? "" }),
       svg("path", { class: "bound", d: line()(bound) ?? "" }),
       svg("path", { class: "cost", d: line()(costStairs(points, extent).map(at)) ?? "" }),
       ...points.map(({ peak, overhead }) => svg("circle", { class: "point", cx: this.x(peak), cy: y(overhead), r: 1.75 })),
     );
+    marks.push(...shownTicks.map((tick) => label(tick, y(tick), tick === 0 && (points[0]?.overhead ?? 0) > free, width)));
+    if (width >= narrow) marks.push(svg("text", { class: "tick", x: width - 40, y: top + 10, "text-anchor": "end" }, l10n.t("slower by, logarithmic")));
     const shown = this.hovered === null ? here : points[chosenPoint(points, this.hovered)] ?? here;
     if (this.hovered !== null) {
       const x = Math.min(width - margin, Math.max(margin, this.x(Math.max(this.hovered, extent.least))));
@@ -102,8 +104,7 @@ export class Chart {
     });
     const [first, last] = this.ends.children;
     if (first !== undefined) setText(first, l10n.t("least {0}", formatBytes(extent.least)));
-    const free = (points.at(-1)?.overhead ?? 0) < 0.0005;
-    if (last !== undefined) setText(last, free ? l10n.t("no overhead {0}", formatBytes(extent.most)) : l10n.t("most {0}", formatBytes(extent.most)));
+    if (last !== undefined) setText(last, (points.at(-1)?.overhead ?? 0) < free ? l10n.t("no overhead {0}", formatBytes(extent.most)) : l10n.t("most {0}", formatBytes(extent.most)));
   }
 }
 
@@ -111,6 +112,12 @@ function describe({ peak, overhead, bound }: BudgetPoint): string {
   return bound === null || bound <= 0
     ? l10n.t("{0}, {1}", formatBytes(peak), slower(overhead))
     : l10n.t("{0}, {1} (proven: at least {2})", formatBytes(peak), slower(overhead), formatPercent(bound));
+}
+
+/** Where the curve is far: it ends low on the right, and begins high on the left unless it is flat. */
+function label(tick: number, place: number, isLeft: boolean, width: number): SVGTextElement {
+  const text = formatPercent(tick, { sign: tick > 0 }).replace(".0%", "%");
+  return isLeft ? svg("text", { class: "tick", x: 0, y: place - 3 }, text) : svg("text", { class: "tick", x: width, y: tick === 0 ? place - 3 : place + 10, "text-anchor": "end" }, text);
 }
 
 /** A few round overheads that don't write over each other. */

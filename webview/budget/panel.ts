@@ -7,7 +7,7 @@ import { Bar } from "./bar";
 import { Chart } from "./chart";
 import { Sender } from "./sender";
 import { Slider } from "./slider";
-import { slower } from "./texts";
+import { appliedText, isBest, slower } from "./texts";
 
 type Send = (message: FromBudget) => void;
 
@@ -23,7 +23,8 @@ export class BudgetPanel {
   private readonly file = el("p", { class: "muted file" });
   private readonly freshness = el("span", { class: "freshness" });
   private readonly device = el("p", { class: "muted" });
-  private readonly batch = textField(l10n.t("Batch size"), (text) => { this.changeBatch(text); }, { class: "batch", size: 5, title: l10n.t("Enter applies it") });
+  private readonly batch = textField(l10n.t("Batch size"), (text) => { this.changeBatch(text); }, { class: "batch", size: 5, title: l10n.t("Enter applies it"), "aria-describedby": "batch-problem" });
+  private readonly batchProblem = el("p", { class: "problem", id: "batch-problem", role: "alert" });
   private readonly batchRow = el("label", { class: "batch" }, el("span", {}, l10n.t("Batch")), this.batch);
 
   private readonly notices = el("div", { class: "notices", "aria-live": "polite" });
@@ -65,14 +66,18 @@ export class BudgetPanel {
   constructor(private readonly send: Send) {
     this.sender = new Sender((bytes) => { send({ kind: "budget", bytes }); });
     this.element.append(
-      el("header", {}, el("div", { class: "row title" }, this.name, this.models, this.freshness), this.file, this.device, this.batchRow),
+      el("header", {}, el("div", { class: "row title" }, this.name, this.models, this.freshness), this.file, this.device, this.batchRow, this.batchProblem),
       this.notices, this.running, this.welcome, this.result);
     this.exact.addEventListener("input", () => { setText(this.exactProblem, ""); });
+    this.batch.addEventListener("input", () => { setText(this.batchProblem, ""); });
   }
 
   show(state: BudgetState): void {
     const { model, models, result } = state;
-    if (this.state?.model?.id !== model?.id) this.sender.forget();
+    if (this.state?.model?.id !== model?.id) {
+      this.sender.forget();
+      setText(this.batchProblem, "");
+    }
     this.state = state;
     const several = models.length > 1 && model !== null;
     this.name.hidden = several;
@@ -109,7 +114,7 @@ export class BudgetPanel {
     if (!trusted && model !== null) {
       notices.push(notice("info", l10n.t("This workspace is not trusted, so MONeT runs none of its Python. Reading models and saved results still works."), this.command(l10n.t("Manage Trust"), "trust")));
     }
-    if (stale && running === null) notices.push(notice("warning", l10n.t("The model has changed since it was profiled."), ...(trusted ? [this.command(l10n.t("Profile Again"), "retry")] : [])));
+    if (stale && running === null) notices.push(notice("warning", l10n.t("The model has changed since it was profiled."), ...(trusted ? [this.command(l10n.t("Profile again"), "retry")] : [])));
     if (result?.outdated === true) notices.push(notice("info", l10n.t("These numbers are of another batch size or an older profile; new ones are on their way.")));
     // What is said already must not be announced again.
     const key = notices.map(({ textContent }) => textContent).join("\n");
@@ -134,7 +139,7 @@ export class BudgetPanel {
         el("li", {}, l10n.t("runs each operator of the model in your Python environment, to measure its time and memory;")),
         el("li", {}, l10n.t("plans what to keep and what to recompute, for every memory budget."))),
       el("p", { class: "muted" }, l10n.t("Your files stay as they are, and nothing leaves this machine.")),
-      this.command(l10n.t("Optimize Memory"), "optimize", "primary"));
+      this.command(l10n.t("Optimize memory"), "optimize", "primary"));
   }
 
   private showResult(result: BudgetResult, { cards, running }: BudgetState): void {
@@ -144,21 +149,21 @@ export class BudgetPanel {
     const point = points[at];
     if (point === undefined) return;
     setText(this.device, [device.estimated ? l10n.t("{0} (estimated)", device.name) : device.name, formatBytes(device.totalBytes), ...(torch === "" ? [] : [`torch ${torch}`])].join(" · "));
-    if (result.batch !== null && document.activeElement !== this.batch) this.batch.value = String(result.batch);
+    if (result.batch !== null && document.activeElement !== this.batch && this.batchProblem.textContent === "") this.batch.value = String(result.batch);
 
     this.bar.show(result, point, budget);
     setText(this.peak, formatBytes(point.peak));
     setText(this.peakNote, l10n.t("eager {0}", formatBytes(eager.peak)));
     setText(this.costTitle, point.overhead < -0.0005 ? l10n.t("Faster by") : l10n.t("Slower by"));
     setText(this.cost, formatPercent(Math.abs(point.overhead)));
-    setText(this.costNote, provenText(point.overhead, point.bound));
+    setText(this.costNote, provenText(point));
 
     this.result.classList.toggle("outdated", outdated);
     this.chart.show(points, budget, outdated);
     this.slider.show(points, budget, `${formatBytes(point.peak)}, ${slower(point.overhead)}`);
     if (document.activeElement !== this.exact) this.exact.value = formatBytes(Math.min(budget, Math.max(eager.peak, points.at(-1)?.peak ?? 0)));
     setChoices(this.cards, this.cardChoices(result, cards), cards.find(({ bytes }) => this.usable(bytes) === budget)?.name ?? "");
-    this.showOutcome(result, this.warning(result, point, running !== null), refining);
+    this.showOutcome(result, this.warning(result, point, running !== null), refining && !isBest(point) ? budget : null);
   }
 
   private warning({ complete, budget }: BudgetResult, { peak }: BudgetPoint, running: boolean): string | null {
@@ -167,14 +172,14 @@ export class BudgetPanel {
     return this.sender.current(budget) < peak ? l10n.t("No plan is known below {0}. This is the least.", formatBytes(peak)) : null;
   }
 
-  private showOutcome({ applied, verified, device, reserve, points }: BudgetResult, tooSmall: string | null, refining: boolean): void {
+  private showOutcome({ applied, left, verified, device, reserve, points }: BudgetResult, tooSmall: string | null, searched: number | null): void {
     const line = (kind: string, text: string): HTMLElement => el("p", { class: kind }, text);
     const least = points[0]?.peak ?? 0;
     const lines = [
       ...(tooSmall === null ? [] : [line("warning", tooSmall)]),
       ...(least > device.totalBytes - reserve ? [line("warning", l10n.t("Even the least plan is more than this device has."))] : []),
-      ...(refining ? [line("muted refining", l10n.t("Searching a better plan for exactly this budget…"))] : []),
-      ...(applied ? [line("good", l10n.t("✓ This plan is in the plan file beside the model. Apply again to insert the two lines into a script or to install the runtime."))] : []),
+      ...(searched === null ? [] : [line("muted refining", l10n.t("Searching for a better plan within {0}…", formatBytes(searched)))]),
+      ...(applied ? [line("good", appliedText(left))] : []),
       ...(verified === null ? [] : verifiedLines(verified).map(([kind, text]) => line(kind, text))),
     ];
     const key = lines.map(({ textContent }) => textContent).join("\n");
@@ -225,8 +230,9 @@ export class BudgetPanel {
 
   private changeBatch(text: string): void {
     const batch = Number(text.trim());
-    if (Number.isSafeInteger(batch) && batch > 0) this.send({ kind: "batch", batch });
-    else this.batch.value = String(this.state?.result?.batch ?? "");
+    const isSize = Number.isSafeInteger(batch) && batch > 0;
+    setText(this.batchProblem, isSize ? "" : l10n.t("“{0}” is no batch size. Write a number from 1 up.", text));
+    if (isSize) this.send({ kind: "batch", batch });
   }
 
   private command(title: string, command: Extract<FromBudget, { kind: "run" }>["command"], appearance = "secondary"): HTMLElement {
@@ -239,9 +245,10 @@ function modelChoices(models: BudgetState["models"]): Choice[] {
   return models.map(({ id, name, file }) => ({ value: id, label: models.filter((other) => other.name === name).length > 1 ? `${name} · ${file}` : name }));
 }
 
-function provenText(overhead: number, bound: number | null): string {
+function provenText(point: BudgetPoint): string {
+  const { bound } = point;
   if (bound === null) return l10n.t("nothing proven");
-  if (overhead - bound < 0.0005) return l10n.t("proven best");
+  if (isBest(point)) return l10n.t("proven best");
   return l10n.t("proven: ≥ {0}", formatPercent(bound));
 }
 

@@ -10,6 +10,9 @@ export interface Headline {
   readonly good?: boolean;
 }
 
+/** A bound that says this little is said to. */
+const tight = 0.1;
+
 export function headlines(state: ScheduleState): Headline[] {
   const { peak, eagerPeak, budget, overhead, recomputeTime, gap, kept, recomputed, changed } = state;
   const saved = peak / eagerPeak - 1;
@@ -17,9 +20,17 @@ export function headlines(state: ScheduleState): Headline[] {
     { title: l10n.t("Peak memory"), value: formatBytes(peak), note: l10n.t("eager {0}", formatBytes(eagerPeak)) },
     { title: l10n.t("Saved"), value: formatPercent(saved), note: budget === null ? l10n.t("no budget") : peak <= budget ? l10n.t("within budget {0}", formatBytes(budget)) : l10n.t("above budget {0}", formatBytes(budget)), good: saved < 0 && (budget === null || peak <= budget) },
     { title: l10n.t("Step time"), value: formatPercent(overhead, { sign: true }), note: l10n.t("{0} recomputed", formatDuration(recomputeTime)) },
-    { title: l10n.t("Proven within"), value: gap === null ? "–" : formatPercent(Math.max(0, gap)), note: gap === null ? l10n.t("nothing proven") : l10n.t("of the fastest possible") },
+    { title: l10n.t("Any other plan"), ...proven(gap) },
     { title: l10n.t("Activations"), value: l10n.t("{0} kept · {1} recomputed", kept, recomputed), note: changedText(changed) },
   ];
+}
+
+/** A gap as what another plan could gain: unlike the gap it is never more than the whole step. */
+function proven(gap: number | null): Pick<Headline, "value" | "note"> {
+  if (gap === null) return { value: "–", note: l10n.t("nothing proven") };
+  const gain = 1 - 1 / (1 + Math.max(0, gap));
+  if (gain < 0.0005) return { value: l10n.t("no faster"), note: l10n.t("proven for this budget") };
+  return { value: l10n.t("at most {0} faster", formatPercent(gain)), note: gain < tight ? l10n.t("proven for this budget") : l10n.t("a loose bound: how much is really possible is not known") };
 }
 
 function changedText(changed: number): string {

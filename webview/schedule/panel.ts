@@ -103,10 +103,6 @@ export class SchedulePanel implements Actions {
     this.show({ ...state, picture: picture ?? this.view.picture });
   }
 
-  select(bar: number): void {
-    if (bar < this.view.picture.bars.length) this.view.select(bar);
-  }
-
   /** The editor's cursor is on these operators. An open card follows. */
   mark(operators: readonly number[]): void {
     this.view.mark(operators);

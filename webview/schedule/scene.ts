@@ -29,7 +29,7 @@ export const xOf = (frame: Frame, span: Span, moment: number): number => frame.l
 export const momentAt = (frame: Frame, span: Span, x: number): number => span.from + ((x - frame.left) / plotWidth(frame)) * length(span);
 
 /** Where the parts of the upper picture lie. */
-export const chart = { top: 30, bottom: 216, strip: 222, stripHeight: 10, axis: 232, overview: 254, overviewHeight: 14, height: 272 } as const;
+export const chart = { top: 40, bottom: 216, strip: 222, stripHeight: 10, axis: 232, overview: 254, overviewHeight: 14, height: 272 } as const;
 
 const inkOf: Readonly<Record<keyof Layers, Ink>> = { fixed: "fixed", kept: "kept", working: "working", gradients: "gradients", workspace: "workspace" };
 const textureOf: Readonly<Record<keyof Layers, Texture | null>> = { fixed: "cross", kept: null, working: "horizontal", gradients: "vertical", workspace: "dots" };
@@ -286,9 +286,9 @@ function barRow({ segments }: Bar, span: Span, frame: Frame, top: number, rowHei
     const x = Math.max(frame.left, xOf(frame, span, from));
     const width = Math.max(1, Math.min(edge, xOf(frame, span, to)) - x);
     return [{
-      shape: "rect", x, y, width, height, fill: frame.contrast && kind === "freed" ? null : segmentInk[kind],
+      shape: "rect", x, y, width, height, fill: kind === "freed" ? null : segmentInk[kind],
       ...(kind === "recomputed" ? { texture: "diagonal" } : {}),
-      ...(frame.contrast && (rowHeight >= 8 || kind === "freed") ? { stroke: kind === "freed" ? "freed" : "border" } : {}),
+      ...(kind === "freed" ? { stroke: "freed" } : frame.contrast && rowHeight >= 8 ? { stroke: "border" } : {}),
     }];
   });
 }
@@ -322,7 +322,7 @@ function foldedBlock({ bars }: Picture, { first, count, height }: Block, span: S
     above.forEach((bytes, column) => points.push(frame.left + column, y(bytes), frame.left + column + 1, y(bytes)));
     for (let column = width - 1; column >= 0; column--) points.push(frame.left + column + 1, y(below[column] ?? 0), frame.left + column, y(below[column] ?? 0));
     below = above;
-    return shown ? [{ shape: "area", points, fill: segmentInk[kind], texture: kind === "recomputed" ? "diagonal" : null }] : [];
+    return shown ? [{ shape: "area", points, fill: segmentInk[kind], texture: kind === "recomputed" ? "diagonal" : null, ...(kind === "freed" ? { opacity: 0.4 } : {}) }] : [];
   });
 }
 
@@ -346,7 +346,7 @@ export function legendOf(picture: Picture, compare: boolean, contrast: boolean):
   return [
     { ink: "kept", texture: null, text: l10n.t("kept") },
     { ink: "recomputed", texture: "diagonal", text: l10n.t("recomputed") },
-    { ink: "freed", texture: null, text: l10n.t("freed after use"), hollow: contrast },
+    { ink: "freed", texture: null, text: l10n.t("freed after use"), hollow: true },
     { ink: "backward", texture: contrast ? textureOf.working : null, text: l10n.t("backward, working set") },
     ...used.filter((layer) => layer !== "working").map((layer): Mark => ({ ink: inkOf[layer], texture: contrast ? textureOf[layer] : null, text: layerName(layer) })),
     ...(compare ? [{ ink: "eager", texture: null, text: l10n.t("eager"), line: true } as const] : []),

@@ -45,7 +45,7 @@ export function fateName(fate: Bar["fate"]): string {
   switch (fate) {
     case "kept": return l10n.t("kept");
     case "retained": return l10n.t("recomputed once");
-    case "recomputed": return l10n.t("recomputed");
+    case "recomputed": return l10n.t("recomputed each time");
     case "unused": return l10n.t("freed after use");
   }
 }

@@ -13,7 +13,7 @@ try {
     for (const theme of Object.keys(themes)) {
       for (const [view, width, height] of [["budget", 300, 720], ["budget", 200, 900], ["schedule", 1280, 900], ["schedule", 560, 800]]) {
         const page = await harness.page(view, theme, { width, height });
-        await start(page, harness.state(`${name}.${view}`), { translations, selected: null });
+        await start(page, harness.state(`${name}.${view}`), { translations });
         await page.screenshot({ path: join(out, `${name}-${view}-${theme}-${width}.png`) });
         await page.context().close();
       }

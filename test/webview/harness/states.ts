@@ -36,7 +36,7 @@ function budgetState(name: string, graph: Graph, plans: readonly Plan[], budget:
         peak: plan.predicted.peak, time: plan.predicted.time, overhead: plan.predicted.time / time - 1,
         bound: plan.bound === null ? null : plan.bound.time / time - 1, layers: layersAtPeak(graph, plan),
       })),
-      budget, complete: true, outdated: false, refining: false, applied: false, verified: null,
+      budget, complete: true, outdated: false, refining: false, applied: false, left: ["script", "runtime"], verified: null,
     },
   };
 }

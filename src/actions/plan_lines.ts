@@ -1,0 +1,16 @@
+/** The two lines that run a model by a plan, and the loss in them. Pure. */
+
+/** By convention of Python's names. */
+const isClass = (loss: string): boolean => /^[A-Z]/.test(lastOf(loss));
+const lastOf = (loss: string): string => loss.split(".").at(-1) ?? loss;
+
+/** How the loss is looked for in a script: a class is built there by its own name, `nn.CrossEntropyLoss()` or `CrossEntropyLoss()`. */
+export const lossWithin = (loss: string): string => (isClass(loss) ? lastOf(loss) : loss);
+
+/** To be pasted where the model is built; the path is relative to the script. */
+export function planLines(path: string, loss: string | null): string {
+  const plan = JSON.stringify(path);
+  if (loss === null) return `import monet_torch\nmonet_torch.apply(model, ${plan})\n`;
+  const given = isClass(loss) ? `${loss}()` : loss;
+  return `import monet_torch\nplanned_loss = monet_torch.apply(model, ${plan}, loss=${given})  # call it in place of ${loss}\n`;
+}
