@@ -16,8 +16,10 @@ const highs = await loadHighs();
 
 /** Nodes judged by all evaluations together: some 10 s. */
 const judged = 1e8;
-/** Evaluations of one walk: a small graph is better off with more of them, a large one with longer ones. */
-const walkFor = (size: number): number => (size < 250 ? 40_000 : 80_000);
+/** Evaluations of one walk. */
+const walk = 40_000;
+/** Nodes and stages up to which fresh starts find more than one long walk does. */
+const small = 250;
 /** Anneals again from the best, so hot. */
 const reheats = [0.3, 0.6, 1];
 
@@ -28,14 +30,18 @@ export const solveInstance: SolveInstance = (instance, budget, seed) => {
   const anneal = (from: Genome, iterations: number, heat: number): Candidate =>
     search(rows, budget, from, { seed: Math.floor(random.next() * 2 ** 32), iterations, heat });
   const eager = (): Genome => ({ genes: new Int32Array(rows.space.genes).fill(keep), choice: rows.space.implementations.slice(0, -1) });
-  const walk = walkFor(rows.nodes + rows.stages);
-  let best = anneal(eager(), walk, 3);
+  const size = rows.nodes + rows.stages;
+  let best = anneal(eager(), size < small ? walk : 2 * walk, 3);
   const consider = (candidate: Candidate): void => {
     if (better(candidate, best, budget)) best = candidate;
   };
   // Basins differ more than what is found in one, and a slow algorithm makes one: insisting on the fast ones leads elsewhere.
   let share = 1;
-  for (let left = judged / (rows.nodes + rows.stages) - walk, turn = 0; left > 0; left -= 2 * walk, turn++) {
+  for (let left = judged / size - walk, turn = 0; left > 0; left -= size < small ? 2 * walk : walk, turn++) {
+    if (size >= small) {
+      consider(anneal(best, walk, item(reheats, turn % reheats.length)));
+      continue;
+    }
     const slow = turn % 2 === 0 ? rows.slow(best, budget) : [];
     rows.insisted = new Set(slow.filter(() => random.next() < share));
     const elsewhere = anneal(eager(), walk, 3);
