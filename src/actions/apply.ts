@@ -14,7 +14,7 @@ import { columnOf } from "../views/reveal";
 import type { Model } from "../workspace";
 import { withoutRuntime } from "./install";
 import { chooseProfiled } from "./model_choice";
-import { lossWithin, planLines } from "./plan_lines";
+import { planLines } from "./plan_lines";
 import { sentenceOf, showProblem } from "./problems";
 import { choose } from "./quick_input";
 import { write } from "./write";
@@ -94,7 +94,7 @@ async function useOf({ models }: Context, model: Model): Promise<PlanUse> {
   const givers = sources.filter(({ models: given }) => given.some(({ file, name }) => file === view?.path && name === model.name)).map(({ name }) => name);
   const loss = lossOf(model);
   const isObject = sources.some(({ name, kind }) => name === model.name && kind === "object");
-  return { makers: [model.name.split(".").at(-1) ?? model.name, ...givers], object: isObject ? model.name : null, plan: "", loss: loss === null ? null : lossWithin(loss) };
+  return { makers: [model.name.split(".").at(-1) ?? model.name, ...givers], object: isObject ? model.name : null, plan: "", loss };
 }
 
 /** The model's own file, and those that name both the file and what gives the model. */

@@ -1,11 +1,5 @@
 /** The two lines that run a model by a plan, and the loss in them. Pure. */
-
-/** By convention of Python's names. */
-const isClass = (loss: string): boolean => /^[A-Z]/.test(lastOf(loss));
-const lastOf = (loss: string): string => loss.split(".").at(-1) ?? loss;
-
-/** How the loss is looked for in a script: a class is built there by its own name, `nn.CrossEntropyLoss()` or `CrossEntropyLoss()`. */
-export const lossWithin = (loss: string): string => (isClass(loss) ? lastOf(loss) : loss);
+import { isClass } from "../core/source/names";
 
 /** To be pasted where the model is built; the path is relative to the script. */
 export function planLines(path: string, loss: string | null): string {

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { lossWithin, planLines } from "../../src/actions/plan_lines";
+import { planLines } from "../../src/actions/plan_lines";
 
 it("the lines apply the plan, and give a loss that the plan covers a name of its own", () => {
   expect(planLines(".monet/a.plan.json", null)).toBe('import monet_torch\nmonet_torch.apply(model, ".monet/a.plan.json")\n');
@@ -7,8 +7,4 @@ it("the lines apply the plan, and give a loss that the plan covers a name of its
   expect(call("F.cross_entropy")).toBe('planned_loss = monet_torch.apply(model, "p", loss=F.cross_entropy)  # call it in place of F.cross_entropy');
   expect(call("nn.CrossEntropyLoss")).toContain("loss=nn.CrossEntropyLoss())");
   expect(call("my_loss")).toContain("loss=my_loss)");
-});
-
-it("a class is looked for by its own name, a function as it is called", () => {
-  expect(["nn.CrossEntropyLoss", "MyLoss", "F.cross_entropy", "my_loss"].map(lossWithin)).toEqual(["CrossEntropyLoss", "MyLoss", "F.cross_entropy", "my_loss"]);
 });

@@ -1,6 +1,7 @@
 /** Where a training script builds a model, and the edits that let it run by a plan from there on. */
 import type { Node } from "web-tree-sitter";
 import { dotted, field, named, rangeOf } from "./syntax";
+import { isClass, lastOf } from "./names";
 import type { Range } from "./types";
 
 export interface PlanUse {
@@ -109,7 +110,7 @@ class Script {
       words.push(`loss=${lossBuilt.target}`);
       bound = lossBuilt.target;
     } else if (loss !== null) {
-      words.push(`loss=${lossBuilt?.value ?? (/^[A-Z]/.test(loss) ? `${loss}()` : loss)}`);
+      words.push(`loss=${lossBuilt?.value ?? (isClass(loss) ? `${loss}()` : loss)}`);
       bound = "planned_loss";
     }
     const call = `${bound === null ? "" : `${bound} = `}${apply}(${words.join(", ")})`;
@@ -139,7 +140,9 @@ class Script {
 
   private lossBuilt(statement: Node, loss: string): { target: string; statement: Node; value: string } | null {
     const block = statement.parent;
-    const names = new Set([loss, ...this.namesOf(loss)]);
+    // A class is built by its own name too, whatever the model's file has imported it through.
+    const own = isClass(loss) ? lastOf(loss) : loss;
+    const names = new Set([loss, own, ...this.namesOf(own)]);
     for (const each of named(block)) {
       const [assignment] = each.type === "expression_statement" ? named(each) : [];
       const value = assignment?.type === "assignment" ? valueOf(assignment) : null;

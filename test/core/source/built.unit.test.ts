@@ -138,6 +138,14 @@ describe("the two lines go where the model is built:", () => {
 describe("a loss that the plan covers", () => {
   const use: PlanUse = { ...net, loss: "CrossEntropyLoss" };
 
+  it("a class is found by whatever name the script builds it, and where it builds none it is built as the model's file does", () => {
+    const dotted = { ...net, loss: "nn.CrossEntropyLoss" };
+    const text = lines("from net import Net", "from torch.nn import CrossEntropyLoss as CE", "model = Net()", "criterion = CE()");
+    expect(added(text, inserted(text, dotted)).at(-1)).toBe('6: criterion = monet_torch.apply(model, ".monet/net.Net.plan.json", loss=criterion)');
+    const without = lines("from net import Net", "from torch import nn", "model = Net()");
+    expect(added(without, inserted(without, dotted)).at(-1)).toContain("loss=nn.CrossEntropyLoss())");
+  });
+
   it("keeps the name that the script gives it", () => {
     const text = lines("from torch import nn", "model = Net().cuda()", "criterion = nn.CrossEntropyLoss()", "for x, y in data:", "    criterion(model(x), y).backward()");
     expect(added(text, inserted(text, use))).toEqual(["2: import monet_torch", '5: criterion = monet_torch.apply(model, ".monet/net.Net.plan.json", loss=criterion)']);

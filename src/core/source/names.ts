@@ -1,0 +1,6 @@
+/** What Python's dotted names tell. */
+
+export const lastOf = (name: string): string => name.split(".").at(-1) ?? name;
+
+/** By convention. */
+export const isClass = (name: string): boolean => /^[A-Z]/.test(lastOf(name));
