@@ -121,8 +121,8 @@ export async function ensurePython() {
 
 export async function setup() {
   checkNode();
-  await ensureNodeModules();
-  await ensurePython();
+  const both = await Promise.allSettled([ensureNodeModules(), ensurePython()]);
+  for (const { reason } of both.filter(({ status }) => status === "rejected")) throw reason;
 }
 
 /** True for the script that was started, false for one that was imported. */

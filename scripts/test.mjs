@@ -14,11 +14,13 @@ const python = (...args) => [venvPython, args, { cwd: join(root, "python") }];
 const vitest = (report, ...args) =>
   node(bin("vitest", "vitest.mjs"), "run", "--reporter=default", "--reporter=json", `--outputFile.json=${report}`, ...args);
 
-const checks = [
+const checksOfTypeScript = [
   ["Types", node(bin("typescript", "bin/tsc"), "--noEmit")],
   ["Types of the webviews", node(bin("typescript", "bin/tsc"), "--noEmit", "-p", "webview")],
   ["Lint", node(bin("eslint", "bin/eslint.js"), ".", "--max-warnings", "0")],
   ["Build", node(join(root, "scripts", "build.mjs"))],
+];
+const checksOfPython = [
   ["Python lint (ruff)", python("-m", "ruff", "check", ".", "../examples", "../bench", "../test/fixtures")],
   ["Python types (mypy --strict)", python("-m", "mypy", "--strict", "monet_torch")],
 ];
@@ -69,10 +71,12 @@ await main(async () => {
   const installing = ensureEditor();
   installing.catch(() => undefined);
   const broken = [];
-  for (const [name, [program, args, options]] of checks) {
-    say(name);
-    if ((await run(program, args, { env: environment(), ...options })) !== 0) broken.push(name);
-  }
+  await Promise.all([checksOfTypeScript, checksOfPython].map(async (checks) => {
+    for (const [name, [program, args, options]] of checks) {
+      say(name);
+      if ((await run(program, args, { env: environment(), ...options })) !== 0) broken.push(name);
+    }
+  }));
 
   const reports = mkdtempSync(join(tmpdir(), "monet-test-"));
   const report = (name) => join(reports, name);
