@@ -1,4 +1,5 @@
 /** From operators to places in the source that outlive edits, and back to ranges in the newest text. */
+import { isSameRange } from "../core/source/syntax";
 import type { Call, Layer, Matching, Model, ModelRef, Range, SourceFile } from "../core/source/index";
 import type { Place, Placement } from "./types";
 
@@ -103,7 +104,7 @@ function whereWritten(place: Written, model: Model, models: readonly Model[], of
 }
 
 function isSame(a: Written, b: Written): boolean {
-  return a.file === b.file && rangeKey(a.range) === rangeKey(b.range) && ("type" in a ? a.type : calleeOf(a)) === ("type" in b ? b.type : calleeOf(b));
+  return a.file === b.file && isSameRange(a.range, b.range) && ("type" in a ? a.type : calleeOf(a)) === ("type" in b ? b.type : calleeOf(b));
 }
 
 function isWithin(inner: Range, outer: Range): boolean {

@@ -1,5 +1,5 @@
 import { fixedBytes, type Graph } from "../graph";
-import { rows, type Rows } from "./arrays";
+import { int, rows, type Rows } from "./arrays";
 
 /**
  * A graph as typed arrays, for the inner loops of simulator and solver.
@@ -131,6 +131,9 @@ export function indexGraph(graph: Graph): Problem {
     strands: flat.some(({ implementation: x }) => x.backward === null && (x.saves.length > 0 || x.internal_bytes > 0)),
   };
 }
+
+/** The operator whose result or internals tensor t is. */
+export const makerOf = ({ storages, producer }: Problem, t: number): number => (t < storages ? int(producer, t) : t - storages);
 
 /** The first implementation everywhere: what eager PyTorch does. */
 export const eagerChoice = (problem: Problem): Int32Array => problem.implementations.slice(0, problem.operators);

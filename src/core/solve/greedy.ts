@@ -1,4 +1,5 @@
 import { bit, int, item, num } from "../simulate/arrays";
+import { makerOf } from "../simulate/problem";
 import { drop, keep, retain } from "../simulate/schedule";
 import { better, type Candidate, type Evaluator, type Genome } from "./genome";
 import { Random } from "./random";
@@ -26,7 +27,7 @@ export const habits: readonly Habit[] = [
  */
 export function greedy(evaluator: Evaluator, budget: number, start: Genome, { moment, staleness }: Habit, switches = 0): Candidate | null {
   const { problem, schedule } = evaluator;
-  const { operators: n, storages, lastUse, producer, bytes, internal } = problem;
+  const { operators: n, storages, lastUse, bytes, internal } = problem;
   const genes = start.genes.slice();
   const choice = start.choice.slice();
   const missing = new Missing(evaluator);
@@ -41,23 +42,24 @@ export function greedy(evaluator: Evaluator, budget: number, start: Genome, { mo
     const read = missing.readBefore(clock, choice, used);
     const found: { t: number; from: number; score: number }[] = [];
     for (const t of evaluator.space.tensors) {
-      const maker = t < storages ? int(producer, t) : t - storages;
+      const maker = makerOf(problem, t);
+      const unread = t < storages ? int(lastUse, t) : maker; // forward is done with it
       const held = schedule.intervalAt(t, clock);
       if (held < 0 || bit(schedule.always, t) === 1) continue;
       const from = int(schedule.from, held);
-      if (clock < n && (t < storages ? int(lastUse, t) : maker) >= clock) continue;
+      if (clock < n && unread >= clock) continue;
       if (clock >= n && from < clock && read(t)) continue;
-      const stale = staleness ? Math.max(1, clock - Math.max(int(used, t), from < n ? (t < storages ? int(lastUse, t) : maker) : from)) : 1;
+      const stale = staleness ? Math.max(1, clock - Math.max(int(used, t), from < n ? unread : from)) : 1;
       const size = t < storages ? num(bytes, t) : num(internal, int(choice, maker));
       if (size > 0) found.push({ t, from, score: missing.time(maker, clock, choice) / (size * stale) });
     }
     if (found.length === 0) {
-      if (switches-- <= 0 || !changeImplementation(evaluator, genes, choice, clock, num(moments, clock))) return null;
+      if (switches-- <= 0 || !changeImplementation(evaluator, genes, choice, clock, { moment: num(moments, clock), time })) return null;
       continue;
     }
     found.sort((a, b) => a.score - b.score || a.t - b.t);
     for (const { t, from } of found.slice(0, together)) {
-      const maker = t < storages ? int(producer, t) : t - storages;
+      const maker = makerOf(problem, t);
       const gene = int(genes, t);
       const behind = 2 * n - 1 - clock - maker;
       if (clock < n) genes[t] = gene === keep ? retain : Math.max(drop, -gene);
@@ -68,9 +70,8 @@ export function greedy(evaluator: Evaluator, budget: number, start: Genome, { mo
 }
 
 /** In place; false where no other implementation of one operator lowers the moment. */
-function changeImplementation(evaluator: Evaluator, genes: Int32Array, choice: Int32Array, clock: number, moment: number): boolean {
+function changeImplementation(evaluator: Evaluator, genes: Int32Array, choice: Int32Array, clock: number, { moment, time }: { moment: number; time: number }): boolean {
   const { operators: n, implementations } = evaluator.problem;
-  const { time } = evaluator.evaluate({ genes, choice });
   let best: { i: number; q: number; score: number } | undefined;
   for (let i = 0; i < n; i++) {
     const old = int(choice, i);
@@ -95,7 +96,7 @@ function changeImplementation(evaluator: Evaluator, genes: Int32Array, choice: I
  */
 export function rebuild(evaluator: Evaluator, budget: number, start: Candidate, { seed, rounds }: { readonly seed: number; readonly rounds: number }): Candidate {
   const { problem, space } = evaluator;
-  const { operators: n, storages, producer } = problem;
+  const { operators: n } = problem;
   const random = new Random(seed);
   let here = start;
   let best = start;
@@ -109,7 +110,7 @@ export function rebuild(evaluator: Evaluator, budget: number, start: Candidate, 
     const last = stretch ? first + 1 + random.below(Math.max(3, Math.ceil(n / 6))) : n;
     const share = stretch ? (random.next() < 0.5 ? 1 : 0.4) : 0.02 + 0.1 * random.next();
     for (const t of space.tensors) {
-      const maker = t < storages ? int(producer, t) : t - storages;
+      const maker = makerOf(problem, t);
       if (stretch && (maker < first || maker > last)) continue;
       if (random.next() >= share) continue;
       genes[t] = random.next() < 0.8 ? keep : random.gene(n);
@@ -171,10 +172,11 @@ class Missing {
       time += num(recomputeTime, int(choice, j));
       for (let slot = int(reads.start, j); slot < int(reads.start, j + 1); slot++) {
         const s = int(reads.data, slot);
-        const held = bit(schedule.always, s) === 1 ? -1 : schedule.intervalAt(s, clock);
-        const heldLater = bit(schedule.always, s) === 1 || (held >= 0 && (clock < n || int(schedule.from, held) < clock));
+        if (bit(schedule.always, s) === 1) continue;
+        const held = schedule.intervalAt(s, clock);
+        if (held >= 0 && (clock < n || int(schedule.from, held) < clock)) continue;
         const before = int(producer, s);
-        if (heldLater || int(mark, before) === stamp) continue;
+        if (int(mark, before) === stamp) continue;
         mark[before] = stamp;
         stack[end++] = before;
       }

@@ -252,11 +252,10 @@ class Moves {
     this.save(blocks, genes, choice);
     const begin = random.below(from.tensors.length);
     const end = Math.min(from.tensors.length, begin + 1 + random.below(4));
-    const states = Array.from({ length: end - begin }, () => (random.next() < 0.5 ? -1 : random.gene(choice.length)));
+    const states = Array.from({ length: end - begin }, () => (random.next() < 0.5 ? null : random.gene(choice.length)));
     for (const to of blocks) {
       for (let k = begin; k < end; k++) {
-        const state = item(states, k - begin);
-        genes[int(to.tensors, k)] = state < 0 ? int(genes, int(from.tensors, k)) : state;
+        genes[int(to.tensors, k)] = states[k - begin] ?? int(genes, int(from.tensors, k));
       }
     }
     return true;

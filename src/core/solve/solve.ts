@@ -142,12 +142,12 @@ export class Workshop {
     const turns = thorough ? 3 : 1;
     this.report("search", 0, turns + 1);
     const [mildest = eager] = warm;
+    consider(this.quick(budget));
+    const others = new Map(warm.map(({ choice }) => [choice.join(), choice]));
+    others.delete(eager.choice.join());
     for (const habit of habits) {
-      consider(greedy(evaluator, budget, eager, habit));
-      for (const { genes, choice } of warm) {
-        consider(greedy(evaluator, budget, { genes, choice }, habit));
-        consider(greedy(evaluator, budget, { genes: eager.genes, choice }, habit));
-      }
+      for (const start of warm) consider(greedy(evaluator, budget, start, habit));
+      for (const choice of others.values()) consider(greedy(evaluator, budget, { genes: eager.genes, choice }, habit));
     }
     if (found() === null) for (const habit of habits.slice(0, 2)) consider(greedy(evaluator, budget, { genes: eager.genes, choice: mildest.choice }, habit, mostSwitches));
     if (thorough) consider(search(evaluator, budget, eager, { seed, iterations: iterations / 2, heat: 3 }));

@@ -1,5 +1,5 @@
 import { bit, int, num } from "../simulate/arrays";
-import type { Problem } from "../simulate/problem";
+import { makerOf, type Problem } from "../simulate/problem";
 import { cutBlocks, groupAlike, unitBlocks, type Block } from "./blocks";
 import type { Genome } from "./genome";
 import type { Random } from "./random";
@@ -49,10 +49,10 @@ export function spaceOf(problem: Problem): Space {
 
 /** Tensors that some plan may treat differently: not empty, not held anyway, not made by a pinned operator. */
 export function decidable(problem: Problem): Int32Array {
-  const { storages, producer, pinned, isOutput, bytes, implementations, internal } = problem;
+  const { storages, pinned, isOutput, bytes, implementations, internal } = problem;
   const found: number[] = [];
   for (let t = 0; t < problem.tensors; t++) {
-    const maker = t < storages ? int(producer, t) : t - storages;
+    const maker = makerOf(problem, t);
     if (bit(pinned, maker) === 1) continue;
     if (t < storages ? bit(isOutput, t) === 0 && num(bytes, t) > 0 : hasInternals(maker)) found.push(t);
   }

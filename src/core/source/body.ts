@@ -2,7 +2,7 @@
 import type { Node } from "web-tree-sitter";
 import { comprehensionScope, destructure, evaluate, iterated, readArguments, readParameters, Scope, type FileContext } from "./evaluate";
 import { choice, unknown, type Binding, type Entry, type FunctionOutline, type Parameter, type Value } from "./outline";
-import { definition, field, named, rangeOf, stringPattern } from "./syntax";
+import { definition, field, isSameRange, named, rangeOf, stringPattern } from "./syntax";
 import type { Call } from "./types";
 import { addEntry, append, element, joinPath } from "./values";
 
@@ -140,8 +140,7 @@ class Body {
   private whole(node: Node | null): void {
     if (node === null || /^(identifier|attribute|string|integer|float|none|true|false|lambda|assignment)$/.test(node.type)) return;
     const range = rangeOf(node);
-    const isCollected = this.calls.some((call) => call.range.start.line === range.start.line && call.range.start.column === range.start.column && call.range.end.line === range.end.line && call.range.end.column === range.end.column);
-    if (!isCollected) this.calls.push({ file: this.scope.file.path, range, method: this.method, path: null, name: node.text.replaceAll(/\s+/g, " ") });
+    if (!this.calls.some((call) => isSameRange(call.range, range))) this.calls.push({ file: this.scope.file.path, range, method: this.method, path: null, name: node.text.replaceAll(/\s+/g, " ") });
   }
 
   private assignment(node: Node): Value {

@@ -2,6 +2,9 @@
 import type { Node } from "web-tree-sitter";
 import type { Range } from "./types";
 
+export const isSameRange = (a: Range, b: Range): boolean =>
+  a.start.line === b.start.line && a.start.column === b.start.column && a.end.line === b.end.line && a.end.column === b.end.column;
+
 export function rangeOf(node: Node): Range {
   const { startPosition: start, endPosition: end } = node;
   return { start: { line: start.row, column: start.column }, end: { line: end.row, column: end.column } };
