@@ -28,6 +28,7 @@ PLANNED = {"monet, keep everything": "eager", "monet, 50%": "50%"}
 PEERS = {
     "eager, a second time": "eager",
     "checkpoint per block": "checkpoint",
+    "save_on_cpu": "save-on-cpu",
     "compile, memory budget 0.5, inductor": "compile-inductor",
     "compile, memory budget 0.5, aot_eager": "compile-aot_eager",
 }
@@ -53,12 +54,14 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=30, help="for eager and for the plan that keeps everything")
     parser.add_argument("--other-pairs", type=int, default=10, help="for everything else")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--sizes", help="other sizes for every input, such as 1,3,64,64, to try the bench")
     parser.add_argument("--json", type=Path, metavar="FILE", help="all numbers, sample by sample")
     options = parser.parse_args()
 
-    print(machine(options.threads))
-    everything: dict[str, Any] = {"machine": machine(options.threads), "cases": {}}
+    where = machine(options.threads, options.device)
+    print(where)
+    everything: dict[str, Any] = {"machine": where, "cases": {}}
     failed = False
     for name in options.cases:
         case = CASES[name].with_sizes(options.sizes) if options.sizes else CASES[name]
@@ -82,7 +85,7 @@ def measure_case(case: Case, folder: Path, options: argparse.Namespace) -> tuple
     def measure(row: Row, way: str, pairs: int, plan: Path | None = None) -> None:
         out = folder / "measured.json"
         command = [sys.executable, str(ROOT / "bench" / "worker.py"), case.name, way, str(out)]
-        command += ["--pairs", str(pairs), "--threads", str(options.threads)]
+        command += ["--pairs", str(pairs), "--threads", str(options.threads), "--device", options.device]
         if options.sizes:
             command += ["--sizes", options.sizes]
         if plan:
@@ -104,7 +107,7 @@ def measure_case(case: Case, folder: Path, options: argparse.Namespace) -> tuple
     if options.only == "peers":
         return rows, preparation
     try:
-        graph = profile(case, options.threads, folder, preparation)
+        graph = profile(case, options, folder, preparation)
     except Failed as error:
         rows.append(Row("monet", notes=[f"monet: profile did not run: {error}"]))
         return rows, preparation
@@ -124,11 +127,11 @@ def measure_case(case: Case, folder: Path, options: argparse.Namespace) -> tuple
     return rows, preparation
 
 
-def profile(case: Case, threads: int, folder: Path, preparation: dict[str, float]) -> Path:
+def profile(case: Case, options: argparse.Namespace, folder: Path, preparation: dict[str, float]) -> Path:
     """The training graph, made twice: with an empty cache, and with what the first time left in it."""
     graph = folder / "graph.json"
-    arguments = ["profile", case.target, "--device", "cpu", "--out", str(graph)]
-    arguments += ["--threads", str(threads), "--cache", str(folder / "cache")]
+    arguments = ["profile", case.target, "--device", options.device, "--out", str(graph)]
+    arguments += ["--threads", str(options.threads), "--cache", str(folder / "cache")]
     for spec in case.inputs:
         arguments += ["--input", spec]
     for which in ("profile, cold", "profile, cached"):
@@ -238,7 +241,7 @@ def table(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join([text[0], rule, *text[1:]])
 
 
-def machine(threads: int) -> str:
+def machine(threads: int, device: str) -> str:
     processor = platform.processor() or platform.machine()
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -247,8 +250,9 @@ def machine(threads: int) -> str:
                 break
     except OSError:
         pass
+    card = "" if device == "cpu" else f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}; "
     return (
-        f"{processor}, {os.cpu_count()} cores, {threads} threads; {platform.system()}; "
+        f"{card}{processor}, {os.cpu_count()} cores, {threads} threads; {platform.system()}; "
         f"Python {platform.python_version()}, torch {torch.__version__}; "
         f"load {os.getloadavg()[0]:.1f} at the start"
     )

@@ -106,19 +106,32 @@ def in_brief(measured: Measured) -> dict[str, int]:
     return {"peak": measured.peak_bytes, "end": measured.end_bytes}
 
 
-def measure(case: Case, way: str, plan: str | None, pairs: int, warmup: int, threads: int) -> dict[str, Any]:
+def as_offloaded(model: nn.Module, case: Case, block: type[nn.Module]) -> Run:
+    def run(*inputs: Tensor) -> Tensor:
+        with torch.autograd.graph.save_on_cpu(pin_memory=inputs[0].is_cuda):
+            output: Tensor = model(*inputs)
+        return output
+
+    return run
+
+
+def measure(
+    case: Case, way: str, plan: str | None, pairs: int, warmup: int, threads: int, device: torch.device
+) -> dict[str, Any]:
     torch.set_num_threads(threads)
     keep_freed_memory()
     ways: dict[str, Callable[[nn.Module, Case, type[nn.Module]], Run]] = {
         "eager": as_eager,
         "checkpoint": as_checkpointed,
+        "save-on-cpu": as_offloaded,
         "compile-inductor": as_compiled(0.5, "inductor"),
         "compile-aot_eager": as_compiled(0.5, "aot_eager"),
     }
     change = as_planned(plan) if plan else ways[way]
-    inputs = case.make_inputs()
+    inputs = [x.to(device) for x in case.make_inputs()]
     eager_model, _ = case.build()
     model, block = case.build()
+    eager_model, model = eager_model.to(device), model.to(device)
     run = change(model, case, block)
     eager_step, eager_clear = stepper(eager_model, eager_model, inputs)
     step, clear = stepper(model, run, inputs)
@@ -134,7 +147,7 @@ def measure(case: Case, way: str, plan: str | None, pairs: int, warmup: int, thr
 
     step()
     clear()
-    result["allocator"] = in_brief(allocator_peak(step))
+    result["allocator"] = in_brief(allocator_peak(step, device))
     if way.startswith("compile"):
         result["tracker"] = None  # A dispatch mode makes torch.compile step aside: it would see eager.
     else:
@@ -146,7 +159,7 @@ def measure(case: Case, way: str, plan: str | None, pairs: int, warmup: int, thr
 
         result["status"] = monet_torch.status(model)
     clear()
-    timings = interleaved({"this": step, "eager": eager_step}, pairs=pairs, warmup=warmup)
+    timings = interleaved({"this": step, "eager": eager_step}, pairs=pairs, warmup=warmup, device=device)
     this, eager = timings["this"], timings["eager"]
     result["time"] = asdict(this)
     result["eager_time"] = asdict(eager)
@@ -164,12 +177,14 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--warmup", type=int, default=2)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     warnings.filterwarnings("ignore", module="torch")
     case = CASES[options.case]
     if options.sizes:
         case = case.with_sizes(options.sizes)
-    result = measure(case, options.way, options.plan, options.pairs, options.warmup, options.threads)
+    device = torch.device(options.device)
+    result = measure(case, options.way, options.plan, options.pairs, options.warmup, options.threads, device)
     Path(options.out).write_text(json.dumps(result))
 
 

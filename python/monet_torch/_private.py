@@ -30,6 +30,7 @@ __all__ = [
     "has_global_hooks",
     "is_lazy",
     "is_view",
+    "keep_card_busy",
     "pytree",
     "storage_key",
     "version_of",
@@ -101,6 +102,14 @@ def has_global_hooks() -> bool:
 def is_view(tensor: Tensor) -> bool:
     """Does autograd know a base of this tensor? Then its memory has a second owner."""
     return tensor._is_view()
+
+
+def keep_card_busy(nanoseconds: int) -> None:
+    """Queue at least this much waiting on the current CUDA stream; needs no memory and touches no cache.
+
+    `torch.cuda._sleep` counts cycles of the card's clock; 2 GHz is above what a card runs at in a step.
+    """
+    torch.cuda._sleep(2 * nanoseconds)  # type: ignore[no-untyped-call]
 
 
 class Allocation(NamedTuple):
