@@ -275,3 +275,112 @@ describe("solve", () => {
     );
   });
 });
+
+describe("odd graphs", () => {
+  /** A chain in which every number is what `change` makes of it. */
+  const changed = (length: number, change: (graph: Graph) => Graph): Graph => checkGraph(JSON.parse(JSON.stringify(change(chain(length)))));
+  const scaled = (graph: Graph, time: number, bytes: number): Graph => ({
+    ...graph,
+    fixed: Object.fromEntries(Object.entries(graph.fixed).map(([name, each]) => [name, bytes * each])) as unknown as Graph["fixed"],
+    values: graph.values.map((value) => ({ ...value, bytes: bytes * value.bytes })),
+    operators: graph.operators.map((operator) => ({
+      ...operator,
+      implementations: operator.implementations.map((one) => ({
+        ...one,
+        internal_bytes: bytes * one.internal_bytes,
+        forward: { time: time * one.forward.time, peak: bytes * one.forward.peak },
+        recompute: { time: time * one.recompute.time, peak: bytes * one.recompute.peak },
+        backward: one.backward && {
+          time: time * one.backward.time, peak: bytes * one.backward.peak,
+          gradients: one.backward.gradients.map((gradient) => ({ ...gradient, bytes: bytes * gradient.bytes })),
+        },
+      })),
+    })),
+  });
+  /** Small ones go through the exact program, large ones through the search. */
+  const lengths = [1, 2, 5, 60];
+
+  it("without times cost nothing at any budget", () => {
+    for (const length of lengths) {
+      const graph = changed(length, (plain) => scaled(plain, 0, 1));
+      const solution = solve(graph, feasibleBudgetOf(graph, 0.3), tools);
+      expect(solution).toMatchObject({ kind: "plan", gap: 0, summary: { time: 0 } });
+    }
+  });
+
+  it("without bytes fit into nothing, at eager's speed", () => {
+    for (const length of lengths) {
+      const graph = changed(length, (plain) => scaled(plain, 1, 0));
+      const solution = solve(graph, 0, tools);
+      expect(solution).toMatchObject({ kind: "plan", gap: 0, summary: { peak: 0 } });
+      if (solution.kind === "plan") expect(solution.summary.time).toBe(solution.eager.time);
+    }
+  });
+
+  it("of one operator have one plan", () => {
+    const graph = changed(1, (plain) => plain);
+    const { peak, time } = eagerSummary(indexGraph(graph));
+    expect(solve(graph, peak, tools)).toMatchObject({ kind: "plan", gap: 0, summary: { peak, time } });
+    expect(solve(graph, indexGraph(graph).fixed, tools)).toMatchObject({ kind: "infeasible", proven: true });
+  });
+
+  it("in two parts that share nothing are planned as one step", () => {
+    for (const length of [3, 40]) {
+      const graph = changed(length, two);
+      const part = chain(length);
+      expect(graph.operators).toHaveLength(2 * part.operators.length);
+      expect(eagerSummary(indexGraph(graph)).time).toBe(2 * eagerSummary(indexGraph(checkGraph(part))).time);
+      const budget = feasibleBudgetOf(graph, 0.5);
+      const solution = solve(graph, budget, tools);
+      expect(solution.kind).toBe("plan");
+      if (solution.kind !== "plan") continue;
+      expect(solution.summary.peak).toBeLessThanOrEqual(budget);
+      expect(solution.bound).toBeLessThanOrEqual(solution.summary.time);
+      expect(solution.summary.time).toBeGreaterThanOrEqual(solution.eager.time);
+    }
+  });
+
+  it("whose values no backward reads have nothing to plan, and are told so", () => {
+    for (const length of lengths) {
+      const graph = changed(length, (plain) => ({
+        ...plain,
+        operators: plain.operators.map((operator) => ({ ...operator, implementations: operator.implementations.map((one) => ({ ...one, saves: [], internal_bytes: 0 })) })),
+      }));
+      const { peak, time } = eagerSummary(indexGraph(graph));
+      expect(solve(graph, peak, tools)).toMatchObject({ kind: "plan", gap: 0, summary: { peak, time } });
+      expect(solve(graph, peak - 1, tools)).toMatchObject({ kind: "infeasible", smallest: { summary: { peak } } });
+    }
+  });
+
+  it("near 2^53 bytes are planned as exactly as small ones, and beyond it are one sentence", () => {
+    for (const length of [5, 60]) {
+      const small = changed(length, (plain) => plain);
+      const total = small.values.reduce((sum, { bytes }) => sum + bytes, 0);
+      const factor = 2 ** Math.floor(Math.log2(2 ** 53 / total) - 3);
+      const large = changed(length, (plain) => scaled(plain, 1, factor));
+      const budget = feasibleBudgetOf(small, 0.5);
+      const [a, b] = [solve(small, budget, tools), solve(large, factor * budget, tools)];
+      expect(a.kind).toBe("plan");
+      if (a.kind !== "plan" || b.kind !== "plan") throw new Error("no plan");
+      expect(b.summary).toEqual({ ...a.summary, peak: factor * a.summary.peak, structurePeak: factor * a.summary.structurePeak });
+      expect(() => changed(length, (plain) => scaled(plain, 1, 64 * factor))).toThrow(/add up to more than 2\^53; were they written in bytes/);
+    }
+  });
+});
+
+/** The same graph twice, side by side. */
+function two(graph: Graph): Graph {
+  const [values, operators] = [graph.values.length, graph.operators.length];
+  return {
+    ...graph,
+    values: [...graph.values, ...graph.values.map((value) => ({ ...value, id: value.id + values, storage: value.storage + values, producer: value.producer === null ? null : value.producer + operators }))],
+    operators: [...graph.operators, ...graph.operators.map((operator) => ({
+      ...operator,
+      id: operator.id + operators,
+      inputs: operator.inputs.map((id) => id + values),
+      outputs: operator.outputs.map((id) => id + values),
+      implementations: operator.implementations.map((one) => ({ ...one, saves: one.saves.map((id) => id + values) })),
+    }))],
+    outputs: [...graph.outputs, ...graph.outputs.map((id) => id + values)],
+  };
+}

@@ -4,6 +4,7 @@ import { statSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { cpus } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { Editor } from "../../test/e2e/support/editor";
 import { runInHost } from "../../test/e2e/support/host";
 import { installation, root, vsix } from "../../test/e2e/support/installation";
@@ -18,15 +19,29 @@ interface Row {
 
 const milliseconds = (value: number): string => `${value < 10 ? value.toFixed(1) : value.toFixed(0)} ms`;
 
+/** In a window at rest, and in one that starts, where everything else starts too: medians of five. */
+async function activations(editor: Editor): Promise<Row[]> {
+  const middle = async (rest: number): Promise<string> => {
+    const seen: number[] = [];
+    for (let window = 0; window < 5; window++) seen.push(await activation(editor, rest));
+    return `${seen.sort((a, b) => a - b)[2] ?? NaN} ms (${seen[0] ?? NaN} to ${seen.at(-1) ?? NaN})`;
+  };
+  return [
+    { what: "activation in a window at rest, as VS Code tells it, median of 5", measured: await middle(8000), target: "100 ms" },
+    { what: "activation while a window starts, as VS Code tells it, median of 5", measured: await middle(0), target: "" },
+  ];
+}
+
 /** Loading the code and calling it, from the page that lists the running extensions. */
-async function activation(editor: Editor): Promise<string> {
+async function activation(editor: Editor, rest: number): Promise<number> {
   const window = await editor.open(await editor.folder("examples/resnet50.py"));
+  await sleep(rest);
   await window.openFile("resnet50.py");
   await window.codeLens("Optimize memory");
   await window.command("Developer: Show Running Extensions");
   const text = await window.page.locator(".runtime-extensions-editor .extension").filter({ hasText: "MONeT" }).locator(".activation-time").textContent();
   await window.close();
-  return /[\d.]+\s*ms/.exec(text ?? "")?.[0] ?? "?";
+  return Number(/([\d.]+)\s*ms/.exec(text ?? "")?.[1] ?? NaN);
 }
 
 async function inTheHost(): Promise<{ rows: Row[]; about: string }> {
@@ -50,7 +65,7 @@ async function inTheHost(): Promise<{ rows: Row[]; about: string }> {
     return {
       about: `${text.split("\n").length - 1} lines, 50 models, ${of("operators")} operators profiled, ${of("marks")} places marked`,
       rows: [
-        { what: "activation, as VS Code tells it", measured: await activation(editor), target: "100 ms" },
+        ...(await activations(editor)),
         beyond("hover, median of 60", "hover", "emptyHover", "10 ms"),
         beyond("inlay hints of 50 lines, median of 60", "hints", "emptyHints", "10 ms"),
         beyond("extension host per keystroke, mean of 100", "keystroke", "plainKeystroke", "5 ms"),

@@ -90,6 +90,7 @@ export function checkGraph(document: unknown): Graph {
   const graph = readDocument(document, schema, "training graph") as Graph;
   checkValues(graph);
   checkOperators(graph);
+  checkTotals(graph);
   graph.outputs.forEach((id, k) => {
     if (id >= graph.values.length) throw new DocumentError(`outputs[${k}]`, `value ${id} does not exist`);
   });
@@ -120,6 +121,21 @@ export function denseBytes(value: Value): number {
 }
 
 export const fixedBytes = (graph: Graph): number => Object.values(graph.fixed).reduce((sum, bytes) => sum + bytes, 0);
+
+/** Every sum that a simulator or a solver makes of a step stays below what a number holds exactly. */
+function checkTotals({ fixed, values, operators }: Graph): void {
+  let bytes = Object.values(fixed).reduce((sum, each) => sum + each, 0);
+  let time = 0;
+  for (const value of values) bytes += value.bytes;
+  for (const { implementations } of operators) {
+    const all = implementations.flatMap(({ forward, recompute, backward }) => [forward, recompute, ...(backward === null ? [] : [backward])]);
+    const gradients = implementations.map(({ backward }) => (backward?.gradients ?? []).reduce((sum, gradient) => sum + gradient.bytes, 0));
+    bytes += Math.max(...implementations.map((each) => each.internal_bytes)) + Math.max(...all.map((run) => run.peak)) + Math.max(...gradients);
+    time += all.length * Math.max(...all.map((run) => run.time));
+  }
+  if (!Number.isSafeInteger(bytes)) throw new DocumentError("values", "their bytes, with all that operators take, add up to more than 2^53; were they written in bytes?");
+  if (!Number.isSafeInteger(time)) throw new DocumentError("operators", "their times add up to more than 2^53 ns; were they written in nanoseconds?");
+}
 
 function checkValues({ values, operators }: Graph): void {
   values.forEach((value, k) => {

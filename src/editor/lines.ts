@@ -1,4 +1,5 @@
 /** The places of one file by line, with their numbers. Made once per change, so that a provider only looks up. */
+import { perObject } from "../base/per_object";
 import type { Position, Range } from "../core/source/index";
 import { numbersOf, type Explained, type Numbers } from "../core/numbers";
 import type { Place } from "../sources/types";
@@ -25,10 +26,23 @@ export const linesOf = perObject(({ explained, places }: Placed): readonly LineM
   return [...byLine]
     .map(([line, here]) => {
       const ids = [...new Set(here.flatMap(({ operators }) => operators))].sort((a, b) => a - b);
-      return { line, labels: [...new Set(here.map(({ label }) => label))], numbers: numbersOf(explained, ids), heaviest: heaviest(explained, ids) };
+      return { line, labels: [...new Set(here.map(({ label }) => label))], ...summed(explained, ids) };
     })
     .sort((a, b) => a.line - b.line);
 });
+
+type Sums = Pick<LineMark, "numbers" | "heaviest">;
+
+const sums = perObject<Explained, Map<string, Sums>>(() => new Map());
+
+/** Edits move places; the operators of each stay those that were profiled, and so do their sums. */
+function summed(explained: Explained, ids: readonly number[]): Sums {
+  const known = sums(explained);
+  const key = ids.join();
+  const found = known.get(key) ?? { numbers: numbersOf(explained, ids), heaviest: heaviest(explained, ids) };
+  known.set(key, found);
+  return found;
+}
 
 /** What the person points at: the smallest place around the position. */
 export function placeAt(places: readonly Place[], position: Position): Place | null {
@@ -45,16 +59,6 @@ export function heaviest({ explanation }: Explained, operators: readonly number[
     if (best === null || own > best.bytes) best = { id, bytes: own };
   }
   return best?.id ?? null;
-}
-
-/** Computes once per argument, which must not change. */
-export function perObject<T extends object, R>(compute: (argument: T) => R): (argument: T) => R {
-  const known = new WeakMap<T, { readonly result: R }>();
-  return (argument) => {
-    const found = known.get(argument) ?? { result: compute(argument) };
-    known.set(argument, found);
-    return found.result;
-  };
 }
 
 function contains({ start, end }: Range, { line, column }: Position): boolean {

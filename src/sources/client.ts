@@ -18,6 +18,7 @@ interface Log {
 
 export class Sources extends Disposable {
   private worker: Worker | null = null;
+  private starting: NodeJS.Immediate | undefined;
   /** Whether the worker has answered anything, so that another one is worth a try when it crashes. */
   private proven = true;
   private readonly pending = new Map<number, Pending>();
@@ -27,6 +28,8 @@ export class Sources extends Disposable {
   private roots: readonly string[] = [];
   /** Who asks again before anything has happened gets the same answer. */
   private readonly readings = new Map<string, Promise<SourceView | null>>();
+  /** Where an edit moved nothing, the view stays the same object, and what was made of it holds. */
+  private readonly views = new Map<string, SourceView | null>();
 
   constructor(
     private readonly bundle: URL,
@@ -108,13 +111,21 @@ export class Sources extends Disposable {
     return new Promise<Answers[keyof Answers]>((resolve, reject) => {
       this.asked += 1;
       this.pending.set(this.asked, { question, resolve, reject });
-      if (this.worker === null) this.start();
+      if (this.worker === null) this.startSoon();
       else this.send(this.worker, this.asked, question);
     }) as Promise<Answers[Kind]>;
   }
 
   private send(worker: Worker, id: number, question: Question): void {
     worker.postMessage({ kind: "ask", id, question } satisfies Message);
+  }
+
+  /** A thread takes a while to make, and the window waits for who activates. */
+  private startSoon(): void {
+    this.starting ??= setImmediate(() => {
+      this.starting = undefined;
+      if (this.worker === null && !this.isDisposed) this.start();
+    });
   }
 
   private start(): void {
@@ -140,8 +151,14 @@ export class Sources extends Disposable {
   private receive(answer: Answer): void {
     const pending = this.pending.get(answer.id);
     this.pending.delete(answer.id);
-    if ("answer" in answer) pending?.resolve(answer.answer);
+    if ("view" in answer) pending?.resolve(this.viewOf(answer.path, answer.view));
+    else if ("answer" in answer) pending?.resolve(answer.answer);
     else pending?.reject(new Error(`The source worker failed: ${answer.error}`));
+  }
+
+  private viewOf(path: string, text: string): SourceView | null {
+    if (text !== "same") this.views.set(path, JSON.parse(text) as SourceView | null);
+    return this.views.get(path) ?? null;
   }
 
   /** A question that crashes the worker again has had its second try. */

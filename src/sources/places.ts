@@ -1,4 +1,5 @@
 /** From operators to places in the source that outlive edits, and back to ranges in the newest text. */
+import { perObject } from "../base/per_object";
 import { isSameRange } from "../core/source/syntax";
 import type { Call, Layer, Matching, Model, ModelRef, Range, SourceFile } from "../core/source/index";
 import type { Place, Placement } from "./types";
@@ -37,9 +38,7 @@ export function places(placement: Placement, file: SourceFile): Place[] {
   const add = (place: Place): void => {
     found.add(`${place.kind} ${rangeKey(place.range)}`, place);
   };
-  const models = new Map(placement.models.map((each) => [refKey(each.model), each.operators]));
-  const layers = new Map(placement.layers.map((each) => [layerKey(each), each.operators]));
-  const calls = new Map(placement.calls.map((each) => [callKey(each), each.operators]));
+  const { models, layers, calls } = byKey(placement);
   // A layer whose type was edited is found by its path, unless another one there has kept the type.
   const kept = new Set(file.models.flatMap((model) => model.layers.map((layer) => layerKey({ ...layer, model }))));
   const edited = new Map(placement.layers.filter((each) => !kept.has(layerKey(each))).map((each) => [pathKey(each), each.operators]));
@@ -60,6 +59,13 @@ export function places(placement: Placement, file: SourceFile): Place[] {
   return found.list();
 }
 
+/** The same for every edit of the file. */
+const byKey = perObject((placement: Placement) => ({
+  models: new Map(placement.models.map((each) => [refKey(each.model), each.operators])),
+  layers: new Map(placement.layers.map((each) => [layerKey(each), each.operators])),
+  calls: new Map(placement.calls.map((each) => [callKey(each), each.operators])),
+}));
+
 interface NamedCall {
   readonly call: Call;
   readonly name: Omit<PlacedCall, "operators">;
@@ -79,17 +85,17 @@ function namedCalls(model: Model): NamedCall[] {
 
 /** Things of one key are one, with the operators of all, ascending; those without operators are none. */
 class Merged<T extends { readonly operators: readonly number[] }> {
-  private readonly found = new Map<string, { readonly thing: T; readonly operators: Set<number> }>();
+  private readonly found = new Map<string, { readonly thing: T; readonly all: (readonly number[])[] }>();
 
   add(key: string, thing: T): void {
     if (thing.operators.length === 0) return;
-    const entry = this.found.get(key) ?? { thing, operators: new Set() };
-    for (const id of thing.operators) entry.operators.add(id);
-    this.found.set(key, entry);
+    const entry = this.found.get(key);
+    if (entry === undefined) this.found.set(key, { thing, all: [thing.operators] });
+    else entry.all.push(thing.operators);
   }
 
   list(): T[] {
-    return [...this.found.values()].map(({ thing, operators }) => ({ ...thing, operators: [...operators].sort((a, b) => a - b) }));
+    return [...this.found.values()].map(({ thing, all }) => ({ ...thing, operators: [...new Set(all.flat())].sort((a, b) => a - b) }));
   }
 }
 

@@ -13,11 +13,20 @@ const send = (answer: Answer): void => parentPort?.postMessage(answer);
 
 /** Those who wait for the same file get the same answer. */
 const waiting = new Map<string, number[]>();
+/** The last view of each file that was sent. */
+const sent = new Map<string, string>();
 
 function answer(ids: readonly number[], question: Question): void {
   try {
     const given = analyst.answer(question);
-    for (const id of ids) send({ id, answer: given });
+    if (question.kind !== "read") {
+      for (const id of ids) send({ id, answer: given });
+      return;
+    }
+    const { path } = question;
+    const text = JSON.stringify(given);
+    for (const id of ids) send({ id, path, view: sent.get(path) === text ? "same" : text });
+    sent.set(path, text);
   } catch (error) {
     const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
     for (const id of ids) send({ id, error: message });

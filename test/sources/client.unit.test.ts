@@ -64,6 +64,19 @@ describe("the source worker", () => {
     expect(types(await sources.read(path))).toEqual(["Conv2d"]);
   });
 
+  it("gives the same view again where an edit moved nothing, and another where it did", async () => {
+    const path = write("net.py", net());
+    sources.open(path, net());
+    const first = await sources.read(path);
+    const end = net().indexOf("\n", net().indexOf("self.conv ="));
+    sources.change(path, [{ offset: end, length: 0, text: "  # a word" }]);
+    expect(await sources.read(path)).toBe(first);
+    sources.change(path, [{ offset: 0, length: 0, text: "\n" }]);
+    const moved = await sources.read(path);
+    expect(moved?.file.models[0]?.range.start.line).toBe((first?.file.models[0]?.range.start.line ?? 0) + 1);
+    expect(await sources.read(path)).toBe(moved);
+  });
+
   it("answers what waited while it was busy from the newest text", async () => {
     const path = write("net.py", net());
     sources.open(path, net());

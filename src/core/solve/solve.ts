@@ -175,7 +175,7 @@ export class Workshop {
       summary: draft.summary,
       eager,
       bound,
-      gap: draft.summary.time / Math.max(1, bound) - 1,
+      gap: gapOf(draft.summary.time, bound),
     };
   }
 
@@ -204,6 +204,9 @@ export class Workshop {
     this.tools.onProgress?.({ stage, done, total });
   }
 }
+
+/** How much faster than a plan the bound would still allow, as a share of the bound. */
+export const gapOf = (time: number, bound: number): number => (time <= bound ? 0 : bound > 0 ? time / bound - 1 : Infinity);
 
 /** Bisection with the exact program: the peak of the last plan found is the least there is. */
 function leastExact(problem: Problem, start: Draft): Draft {

@@ -49,13 +49,13 @@ export class Window {
 
   // ---- Commands and questions --------------------------------------------------------------------------------------
 
-  /** The palette may have been filled before the extension's commands were enabled: then it is opened again. */
+  /** The palette may have closed with what had the focus, or been filled before the extension's commands were enabled: then it is opened again. */
   async command(title: string): Promise<void> {
     const row = this.page.locator(`.quick-input-list .monaco-list-row[aria-label^=${quoted(title)}]`).first();
     for (let attempt = 0; ; attempt++) {
       await this.page.keyboard.press("F1");
-      await this.quickInput.fill(`>${title}`);
-      const found = await row.waitFor({ timeout: 4000 }).then(() => true, () => false);
+      const filled = await this.quickInput.fill(`>${title}`, { timeout: 4000 }).then(() => true, () => false);
+      const found = filled && await row.waitFor({ timeout: 4000 }).then(() => true, () => false);
       if (found || attempt === 3) break;
       await this.page.keyboard.press("Escape");
     }

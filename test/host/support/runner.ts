@@ -28,8 +28,8 @@ export function note(text: string): void {
   notes.push(text);
 }
 
-/** Asks again until the answer is one, for two minutes at most. */
-export async function until<T>(what: string, ask: () => Promise<T | null | undefined | false> | T | null | undefined | false, milliseconds = 20_000): Promise<T> {
+/** Asks again until the answer is one; as long as a machine with much else to do may take. */
+export async function until<T>(what: string, ask: () => Promise<T | null | undefined | false> | T | null | undefined | false, milliseconds = 60_000): Promise<T> {
   const end = Date.now() + milliseconds;
   for (;;) {
     const answer = await ask();
