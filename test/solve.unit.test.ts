@@ -281,7 +281,7 @@ describe("odd graphs", () => {
   const changed = (length: number, change: (graph: Graph) => Graph): Graph => checkGraph(JSON.parse(JSON.stringify(change(chain(length)))));
   const scaled = (graph: Graph, time: number, bytes: number): Graph => ({
     ...graph,
-    fixed: Object.fromEntries(Object.entries(graph.fixed).map(([name, each]) => [name, bytes * each])) as unknown as Graph["fixed"],
+    fixed: Object.fromEntries(Object.entries(graph.fixed).map(([name, each]) => [name, bytes * each])),
     values: graph.values.map((value) => ({ ...value, bytes: bytes * value.bytes })),
     operators: graph.operators.map((operator) => ({
       ...operator,

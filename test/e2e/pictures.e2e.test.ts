@@ -71,6 +71,7 @@ test.skipIf(process.env["MONET_PICTURES"] === undefined)("pictures of the whole 
 
   await window.command("MONeT: Optimize memory");
   const view = await window.webview("input[type=range]", 300_000);
+  await view.locator(".exact input").waitFor({ timeout: 300_000 });
   await expect.poll(() => window.toast(/resnet50/).count(), { timeout: 300_000 }).toBe(0);
   await view.locator(".exact input").fill("50%");
   await view.locator(".exact input").press("Enter");
