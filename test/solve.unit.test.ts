@@ -1,6 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { checkGraph, type Graph } from "../src/core/graph";
+import { explain } from "../src/core/explain";
+import { why } from "../src/core/why";
 import { checkPlan } from "../src/core/plan";
 import { simulate } from "../src/core/simulate";
 import { int } from "../src/core/simulate/arrays";
@@ -110,6 +112,25 @@ describe("the lower bound", () => {
       { seed: 16, numRuns: 400 },
     );
     expect(useful).toBeGreaterThan(20);
+  });
+
+  it("is made of prices of memory, each at a clock of the step", () => {
+    let priced = 0;
+    fc.assert(
+      fc.property(small, (shape) => {
+        const graph = checkGraph(randomGraph(shape.seed, shape));
+        const { prices, perByte } = lowerBound(indexGraph(graph), feasibleBudgetOf(graph, shape.share), glpk);
+        for (const [clock, price] of prices) {
+          expect(Number.isInteger(clock) && clock >= 0 && clock < 2 * graph.operators.length).toBe(true);
+          expect(price).toBeGreaterThan(0);
+        }
+        const sum = prices.reduce((total, [, price]) => total + price, 0);
+        expect(Math.abs(sum + perByte)).toBeLessThanOrEqual(1e-5 * sum);
+        if (prices.length > 0) priced++;
+      }),
+      { seed: 17, numRuns: 200 },
+    );
+    expect(priced).toBeGreaterThan(20);
   });
 
   it("holds for any plan of graphs too large for the exact program", () => {
@@ -276,6 +297,34 @@ describe("solve", () => {
   });
 });
 
+describe("the price of memory", () => {
+  it("says of what is kept that it is worth its memory, where keeping and recomputing are one choice each", () => {
+    // In a chain with room for half, what is recomputed saves more time elsewhere than it costs, and what is kept costs more than its memory.
+    const graph = checkGraph(JSON.parse(JSON.stringify(chain(30))));
+    const solution = solve(graph, feasibleBudgetOf(graph, 0.5), tools);
+    if (solution.kind !== "plan") throw new Error("no plan");
+    const explanation = explain(graph, solution.plan);
+    const rents = { keeps: [] as number[], recomputes: [] as number[] };
+    for (const { id, tensors } of explanation.operators) {
+      for (const tensor of tensors) {
+        const answer = why(graph, solution.plan, explanation, id, tensor);
+        if (answer === null || answer.otherwise === null) continue;
+        expect(answer.rent).not.toBeNull();
+        const cost = Math.abs(answer.otherwise.time - answer.time);
+        if (cost > 0) rents[answer.does].push((answer.rent ?? 0) / cost);
+      }
+    }
+    const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1] ?? NaN;
+    expect(rents.keeps.length).toBeGreaterThan(5);
+    expect(rents.recomputes.length).toBeGreaterThan(5);
+    expect(median(rents.keeps)).toBeLessThan(median(rents.recomputes));
+    // Without a certificate there is no price.
+    const plain = { ...solution.plan, bound: null };
+    const [first] = explanation.operators.flatMap(({ id, tensors }) => tensors.map((tensor) => why(graph, plain, explanation, id, tensor))).filter((answer) => answer !== null);
+    expect(first?.rent).toBeNull();
+  });
+});
+
 describe("odd graphs", () => {
   /** A chain in which every number is what `change` makes of it. */
   const changed = (length: number, change: (graph: Graph) => Graph): Graph => checkGraph(JSON.parse(JSON.stringify(change(chain(length)))));
@@ -298,7 +347,7 @@ describe("odd graphs", () => {
     })),
   });
   /** Small ones go through the exact program, large ones through the search. */
-  const lengths = [1, 2, 5, 60];
+  const lengths = [1, 2, 5, 30];
 
   it("without times cost nothing at any budget", () => {
     for (const length of lengths) {
@@ -325,7 +374,7 @@ describe("odd graphs", () => {
   });
 
   it("in two parts that share nothing are planned as one step", () => {
-    for (const length of [3, 40]) {
+    for (const length of [2, 20]) {
       const graph = changed(length, two);
       const part = chain(length);
       expect(graph.operators).toHaveLength(2 * part.operators.length);
@@ -353,7 +402,7 @@ describe("odd graphs", () => {
   });
 
   it("near 2^53 bytes are planned as exactly as small ones, and beyond it are one sentence", () => {
-    for (const length of [5, 60]) {
+    for (const length of [5, 30]) {
       const small = changed(length, (plain) => plain);
       const total = small.values.reduce((sum, { bytes }) => sum + bytes, 0);
       const factor = 2 ** Math.floor(Math.log2(2 ** 53 / total) - 3);

@@ -18,7 +18,7 @@ const highs = await loadHighs();
 const judged = 1e8;
 /** Evaluations of one walk. */
 const walk = 40_000;
-/** Nodes and stages up to which fresh starts find more than one long walk does. */
+/** Nodes and stages up to which fresh starts find more than going on from the best does. */
 const small = 250;
 /** Anneals again from the best, so hot. */
 const reheats = [0.3, 0.6, 1];
@@ -31,7 +31,7 @@ export const solveInstance: SolveInstance = (instance, budget, seed) => {
     search(rows, budget, from, { seed: Math.floor(random.next() * 2 ** 32), iterations, heat });
   const eager = (): Genome => ({ genes: new Int32Array(rows.space.genes).fill(keep), choice: rows.space.implementations.slice(0, -1) });
   const size = rows.nodes + rows.stages;
-  let best = anneal(eager(), size < small ? walk : 2 * walk, 3);
+  let best = anneal(eager(), walk, 3);
   const consider = (candidate: Candidate): void => {
     if (better(candidate, best, budget)) best = candidate;
   };

@@ -38,7 +38,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
         model, *rest = arguments
         out = tmp_path / "out" / "graph.json"
         cache = [] if any(m.startswith("--cache") for m in more) else ["--no-cache"]
-        command = ["profile", f"{SMALL}:{model}", *rest, *more, *cache, "--out", str(out)]
+        device = [] if "--device" in more else ["--device", "cpu"]
+        command = ["profile", f"{SMALL}:{model}", *rest, *more, *device, *cache, "--out", str(out)]
         assert command_line.main(command) == 0
         assert [p.name for p in out.parent.iterdir()] == ["graph.json"]
         document: dict[str, Any] = json.loads(out.read_text())

@@ -32,7 +32,7 @@ export function reasonsText(graph: Graph, plan: Plan): string {
   return ["", `Why, for the ${count(found.length, "largest tensor")}:`, ...found.map(({ text }) => `  ${text}`), ""].join("\n");
 }
 
-function sentence(graph: Graph, plan: Plan, operator: number, kind: Reason["kind"], { does, bytes, peak, time, otherwise }: Why, steps: readonly string[]): string {
+function sentence(graph: Graph, plan: Plan, operator: number, kind: Reason["kind"], { does, bytes, peak, time, otherwise, rent }: Why, steps: readonly string[]): string {
   const tensor = `${kind === "value" ? "the output" : "what is saved"} of ${nameOf(graph, operator)}`;
   const need = steps.length === 0 ? "" : ` for the backward of ${[...new Set(steps)].slice(0, 3).join(", ")}${steps.length > 3 ? ", …" : ""}`;
   const fate = `${formatBytes(bytes)}, ${tensor}, is ${does === "keeps" ? "kept" : "recomputed"}${need}`;
@@ -42,12 +42,17 @@ function sentence(graph: Graph, plan: Plan, operator: number, kind: Reason["kind
   if (does === "keeps") {
     const cost = formatDuration(Math.max(0, otherwise.time - time));
     const effect = change > 0 ? `raise the peak to ${formatBytes(otherwise.peak)}, ${place}` : change === 0 ? "not lower the peak" : `lower the peak by ${formatBytes(-change)}, which this budget does not need`;
-    return `${fate}: recomputing it would take ${cost} more and ${effect}.`;
+    return `${fate}: recomputing it would take ${cost} more and ${effect}${worth(rent, "its memory is")}.`;
   }
   const gain = time > otherwise.time ? `take ${formatDuration(time - otherwise.time)} less` : "save no time";
-  if (change <= 0) return `${fate}: keeping it would ${gain} and not raise the peak.`;
+  if (change <= 0) return `${fate}: keeping it would ${gain} and not raise the peak${worth(rent, "its memory would be")}.`;
   const over = plan.budget !== null && otherwise.peak > plan.budget ? `, ${formatBytes(otherwise.peak - plan.budget)} over the budget` : "";
-  return `${fate}: keeping it would ${gain} and raise the peak to ${formatBytes(otherwise.peak)}, ${place}${over}.`;
+  return `${fate}: keeping it would ${gain} and raise the peak to ${formatBytes(otherwise.peak)}, ${place}${over}${worth(rent, "its memory would be")}.`;
+}
+
+/** By the certificate's prices. */
+function worth(rent: number | null, memory: string): string {
+  return rent === null ? "" : rent < 1 ? `; ${memory} not short while it is held` : `; ${memory} worth ${formatDuration(rent)} of recomputing elsewhere`;
 }
 
 function nameOf({ operators }: Graph, id: number): string {

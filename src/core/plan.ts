@@ -15,8 +15,20 @@ export interface Plan {
   /** Random operators that run again anywhere, ascending. */
   readonly rng: readonly number[];
   readonly predicted: Predicted;
-  readonly bound: { readonly time: number } | null;
+  readonly bound: Certificate | null;
 }
+
+export interface Certificate {
+  /** Nanoseconds that no plan within the budget can go below. */
+  readonly time: number;
+  /**
+   * What memory is worth where it is short: by one byte less at this clock, the bound is so many nanoseconds higher.
+   * Clocks that are not listed have memory to spare.
+   */
+  readonly prices?: readonly Price[];
+}
+
+export type Price = readonly [clock: number, perByte: number];
 
 export type Interval = readonly [from: number, to: number];
 

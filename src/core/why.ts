@@ -16,6 +16,11 @@ export interface Why {
     /** What runs at that peak. */
     readonly at: Pick<Event, "kind" | "operator">;
   } | null;
+  /**
+   * Nanoseconds that a step is longer for want of the memory that it takes from forward to its last use, by the prices
+   * of the plan's certificate; null where the plan has none.
+   */
+  readonly rent: number | null;
   /** The same two numbers of the plan as it is. */
   readonly peak: number;
   readonly time: number;
@@ -78,18 +83,29 @@ export function why(graph: Graph, plan: Plan, explanation: Explanation, operator
   return {
     does: keeps ? "keeps" : "recomputes",
     bytes: row.bytes,
+    rent: rentOf(graph, plan, operator, row),
     peak: now.peak,
     time: now.time,
     otherwise: fixed ? null : replay.of({ ...plan, retain: changed(graph, plan, operator, row) }),
   };
 }
 
+function rentOf(graph: Graph, plan: Plan, operator: number, row: TensorRow): number | null {
+  const prices = plan.bound?.prices;
+  if (prices === undefined) return null;
+  const last = lastUse(graph, row);
+  return row.bytes * prices.reduce((sum, [clock, perByte]) => (clock > operator && clock <= last ? sum + perByte : sum), 0);
+}
+
+/** The clock of the last backward step that needs it, or a tensor that is made from it. */
+function lastUse({ operators }: Graph, { until, recomputedFor }: TensorRow): number {
+  return Math.max(...[...until, ...recomputedFor].map((id) => 2 * operators.length - 1 - id));
+}
+
 function changed(graph: Graph, plan: Plan, operator: number, row: TensorRow): Retention[] {
   const rest = plan.retain.filter((entry) => (row.kind === "value" ? entry.value !== row.id : entry.internals !== row.id));
   if (row.fate === "kept") return rest;
-  const n = graph.operators.length;
-  const last = Math.max(...[...row.until, ...row.recomputedFor].map((id) => 2 * n - 1 - id));
-  const intervals: [number, number][] = [[operator, last]];
+  const intervals: [number, number][] = [[operator, lastUse(graph, row)]];
   const entry: Retention = row.kind === "value" ? { value: row.id, intervals } : { internals: row.id, intervals };
   // In the order that the schedule is read in: values first, each kind ascending.
   const order = (each: Retention): number => each.value ?? graph.values.length + each.internals;

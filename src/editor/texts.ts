@@ -42,7 +42,15 @@ export function deviceText({ name, estimated }: Graph["device"]): string {
 }
 
 /** Why a tensor is kept or recomputed: what the step would be otherwise. The budget is null where there is no limit. */
-export function whyText({ does, otherwise, peak, time }: Why, graph: Graph, budget: number | null): string {
+export function whyText(answer: Why, graph: Graph, budget: number | null): string {
+  const { otherwise, rent } = answer;
+  const effect = effectText(answer, graph, budget);
+  if (otherwise === null || rent === null) return effect;
+  if (rent < 1) return l10n.t("{0} While it is held, memory is not short.", effect);
+  return l10n.t("{0} The memory that keeping it takes is worth {1} of recomputing elsewhere.", effect, formatDuration(rent));
+}
+
+function effectText({ does, otherwise, peak, time }: Why, graph: Graph, budget: number | null): string {
   if (otherwise === null) return l10n.t("It is always kept: the step returns it, or its operator must not run twice.");
   const place = momentText(graph, otherwise.at);
   const rise = otherwise.peak - peak;

@@ -52,7 +52,7 @@ it("a lens names eager's peak, the plan's and what it costs", () => {
 });
 
 describe("why", () => {
-  const answer = (some: Partial<Why>): Why => ({ does: "keeps", bytes: 98 * MiB, peak: 400 * MiB, time: 50 * ms, otherwise: null, ...some });
+  const answer = (some: Partial<Why>): Why => ({ does: "keeps", bytes: 98 * MiB, peak: 400 * MiB, time: 50 * ms, otherwise: null, rent: null, ...some });
   const other = (peak: number, time: number): Why["otherwise"] => ({ peak: peak * MiB, time: time * ms, at: { kind: "backward", operator: 2 } });
 
   it.each<[Partial<Why>, budget: number | null, text: string]>([
@@ -64,6 +64,8 @@ describe("why", () => {
     [{ does: "recomputes", otherwise: other(410, 48) }, 420, "Keeping it would take 2.00 ms less and raise the peak to 410 MiB (at act backward)."],
     [{ does: "recomputes", otherwise: other(498, 48) }, null, "Keeping it would take 2.00 ms less and raise the peak to 498 MiB (at act backward)."],
     [{ does: "recomputes", otherwise: other(400, 48) }, 420, "Keeping it would take 2.00 ms less and not raise the peak."],
+    [{ otherwise: other(410, 53.1), rent: 1.2 * ms }, 420, "Recomputing it would take 3.10 ms more and raise the peak to 410 MiB (at act backward). The memory that keeping it takes is worth 1.20 ms of recomputing elsewhere."],
+    [{ otherwise: other(400, 53.1), rent: 0 }, 420, "Recomputing it would take 3.10 ms more and not lower the peak. While it is held, memory is not short."],
   ])("of %j within %j reads so", (some, budget, text) => {
     expect(whyText(answer(some), graph, budget === null ? null : budget * MiB)).toBe(text);
   });

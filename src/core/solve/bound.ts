@@ -1,6 +1,7 @@
 import { Simulator } from "../simulate";
 import { bit, int, num } from "../simulate/arrays";
 import { eagerChoice, type Problem } from "../simulate/problem";
+import type { Price } from "../plan";
 import { branchingBound, type Highs } from "./branching";
 import { LinearProgram, type Glpk } from "./linear";
 
@@ -32,6 +33,8 @@ export interface Bound {
   readonly budget: number;
   /** A budget enters the dual only in the memory rows' limits, so one dual bounds every budget: by this much per byte, ≤ 0. */
   readonly perByte: number;
+  /** The same by the memory rows that it is made of. */
+  readonly prices: readonly Price[];
 }
 
 /** What a bound for one budget proves for another. */
@@ -40,16 +43,27 @@ export function boundAt({ time, budget, perByte }: Bound, other: number): number
 }
 
 export function lowerBound(problem: Problem, budget: number, glpk: Glpk): Bound {
-  if (problem.operators > mostOperators) return { time: budget < problem.fixed ? Infinity : fastest(problem), budget, perByte: 0 };
-  const program = snapshotProgram(problem, budget);
+  if (problem.operators > mostOperators) return { time: budget < problem.fixed ? Infinity : fastest(problem), budget, perByte: 0, prices: [] };
+  const snapshot = snapshotProgram(problem, budget);
   const least = fastest(problem);
-  if (program === null) return { time: Infinity, budget, perByte: 0 };
+  if (snapshot === null) return { time: Infinity, budget, perByte: 0, prices: [] };
+  const { program, clocks } = snapshot;
   const { status, duals } = program.solve(glpk);
-  if (status === "none") return { time: least, budget, perByte: 0 };
+  if (status === "none") return { time: least, budget, perByte: 0, prices: [] };
   const proven = program.dualBound(duals) * timeUnit;
   const safe = Math.ceil(proven - 1e-9 * Math.abs(proven) - 1e-3);
-  const prices = program.memory.reduce((sum, k) => sum + Math.min(0, num(duals, k)), 0);
-  return safe > least ? { time: safe, budget, perByte: (prices * timeUnit) / sizeUnit } : { time: least, budget, perByte: 0 };
+  const dual = program.memory.map((k) => (Math.min(0, num(duals, k)) * timeUnit) / sizeUnit);
+  return safe > least ? { time: safe, budget, perByte: dual.reduce((sum, each) => sum + each, 0), prices: pricesOf(dual, clocks) } : { time: least, budget, perByte: 0, prices: [] };
+}
+
+/** By clock, ascending; six digits are more than anyone reads. */
+function pricesOf(dual: readonly number[], clocks: readonly number[]): Price[] {
+  const found = new Map<number, number>();
+  dual.forEach((perByte, k) => {
+    const clock = clocks[k] ?? 0;
+    if (perByte < 0) found.set(clock, (found.get(clock) ?? 0) - perByte);
+  });
+  return [...found].sort(([a], [b]) => a - b).map(([clock, perByte]) => [clock, Number(perByte.toPrecision(6))]);
 }
 
 /** Columns of a program that branch and cut is worth trying on, and how long: nodes, not seconds. */
@@ -58,8 +72,9 @@ const nodes = 40;
 
 /** The same program with its decisions whole; as good as `known` at most, the time of a plan. */
 export function integerBound(problem: Problem, budget: number, highs: Highs, known: number): number {
-  const program = snapshotProgram(problem, budget);
-  if (program === null) return Infinity;
+  const snapshot = snapshotProgram(problem, budget);
+  if (snapshot === null) return Infinity;
+  const { program } = snapshot;
   if (program.cost.length > mostColumns) return 0;
   const proven = branchingBound(program, highs, { nodes, gap: 2e-3, known: known / timeUnit }) * timeUnit;
   return Math.min(known, Math.ceil(proven - 1e-3));
@@ -87,9 +102,11 @@ const sizeUnit = 2 ** 20;
 
 type Terms = (readonly [column: number, coefficient: number])[];
 
-function snapshotProgram(problem: Problem, budget: number): LinearProgram | null {
+/** With the clock that each memory row speaks of; null where a row can't hold. */
+function snapshotProgram(problem: Problem, budget: number): { readonly program: LinearProgram; readonly clocks: readonly number[] } | null {
   const { operators: n, storages, producer, lastUse, bytes, isOutput, pinned, implementations, internal, saves, reads, takesForward, takes, takenBytes } = problem;
   const program = new LinearProgram();
+  const clocks: number[] = [];
   const count = (i: number): number => int(implementations, i + 1) - int(implementations, i);
   const each = (i: number, visit: (q: number) => void): void => {
     for (let q = int(implementations, i); q < int(implementations, i + 1); q++) visit(q);
@@ -188,12 +205,13 @@ function snapshotProgram(problem: Problem, budget: number): LinearProgram | null
   const chargeOutputs = (before: number): void => {
     for (let u = 0; u < storages; u++) if (bit(isOutput, u) === 1 && int(producer, u) < before) charged += size(u);
   };
-  const close = (): boolean => {
+  const close = (clock: number): boolean => {
     const most = terms.reduce((sum, [column, coefficient]) => (column >= 0 && coefficient > 0 ? sum + coefficient : sum), charged);
     const least = terms.reduce((sum, [column, coefficient]) => (column >= 0 && coefficient < 0 ? sum + coefficient : sum), charged);
     if (least > room + 1e-9) return false;
     if (most > room) {
       program.memory.push(program.rows.length);
+      clocks.push(clock);
       program.row(terms, room - charged);
     }
     terms = [];
@@ -223,7 +241,7 @@ function snapshotProgram(problem: Problem, budget: number): LinearProgram | null
       charged -= num(takenBytes, i) / sizeUnit;
       terms.push([int(keepStorage, over), num(takenBytes, i) / sizeUnit]);
     }
-    if (!close()) return null;
+    if (!close(i)) return null;
   }
 
   // Who reads a storage and makes something that counts: candidates for j above, with a column once one is used.
@@ -275,7 +293,7 @@ function snapshotProgram(problem: Problem, budget: number): LinearProgram | null
     }
     chargeInternals(i, i);
     chargeThroughReaders(i, new Set(wanted.keys()));
-    if (!close()) return null;
+    if (!close(2 * n - 1 - i)) return null;
   }
 
   // Recompute rows. latest[j] is the last step's operator (the smallest id) that can want j again.
@@ -309,9 +327,9 @@ function snapshotProgram(problem: Problem, budget: number): LinearProgram | null
     chargeInternals(at + 1, j);
     const cheapest = Math.min(...range(implementations, j).map((q) => num(problem.recomputePeak, q)));
     terms.push([column, (cheapest - (int(takes, j) >= 0 ? num(takenBytes, j) : 0)) / sizeUnit]);
-    if (!close()) return null;
+    if (!close(2 * n - 1 - at)) return null;
   }
-  return program;
+  return { program, clocks };
 }
 
 /** Operators whose moments are worth rows: all of a small graph; of a large one those that take most, and some of the rest. */

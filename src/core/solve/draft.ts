@@ -50,7 +50,7 @@ export function eagerPlan(graph: Graph): Plan {
 }
 
 /** The draft as the document of docs/format.md. */
-export function writePlan(problem: Problem, { choice, intervals, rng, summary }: Draft, budget: number | null, bound: number | null, base: Summary): Plan {
+export function writePlan(problem: Problem, { choice, intervals, rng, summary }: Draft, budget: number | null, bound: Plan["bound"], base: Summary): Plan {
   const { graph, storages, implementations } = problem;
   const names: Record<string, string> = {};
   graph.operators.forEach((operator, i) => {
@@ -73,6 +73,6 @@ export function writePlan(problem: Problem, { choice, intervals, rng, summary }:
     format: "monet-plan", version: 1,
     graph: { hash: graph.hash, structure: graph.structure, model: graph.made_from.model, operators: graph.operators.length },
     budget, implementations: names, retain, rng, predicted,
-    bound: bound === null ? null : { time: bound },
+    bound,
   };
 }

@@ -1,4 +1,5 @@
 import type { Graph, Implementation } from "../graph";
+import type { Certificate } from "../plan";
 import { simulate, type Summary, type TensorRef, type Timeline } from "../simulate";
 import { item } from "../simulate/arrays";
 import { indexGraph, type Problem } from "../simulate/problem";
@@ -167,15 +168,15 @@ export class Workshop {
   /** A plan with its certificate for any plan within `limit`; null: no more than that nothing beats the fastest step. */
   planned(draft: Draft, budget: number | null, limit: number | null): Planned {
     if (limit !== null) this.report("bound", 0, 1);
-    const bound = limit === null ? fastest(this.problem) : this.bound(limit, draft.summary.time);
+    const bound = limit === null ? { time: fastest(this.problem) } : this.bound(limit, draft.summary.time);
     const eager = (this.eagerFound ??= eagerSummary(this.problem));
     return {
       kind: "plan",
       plan: writePlan(this.problem, draft, budget, bound, eager),
       summary: draft.summary,
       eager,
-      bound,
-      gap: gapOf(draft.summary.time, bound),
+      bound: bound.time,
+      gap: gapOf(draft.summary.time, bound.time),
     };
   }
 
@@ -183,13 +184,17 @@ export class Workshop {
    * What is proven of other budgets may do; else by the relaxation; where that leaves more than a percent and HiGHS is at
    * hand, by branch and cut.
    */
-  private bound(limit: number, known: number): number {
+  private bound(limit: number, known: number): Certificate {
     const { glpk, highs } = this.tools;
-    const proven = (): number => this.bounds.reduce((most, bound) => Math.max(most, boundAt(bound, limit)), fastest(this.problem));
-    if (known > closeEnough * proven()) this.bounds.push(lowerBound(this.problem, limit, glpk));
-    const time = proven();
-    if (highs === undefined || known <= time * 1.01) return time;
-    return Math.max(time, integerBound(this.problem, limit, highs, known));
+    const least: Certificate = { time: fastest(this.problem) };
+    const proven = (): Certificate => this.bounds.reduce((most, bound) => {
+      const time = boundAt(bound, limit);
+      return time > most.time ? { time, prices: bound.prices } : most;
+    }, least);
+    if (known > closeEnough * proven().time) this.bounds.push(lowerBound(this.problem, limit, glpk));
+    const certificate = proven();
+    if (highs === undefined || known <= certificate.time * 1.01) return certificate;
+    return { ...certificate, time: Math.max(certificate.time, integerBound(this.problem, limit, highs, known)) };
   }
 
   infeasible(budget: number): Infeasible {
