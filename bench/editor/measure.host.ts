@@ -3,11 +3,14 @@ import assert from "node:assert/strict";
 import { performance } from "node:perf_hooks";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { pathToFileURL } from "node:url";
 import * as vscode from "vscode";
 import type { Context } from "../../src/context";
+import { solvePlan } from "../../src/solver/client";
+import { gpt } from "../../test/support/networks";
 import { note, test, until } from "../../test/host/support/runner";
 
-export type Measurement = "operators" | "marks" | "hover" | "emptyHover" | "hints" | "emptyHints" | "keystroke" | "plainKeystroke";
+export type Measurement = "operators" | "marks" | "hover" | "busyHover" | "emptyHover" | "hints" | "emptyHints" | "keystroke" | "plainKeystroke";
 
 /** The extension host's Node is newer than the types of ours. */
 const cpu = process as typeof process & { threadCpuUsage(before?: NodeJS.CpuUsage): NodeJS.CpuUsage };
@@ -53,11 +56,15 @@ async function typing(uri: vscode.Uri): Promise<number> {
   return (user + system) / 1000 / keys;
 }
 
-test("a real profile of the large file", async () => {
-  await vscode.window.showTextDocument(file);
+async function theExtension(): Promise<Context> {
   const extension = vscode.extensions.getExtension<Context>("monet-vscode.monet-vscode");
   assert.ok(extension);
-  const { models } = await extension.activate();
+  return await extension.activate();
+}
+
+test("a real profile of the large file", async () => {
+  await vscode.window.showTextDocument(file);
+  const { models } = await theExtension();
   const marks = await until("the file has marks", () => models.marks(file), 60_000);
   tell("operators", marks.explained.graph.operators.length);
   tell("marks", marks.places.length);
@@ -89,6 +96,21 @@ test("hovers and inlay hints", async () => {
   const { hover, hints } = await answers(file);
   tell("hover", hover);
   tell("hints", hints);
+});
+
+test("hovers while a decoder of 10,000 operators is solved", async () => {
+  const graph = gpt(2, 256, 770);
+  const stop = new AbortController();
+  const progress: string[] = [];
+  const { dist } = await theExtension();
+  const worker = pathToFileURL(join(dist, "solver-worker.mjs"));
+  const solving = solvePlan(graph, Math.round(0.6 * graph.values.reduce((sum, { bytes }) => sum + bytes, 0)), { signal: stop.signal, worker, onProgress: ({ stage }) => progress.push(stage) });
+  const ended = solving.then(() => "solved", () => "stopped");
+  await until("it is being solved", () => progress.length > 0);
+  const { hover } = await answers(file);
+  stop.abort();
+  assert.equal(await ended, "stopped", "the solver was at work all the while");
+  tell("busyHover", hover);
 });
 
 test("the round trip of answers that cost nothing", async () => {

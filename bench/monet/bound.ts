@@ -17,8 +17,18 @@ import type { Algorithms, MonetRows } from "./rows";
 const mebi = 1024;
 type Terms = (readonly [column: number, coefficient: number])[];
 
+export interface Snapshot {
+  readonly program: LinearProgram;
+  /** Per forward node: S, R and I; −1 where there is none. */
+  readonly stored: Int32Array;
+  readonly again: Int32Array;
+  readonly inPlace: Int32Array;
+  /** Per stage: M, where the backward node has several paths. */
+  readonly paths: readonly (Int32Array | null)[];
+}
+
 /** Null where no schedule fits at all. */
-export function snapshotOfRows(rows: MonetRows, budgetBytes: number): LinearProgram | null {
+export function snapshotOfRows(rows: MonetRows, budgetBytes: number): Snapshot | null {
   const { nodes: n, stages, ram, local, localTensors, args, parent, inPlaceOf, needs } = rows;
   const program = new LinearProgram();
   const budget = budgetBytes / 1024 / mebi;
@@ -227,5 +237,5 @@ export function snapshotOfRows(rows: MonetRows, budgetBytes: number): LinearProg
     else terms.push([int(again, v), Math.min(num(rows.workspaceAgain, v), int(inPlaceOf, v) >= 0 ? num(rows.workspaceInPlace, v) : Infinity) / mebi]);
     if (!close()) return null;
   }
-  return program;
+  return { program, stored, again, inPlace, paths };
 }

@@ -78,7 +78,8 @@ function problemsOf({ seed, solved, verdict }: Attempt): string[] {
 function contradictions(objective: number, bounds: readonly number[], best: BestKnown | null): string[] {
   const slack = 1e-6;
   const known = Math.min(objective, best?.objective ?? Infinity);
-  const found = bounds.filter((bound) => bound > known * (1 + slack)).map((bound) => `the bound ${bound} is above a schedule of ${known}`);
+  const of = objective <= known ? "a schedule" : "the objective in Gurobi's log";
+  const found = bounds.filter((bound) => bound > known * (1 + slack)).map((bound) => `the bound ${bound} is above ${of}, ${known}`);
   if (best?.status === "infeasible" && objective < Infinity) found.push(`Gurobi found this infeasible, and here is a schedule of ${objective}`);
   const gurobis = best?.bound ?? -Infinity;
   if (objective < gurobis * (1 - slack)) found.push(`a schedule of ${objective} is below Gurobi's bound ${gurobis}`);

@@ -54,10 +54,11 @@ export const solveInstance: SolveInstance = (instance, budget, seed) => {
   const searched = performance.now();
   const found = best.peak <= budget;
 
-  const program = snapshotOfRows(rows, budget);
+  const snapshot = snapshotOfRows(rows, budget);
   let bound = Infinity;
   let first = 0;
-  if (program !== null) {
+  if (snapshot !== null) {
+    const { program } = snapshot;
     bound = program.dualBound(program.solve(glpk).duals);
     first = (performance.now() - searched) / 1e3;
     const known = found ? best.time : 10 * rows.scale.step * (rows.nodes + rows.stages);

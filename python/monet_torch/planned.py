@@ -18,13 +18,14 @@ from typing import Any, cast, overload
 import torch
 from torch import Tensor, nn
 
-from ._private import has_global_hooks, pytree
+from ._private import pytree
 from .autocast import ambient_autocast
 from .capture import capture, is_capturing
 from .captured import Captured
 from .errors import CaptureError, MonetError, PlanMismatch
 from .plan import Plan, load_plan
 from .runtime import Program
+from .state import Own, Watch, attributes_of, hooked, hooked_among, state_of
 
 _MOST_SIGNATURES = 16  # input signatures captured per module, and
 _MOST_STATES = 16  # states of its attributes per signature; beyond these, forwards run as eager does
@@ -126,60 +127,6 @@ def _planned_class(original: type[nn.Module]) -> type[nn.Module]:
     return planned
 
 
-_PLAIN = (bool, int, float, complex, str, bytes, type(None))
-_OWN = frozenset(vars(nn.Module()))  # what every module has: parameters, buffers, hooks, …, seen to below
-
-
-def _state(model: nn.Module) -> tuple[Any, ...]:
-    """What a trace of `model` depends on besides its inputs, as far as its modules hold it.
-
-    Which modules there are and of what class, their own attributes (training flags, probabilities, settings), and
-    how parameters and buffers lie in memory. Globals and closures are out of sight.
-    """
-    found = _attributes(model)
-    for m in model.modules():
-        attributes = vars(m)
-        for tensors in (attributes["_parameters"], attributes["_buffers"]):
-            found += [
-                (k, t.requires_grad, t.dtype, t.shape, t.stride(), t.device)
-                for k, t in tensors.items()
-                if t is not None
-            ]
-    return tuple(found)
-
-
-def _attributes(model: nn.Module) -> list[Any]:
-    found: list[Any] = []
-    for m in model.modules():
-        found.append((id(m), type(m), m.training))
-        found += [(k, _frozen(x, 4)) for k, x in vars(m).items() if k not in _OWN]
-    return found
-
-
-def _frozen(x: Any, depth: int) -> Any:
-    """Something hashable that changes when `x` does; beyond plain data, when it is another object."""
-    if isinstance(x, _PLAIN):
-        return (type(x), x)
-    if depth and isinstance(x, (list, tuple, set, frozenset)):
-        return (type(x), tuple(_frozen(y, depth - 1) for y in x))
-    if depth and isinstance(x, dict):
-        return (type(x), tuple((_frozen(k, depth - 1), _frozen(y, depth - 1)) for k, y in x.items()))
-    inside = getattr(x, "__dict__", None)
-    if depth and isinstance(inside, dict) and not isinstance(x, (type, Tensor, nn.Module)) and not callable(x):
-        return (type(x), id(x), _frozen(inside, depth - 1))
-    return (type(x), id(x))
-
-
-def _hooked(model: nn.Module) -> str:
-    """Why hooks keep a forward from being planned; "" when none does. Hooks on the model itself fire as ever."""
-    if has_global_hooks():
-        return "there are hooks for every module"
-    for m in model.modules():
-        if m is not model and (m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks):
-            return f"a submodule ({type(m).__name__}) has hooks"
-    return ""
-
-
 class _Runtime:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -191,17 +138,19 @@ class _Runtime:
         self.planned = 0
         self.eager: Counter[str] = Counter()
         self.trace: Callable[[str, int, int], None] | None = None
+        self.watch: Watch | None = None
         self.latest: tuple[Captured, list[Any]] | None = None  # what the last planned forward returned
 
     def __call__(self, model: nn.Module, own: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         leaves, spec = pytree.tree_flatten((args, kwargs))
-        program = self._program(model, args, kwargs, leaves, spec)
+        seen = self.watch.look() if self.watch is not None else None
+        program = self._program(model, args, kwargs, leaves, spec, seen)
         if isinstance(program, str):
             self.note(program)
             return own(model, *args, **kwargs)
         self.planned += 1
         program.trace = self.trace
-        constants = _constants(model, program.captured, leaves)
+        constants = _constants(model, program.captured, leaves, self.watch if seen is not None else None, seen)
         device = next((t.device.type for t in constants), "cpu")
         with torch.autocast(device, enabled=False):
             outputs = program(constants)
@@ -210,9 +159,9 @@ class _Runtime:
 
     def traced(self, model: nn.Module, own: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """The forward while it is traced. (The trace puts attributes back afterwards, so look here.)"""
-        before = _attributes(model)
+        before = attributes_of(model)
         result = own(model, *args, **kwargs)
-        self.changed = self.changed or _attributes(model) != before
+        self.changed = self.changed or attributes_of(model) != before
         return result
 
     def note(self, reason: str) -> None:
@@ -221,17 +170,22 @@ class _Runtime:
             warnings.warn(f"MONeT: this forward runs without its plan: {reason}", stacklevel=5)
         self.eager[reason] += 1
 
-    def _program(self, model: nn.Module, args: Any, kwargs: Any, leaves: list[Any], spec: Any) -> Program | str:
-        hooked = _hooked(model)
-        if hooked:
-            return hooked
+    def _program(
+        self, model: nn.Module, args: Any, kwargs: Any, leaves: list[Any], spec: Any, own: Own | None = None
+    ) -> Program | str:
+        if own is None or hooked_among(own):
+            reason = hooked(model)
+            if reason:
+                return reason
         tensors = [t for t in leaves if isinstance(t, Tensor)]
         if any(type(t) is not Tensor and not isinstance(t, nn.Parameter) for t in tensors):
             return "an input is a tensor subclass"
         device = tensors[0].device.type if tensors else "cpu"
         autocast = ambient_autocast(device)
         call = (_signature(leaves), str(spec), autocast)
-        state = _state(model)
+        if own is None or self.watch is None:
+            self.watch = Watch(model)
+        state = self.watch.state
         program = self.programs.get((call, state))
         if program is not None:
             return program
@@ -290,7 +244,9 @@ class _Runtime:
         return True
 
 
-def _constants(model: nn.Module, captured: Captured, leaves: list[Any]) -> tuple[Tensor, ...]:
+def _constants(
+    model: nn.Module, captured: Captured, leaves: list[Any], watch: Watch | None = None, own: Own | None = None
+) -> tuple[Tensor, ...]:
     """The tensors of this call for every constant: inputs, and parameters and buffers as the modules have them now."""
     inputs = {v: leaves[k] for k, v in enumerate(captured.inputs) if v is not None}
     found: list[Tensor] = []
@@ -301,6 +257,8 @@ def _constants(model: nn.Module, captured: Captured, leaves: list[Any]) -> tuple
             found.append(inputs[value.id])
         elif value.kind == "constant":
             found.append(captured.constants[value.id])
+        elif watch is not None and own is not None:
+            found.append(watch.tensor(own, value.target))
         else:
             found.append(_lookup(model, value.target))
     return tuple(found)
@@ -341,7 +299,7 @@ class _PlannedLoss:
             return self.loss(output, *targets, **named)
         device = next((t.device.type for t in leaves if isinstance(t, Tensor)), "cpu")
         autocast = ambient_autocast(device)
-        state = _state(self.loss) if isinstance(self.loss, nn.Module) else ()
+        state = state_of(self.loss) if isinstance(self.loss, nn.Module) else ()
         key = (_signature(leaves), str(spec), autocast, id(latest[0]), state)
         module = _LossModule(self.loss)
         if key not in self.programs:

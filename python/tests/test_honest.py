@@ -17,7 +17,7 @@ from models import assert_equal, plan_for, step
 from torch import Tensor, nn
 
 import monet_torch
-from monet_torch import planned
+from monet_torch import planned, state
 from monet_torch.capture import capture
 
 
@@ -262,3 +262,53 @@ def test_intervals_out_of_range_are_refused() -> None:
     plan["retain"][0]["intervals"] = [[-3, 4]]
     with pytest.raises(monet_torch.MonetError, match="out of range"):
         monet_torch.apply(model, plan)
+
+
+def test_a_quick_look_sees_what_a_whole_one_sees() -> None:
+    model, _ = models.convnet()
+    model.register_module("extra", torch.nn.Linear(2, 2))
+    model.note = {"scale": [1.0, 2.0]}
+    model.pair = (3000, "a")
+    watch = state.Watch(model)
+    assert watch.look() is not None
+    inner: Any = model.extra
+
+    def undone(change: Any, back: Any) -> None:
+        before = state.state_of(model)
+        change()
+        assert state.state_of(model) != before, "it does make a difference"
+        assert watch.look() is None
+        back()
+        assert state.state_of(model) == before
+        assert watch.look() is not None
+
+    undone(lambda: model.note["scale"].append(3.0), lambda: model.note["scale"].pop())
+    undone(lambda: setattr(model, "pair", (3000, "b")), lambda: setattr(model, "pair", (3000, "a")))
+    undone(lambda: inner.eval(), lambda: inner.train())
+    undone(lambda: inner.weight.requires_grad_(False), lambda: inner.weight.requires_grad_(True))
+    undone(lambda: setattr(inner, "later", 1), lambda: delattr(inner, "later"))
+    undone(lambda: inner.register_buffer("more", torch.zeros(1)), lambda: delattr(inner, "more"))
+    weight = inner.weight.data
+    undone(lambda: setattr(inner.weight, "data", weight.double()), lambda: setattr(inner.weight, "data", weight))
+    undone(lambda: setattr(model, "extra", torch.nn.Linear(2, 2)), lambda: setattr(model, "extra", inner))
+    own = watch.look()
+    assert own is not None
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        assert watch.tensor(own, name) is tensor
+    assert not state.hooked_among(own)
+    handle = inner.register_forward_hook(lambda *_: None)
+    assert state.hooked_among(own)
+    assert state.hooked(model)
+    handle.remove()
+
+
+def test_a_watch_keeps_no_model_alive() -> None:
+    model, _ = models.convnet()
+    model.me = [model]  # as a trainer that knows its model would
+    watch = state.Watch(model)
+    assert watch.look() is not None
+    alive = weakref.ref(model)
+    del model
+    gc.collect()
+    assert alive() is None
+    assert watch.look() is None

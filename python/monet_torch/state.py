@@ -1,0 +1,150 @@
+"""What a trace of a model depends on besides its inputs, and a quick look whether that is still so."""
+
+from __future__ import annotations
+
+import weakref
+from itertools import chain
+from typing import Any
+
+from torch import Tensor, nn
+
+from ._private import has_global_hooks
+
+_PLAIN = (bool, int, float, complex, str, bytes, type(None))
+_OWN = frozenset(vars(nn.Module()))  # what every module has: parameters, buffers, hooks, …, seen to below
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+Own = list[dict[str, Any]]
+"""The attributes of each module of a model, in the order of `modules()`."""
+
+
+def state_of(model: nn.Module) -> tuple[Any, ...]:
+    """What a trace of `model` depends on besides its inputs, as far as its modules hold it.
+
+    Which modules there are and of what class, their own attributes (training flags, probabilities, settings), and
+    how parameters and buffers lie in memory. Globals and closures are out of sight.
+    """
+    found = attributes_of(model)
+    for m in model.modules():
+        attributes = vars(m)
+        for tensors in (attributes["_parameters"], attributes["_buffers"]):
+            found += [(k, *_layout(t)) for k, t in tensors.items() if t is not None]
+    return tuple(found)
+
+
+def attributes_of(model: nn.Module) -> list[Any]:
+    found: list[Any] = []
+    for m in model.modules():
+        found.append((id(m), type(m), m.training))
+        found += [(k, _frozen(x, 4)) for k, x in vars(m).items() if k not in _OWN]
+    return found
+
+
+class Watch:
+    """The state of a model as it was, and what tells quickly that it still is.
+
+    A forward asks each time, and to freeze every attribute of every module anew takes longer than the operators of a
+    small model. Nothing here holds a module or what its attributes refer to: that could be the model itself.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.state = state_of(model)
+        modules = list(model.modules())
+        self._modules = [weakref.ref(m) for m in modules]
+        self._types = list(map(type, modules))
+        own: Own = list(map(vars, modules))
+        self._keys, self._values, self._tensors = _keys(own), _values(own), _tensors(own)
+        others = [
+            (at, key, x)
+            for at, attributes in enumerate(own)
+            for key, x in attributes.items()
+            if key not in _OWN and not _is_one_object(x)
+        ]
+        self._plain = [(at, key) for at, key, x in others if _is_plain(x)]
+        self._data = [x for _, _, x in others if _is_plain(x)]
+        self._changeable = [(at, key, _frozen(x, 4)) for at, key, x in others if not _is_plain(x)]
+        self._places: dict[str, tuple[int, str, str]] = {}
+
+    def look(self) -> Own | None:
+        """The attributes of all modules if the state is what it was; None if not, or if that is not sure."""
+        modules = [m() for m in self._modules]
+        if None in modules or list(map(type, modules)) != self._types:
+            return None
+        own: Own = list(map(vars, modules))
+        same = _keys(own) == self._keys and _values(own) == self._values and _tensors(own) == self._tensors
+        same = same and [own[at][key] for at, key in self._plain] == self._data
+        if same and all(_frozen(own[at][key], 4) == frozen for at, key, frozen in self._changeable):
+            return own
+        return None
+
+    def tensor(self, own: Own, target: str) -> Tensor:
+        """The parameter or buffer of that path, as the modules have it now."""
+        place = self._places.get(target)
+        if place is None:
+            *path, name = target.split(".")
+            at = 0
+            for part in path:
+                at = next(k for k, attributes in enumerate(own) if attributes is vars(own[at]["_modules"][part]))
+            place = self._places[target] = (at, "_parameters" if name in own[at]["_parameters"] else "_buffers", name)
+        at, kind, name = place
+        tensor: Tensor = own[at][kind][name]
+        return tensor
+
+
+def _keys(own: Own) -> list[str]:
+    inner = (a[kind] for a in own for kind in ("_modules", "_parameters", "_buffers"))
+    return [*chain.from_iterable(own), *chain.from_iterable(inner)]
+
+
+def _values(own: Own) -> list[int]:
+    """All by who they are, child modules too; what can change without becoming another object is looked at besides."""
+    return list(map(id, chain.from_iterable(chain(a.values(), a["_modules"].values()) for a in own)))
+
+
+def _is_one_object(x: Any) -> bool:
+    """Is what is equal to it the same object, and nothing else ever at its address? None, flags, small numbers."""
+    return x is None or isinstance(x, bool) or (type(x) is int and -5 <= x <= 256)
+
+
+def _is_plain(x: Any) -> bool:
+    """Data that is compared by value and can't change in place."""
+    return isinstance(x, _PLAIN) or (isinstance(x, tuple) and all(map(_is_plain, x)))
+
+
+def _tensors(own: Own) -> list[Any]:
+    return [
+        None if t is None else _layout(t) for a in own for t in chain(a["_parameters"].values(), a["_buffers"].values())
+    ]
+
+
+def _layout(t: Tensor) -> tuple[Any, ...]:
+    return (t.requires_grad, t.dtype, t.shape, t.stride(), t.device)
+
+
+def _frozen(x: Any, depth: int) -> Any:
+    """Something hashable that changes when `x` does; beyond plain data, when it is another object."""
+    if isinstance(x, _PLAIN):
+        return (type(x), x)
+    if depth and isinstance(x, (list, tuple, set, frozenset)):
+        return (type(x), tuple(_frozen(y, depth - 1) for y in x))
+    if depth and isinstance(x, dict):
+        return (type(x), tuple((_frozen(k, depth - 1), _frozen(y, depth - 1)) for k, y in x.items()))
+    inside = getattr(x, "__dict__", None)
+    if depth and isinstance(inside, dict) and not isinstance(x, (type, Tensor, nn.Module)) and not callable(x):
+        return (type(x), id(x), _frozen(inside, depth - 1))
+    return (type(x), id(x))
+
+
+def hooked(model: nn.Module) -> str:
+    """Why hooks keep a forward from being planned; "" when none does. Hooks on the model itself fire as ever."""
+    if has_global_hooks():
+        return "there are hooks for every module"
+    for m in model.modules():
+        if m is not model and any(map(vars(m).get, _HOOKS)):
+            return f"a submodule ({type(m).__name__}) has hooks"
+    return ""
+
+
+def hooked_among(own: Own) -> bool:
+    """The same question for a model whose modules are at hand."""
+    return has_global_hooks() or any(a[kind] for a in own[1:] for kind in _HOOKS)
