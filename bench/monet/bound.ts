@@ -9,6 +9,11 @@
  *   M_tp ≤ S_u + R_u,   R_v ≤ S_u + R_u,   q_ut ≥ Σ_p M_tp − R_u,   q_ut ≥ q_u,t+1.
  * Rows (b) of stage 0 are exact; rows (a) and (c) of later stages charge the q alone; a recompute of v happens
  * at the latest stage that can want it or before, where at least as much was stored: one row (b) each.
+ *
+ * Where a backward convolution chooses among algorithms, row (c) is what decides, and q forgets what a later recompute
+ * reads. There, what is stored afterwards gets columns of its own, with the recomputes that come later:
+ *   s_u  stored before stage t + 1    g_v  recomputed in a later stage, ≤ R_v
+ *   Σ_p M_t'p ≤ s_u + g_u for each later need,   g_v ≤ s_u + g_u for each u that v reads.
  */
 import { int, item, num } from "../../src/core/simulate/arrays";
 import { LinearProgram } from "../../src/core/solve/linear";
@@ -27,8 +32,8 @@ export interface Snapshot {
   readonly paths: readonly (Int32Array | null)[];
 }
 
-/** Null where no schedule fits at all. */
-export function snapshotOfRows(rows: MonetRows, budgetBytes: number): Snapshot | null {
+/** Null where no schedule fits at all. `staged`: columns that stages may have of their own, those first that have most to choose. */
+export function snapshotOfRows(rows: MonetRows, budgetBytes: number, staged = 0): Snapshot | null {
   const { nodes: n, stages, ram, local, localTensors, args, parent, inPlaceOf, needs } = rows;
   const program = new LinearProgram();
   const budget = budgetBytes / 1024 / mebi;
@@ -167,6 +172,29 @@ export function snapshotOfRows(rows: MonetRows, budgetBytes: number): Snapshot |
     if (!close()) return null;
   }
 
+  /** s for one stage, for every node. */
+  const storedAfter = (t: number): Int32Array => {
+    const s = Int32Array.from({ length: n }, () => program.column(0));
+    const g = Int32Array.from({ length: n }, () => program.column(0));
+    const there = (u: number): Terms => [[int(s, u), -1], [int(g, u), -1]];
+    for (let v = 0; v < n; v++) {
+      program.row([[int(g, v), 1], [int(again, v), -1]], 0);
+      for (const u of item(args, v)) program.row([[int(g, v), 1], ...there(u)], 0);
+      if (isMask(v)) program.row([[int(g, v), 1], [int(g, int(parent, v)), -1]], 0);
+      const later = item(uses, v).filter((use) => use.t > t);
+      if (later.some(({ terms }) => terms === null)) program.row(there(v), -1);
+      else for (const { terms } of later) program.row([...(terms ?? []), ...there(v)], 0);
+    }
+    return s;
+  };
+
+  const atStake = Float64Array.from({ length: stages }, (_, t) => {
+    const algorithms = t === 0 ? null : item(rows.backwardAlgorithms, t);
+    return algorithms === null ? 0 : Math.max(...algorithms.workspace) - Math.min(...algorithms.workspace);
+  });
+  const choosing = [...atStake.keys()].filter((t) => num(atStake, t) > 0).sort((a, b) => num(atStake, b) - num(atStake, a) || a - b);
+  const ofTheirOwn = new Set(choosing.slice(0, Math.floor(staged / (2 * n))));
+
   // ---- later stages, rows (a) at their start and (c) ----
   for (let t = 1; t < stages; t++) {
     if (t > 1) {
@@ -181,15 +209,23 @@ export function snapshotOfRows(rows: MonetRows, budgetBytes: number): Snapshot |
     lists.forEach((list, p) => {
       for (const u of list) wanted.set(u, [...(wanted.get(u) ?? []), p]);
     });
+    const algorithms = item(rows.backwardAlgorithms, t);
+    const after = ofTheirOwn.has(t) ? storedAfter(t) : null;
     for (let u = 0; u < n; u++) {
       const by = wanted.get(u);
-      if (by === undefined) chargeHeld(u, t + 1);
+      if (by === undefined && after !== null) terms.push([int(after, u), size(u)]);
+      else if (by === undefined) chargeHeld(u, t + 1);
       else if (columns === null || by.length === lists.length) charged += size(u);
       else {
         // Needed now, or stored for later: whichever is more.
         const next = item(held, u).find((each) => each.t > t);
         const now = by.map((p) => [int(columns, p), 1] as const);
-        if (next === undefined) for (const [column] of now) terms.push([column, size(u)]);
+        if (after !== null) {
+          const either = program.column(0);
+          program.row([...now, [either, -1]], 0);
+          program.row([[int(after, u), 1], [either, -1]], 0);
+          terms.push([either, size(u)]);
+        } else if (next === undefined) for (const [column] of now) terms.push([column, size(u)]);
         else {
           const either = program.column(0);
           program.row([...now, [either, -1]], 0);
@@ -198,7 +234,6 @@ export function snapshotOfRows(rows: MonetRows, budgetBytes: number): Snapshot |
         }
       }
     }
-    const algorithms = item(rows.backwardAlgorithms, t);
     const chosen = item(backwardAlgorithm, t);
     if (algorithms !== null && chosen !== null) chargeAlgorithms(chosen, algorithms);
     else {

@@ -20,6 +20,9 @@ const judged = 1e8;
 const walk = 40_000;
 /** Nodes and stages up to which fresh starts find more than going on from the best does. */
 const small = 250;
+/** A gap that a larger program is worth trying on, and how many columns it may have for stages of their own. */
+const openGap = 0.01;
+const staged = 9_000;
 /** Anneals again from the best, so hot. */
 const reheats = [0.3, 0.6, 1];
 
@@ -63,6 +66,8 @@ export const solveInstance: SolveInstance = (instance, budget, seed) => {
     first = (performance.now() - searched) / 1e3;
     const known = found ? best.time : 10 * rows.scale.step * (rows.nodes + rows.stages);
     bound = Math.max(bound, branchingBound(program, highs, { nodes: 60, gap: 2e-3, known }));
+    const larger = bound < (1 - openGap) * known ? snapshotOfRows(rows, budget, staged) : null;
+    if (larger !== null) bound = Math.max(bound, branchingBound(larger.program, highs, { nodes: 200, gap: 2e-3, known }));
   }
   const bounded = performance.now();
   return {
