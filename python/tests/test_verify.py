@@ -148,6 +148,37 @@ def test_autocast_and_fresh_gradients_are_those_of_the_graph(
     assert graph["fixed"]["gradients"] == 0
 
 
+def test_what_moves_by_itself_is_equal_as_far_as_eager_is_to_itself(
+    graphs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on a card, whose kernels add in whatever order their threads come."""
+    real = verify.StepRunner.results
+    moves = iter([0, 3, 1, 2, 0, 3, 2])
+    seen: list[bool] = []
+
+    def moving(self: Any, seed: int) -> dict[str, Tensor]:
+        seen.append(torch.are_deterministic_algorithms_enabled())
+        found = real(self, seed)
+        found["gradient of conv1.weight"] += next(moves) * 1e-6
+        return found
+
+    monkeypatch.setattr(verify.StepRunner, "results", moving)
+    path, graph = graphs(CONV)
+    code, report = verified(graphs, CONV, plan_of(graph), tmp_path, capsys)
+    assert (code, report["differences"], report["deterministic"]) == (0, [], True)
+    assert [d["what"] for d in report["eager_differs_from_itself"]] == ["gradient of conv1.weight"]
+    assert [d["what"] for d in report["within_eagers_own"]] == ["gradient of conv1.weight"]
+    assert "the other 1 differ no more than eager does from itself" in report["text"]
+    assert seen == [False, False, True, True, True, True, True]
+    assert not torch.are_deterministic_algorithms_enabled()
+
+    # Further away than eager ever was is a difference, and so is anything that stands still in eager.
+    moves = iter([0, 3, 1, 2, 0, 3, 90])
+    command = ["verify", f"{SMALL}:Conv", str(tmp_path / "plan.json"), "--graph", str(path), "--pairs", "0"]
+    assert command_line.main(command) == 1
+    assert "DIFFERS: gradient of conv1.weight" in capsys.readouterr().out
+
+
 def test_the_table_is_for_people(graphs: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, graph = graphs(CONV)
     plan = tmp_path / "plan.json"
