@@ -70,6 +70,9 @@ export function solve(graph: Graph, budget: number | null, tools: Tools): Soluti
 /** Operators up to which a search makes all its evaluations. */
 const fullEffort = 250;
 
+/** Operators beyond which the master program takes longer than all else (minutes and gigabytes at 10,000), and greedy plans are as good. */
+const mostOfMaster = 600;
+
 /** Implementations that a greedy plan may change where nothing else makes it fit. */
 const mostSwitches = 8;
 
@@ -113,11 +116,11 @@ export class Workshop {
     return plans.reduce<Candidate | null>((best, plan) => (best === null || better(plan, best, budget) ? plan : best), null);
   }
 
-  /** Eager where it fits and nothing else could be faster; else hierarchical, then search. */
+  /** Eager where it fits and nothing else could be faster; else search, of smaller graphs from the master program on. */
   best(budget: number, warm: readonly Genome[], thorough = true): Candidate | null {
     if (this.eager.peak <= budget && this.eager.time <= fastest(this.problem)) return this.eager;
     if (budget < this.problem.fixed) return null;
-    const skeleton = this.master(budget);
+    const skeleton = this.problem.operators > mostOfMaster ? null : this.master(budget);
     return this.search(budget, skeleton === null ? warm : [...warm, skeleton], thorough);
   }
 
