@@ -308,7 +308,7 @@ describe("the price of memory", () => {
     for (const { id, tensors } of explanation.operators) {
       for (const tensor of tensors) {
         const answer = why(graph, solution.plan, explanation, id, tensor);
-        if (answer === null || answer.otherwise === null) continue;
+        if (!answer?.otherwise) continue;
         expect(answer.rent).not.toBeNull();
         const cost = Math.abs(answer.otherwise.time - answer.time);
         if (cost > 0) rents[answer.does].push((answer.rent ?? 0) / cost);

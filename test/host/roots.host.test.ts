@@ -29,7 +29,9 @@ test("files of the same name in both folders have models of their own", async ()
   const other = await modelOf(second);
   assert.notEqual(one.id, other.id);
   assert.deepEqual([one.file, other.file], ["models 1/gpt2.py", "models 2/gpt2.py"]);
-  assert.equal((await context()).models.active?.uri.fsPath, other.uri.fsPath);
+  // It is known a moment before the side panel follows.
+  const { models } = await context();
+  await until("the side panel follows the editor", () => models.active?.uri.fsPath === other.uri.fsPath);
 });
 
 test("each folder has its own monet.json", async () => {
