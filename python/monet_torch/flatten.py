@@ -21,6 +21,7 @@ from .autocast import Autocast, casts_before, in_autocast
 from .captured import HIDDEN_STATE, Captured, Operator, Ref, Source, Value
 from .errors import CaptureError
 from .geometry import extent
+from .state import tensor_at
 
 _NOT_THE_USERS = tuple(os.path.dirname(os.path.abspath(f)) + os.sep for f in (torch.__file__, __file__))
 
@@ -115,7 +116,7 @@ class Flattener:
                     self.inputs.append(None)
                     continue
                 if kind in ("parameter", "buffer"):
-                    tensor = _lookup(self.module, spec.target)
+                    tensor = tensor_at(self.module, spec.target)
                 elif kind == "constant_tensor":
                     tensor, kind = self.exported.constants[spec.target], "constant"
                 else:
@@ -395,10 +396,3 @@ class Flattener:
         for storage in self.hidden:
             pinned |= self.touched.get(storage, set()) - norms
         self.operators = [replace(o, pinned=True) if o.id in pinned else o for o in self.operators]
-
-
-def _lookup(module: nn.Module, target: str) -> torch.Tensor:
-    owner, _, name = target.rpartition(".")
-    tensor = getattr(module.get_submodule(owner), name)
-    assert isinstance(tensor, torch.Tensor)
-    return tensor

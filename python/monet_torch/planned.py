@@ -25,7 +25,7 @@ from .captured import Captured
 from .errors import CaptureError, MonetError, PlanMismatch
 from .plan import Plan, load_plan
 from .runtime import Program
-from .state import Own, Watch, attributes_of, hooked, hooked_among, state_of
+from .state import Watch, attributes_of, hooked, state_of, tensor_at
 
 _MOST_SIGNATURES = 16  # input signatures captured per module, and
 _MOST_STATES = 16  # states of its attributes per signature; beyond these, forwards run as eager does
@@ -143,14 +143,15 @@ class _Runtime:
 
     def __call__(self, model: nn.Module, own: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         leaves, spec = pytree.tree_flatten((args, kwargs))
-        seen = self.watch.look() if self.watch is not None else None
-        program = self._program(model, args, kwargs, leaves, spec, seen)
+        watch, modules = self._watched(model)
+        reason = hooked(modules)
+        program = reason or self._program(model, watch.state, args, kwargs, leaves, spec)
         if isinstance(program, str):
             self.note(program)
             return own(model, *args, **kwargs)
         self.planned += 1
         program.trace = self.trace
-        constants = _constants(model, program.captured, leaves, self.watch if seen is not None else None, seen)
+        constants = _constants(program.captured, leaves, functools.partial(watch.tensor, modules))
         device = next((t.device.type for t in constants), "cpu")
         with torch.autocast(device, enabled=False):
             outputs = program(constants)
@@ -170,22 +171,21 @@ class _Runtime:
             warnings.warn(f"MONeT: this forward runs without its plan: {reason}", stacklevel=5)
         self.eager[reason] += 1
 
+    def _watched(self, model: nn.Module) -> tuple[Watch, list[nn.Module]]:
+        modules = self.watch.look() if self.watch is not None else None
+        if self.watch is None or modules is None:
+            self.watch, modules = Watch(model), list(model.modules())
+        return self.watch, modules
+
     def _program(
-        self, model: nn.Module, args: Any, kwargs: Any, leaves: list[Any], spec: Any, own: Own | None = None
+        self, model: nn.Module, state: tuple[Any, ...], args: Any, kwargs: Any, leaves: list[Any], spec: Any
     ) -> Program | str:
-        if own is None or hooked_among(own):
-            reason = hooked(model)
-            if reason:
-                return reason
         tensors = [t for t in leaves if isinstance(t, Tensor)]
         if any(type(t) is not Tensor and not isinstance(t, nn.Parameter) for t in tensors):
             return "an input is a tensor subclass"
         device = tensors[0].device.type if tensors else "cpu"
         autocast = ambient_autocast(device)
         call = (_signature(leaves), str(spec), autocast)
-        if own is None or self.watch is None:
-            self.watch = Watch(model)
-        state = self.watch.state
         program = self.programs.get((call, state))
         if program is not None:
             return program
@@ -244,9 +244,7 @@ class _Runtime:
         return True
 
 
-def _constants(
-    model: nn.Module, captured: Captured, leaves: list[Any], watch: Watch | None = None, own: Own | None = None
-) -> tuple[Tensor, ...]:
+def _constants(captured: Captured, leaves: list[Any], lookup: Callable[[str], Tensor]) -> tuple[Tensor, ...]:
     """The tensors of this call for every constant: inputs, and parameters and buffers as the modules have them now."""
     inputs = {v: leaves[k] for k, v in enumerate(captured.inputs) if v is not None}
     found: list[Tensor] = []
@@ -257,20 +255,9 @@ def _constants(
             found.append(inputs[value.id])
         elif value.kind == "constant":
             found.append(captured.constants[value.id])
-        elif watch is not None and own is not None:
-            found.append(watch.tensor(own, value.target))
         else:
-            found.append(_lookup(model, value.target))
+            found.append(lookup(value.target))
     return tuple(found)
-
-
-def _lookup(model: nn.Module, target: str) -> Tensor:
-    owner: Any = model
-    *path, name = target.split(".")
-    for part in path:
-        owner = owner._modules[part]
-    tensor: Tensor = getattr(owner, name)
-    return tensor
 
 
 class _LossModule(nn.Module):
@@ -310,7 +297,7 @@ class _PlannedLoss:
             return self.loss(output, *targets, **named)
         program.trace = self.runtime.trace
         with torch.autocast(device, enabled=False):
-            (result,) = program(_constants(module, program.captured, leaves))
+            (result,) = program(_constants(program.captured, leaves, functools.partial(tensor_at, module)))
         return cast(Tensor, result)
 
     def _capture(self, module: nn.Module, args: Any, autocast: Any, model: Captured) -> Program | str:

@@ -552,8 +552,7 @@ def _cuda_time(timed: _Timed | _TimedBackward) -> tuple[int, float]:
         timed.prepare()
         torch.cuda.synchronize(timed.device)
         begun = time.perf_counter_ns()
-        busy_events = [torch.cuda.Event(enable_timing=True) for _ in range(3)]  # type: ignore[no-untyped-call]
-        first, start, end = busy_events
+        first, start, end = (torch.cuda.Event(enable_timing=True) for _ in range(3))  # type: ignore[no-untyped-call]
         first.record()
         keep_card_busy(busy)
         start.record()

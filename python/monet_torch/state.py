@@ -14,7 +14,7 @@ _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 _OWN = frozenset(vars(nn.Module()))  # what every module has: parameters, buffers, hooks, …, seen to below
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
-Own = list[dict[str, Any]]
+_Own = list[dict[str, Any]]
 """The attributes of each module of a model, in the order of `modules()`."""
 
 
@@ -52,7 +52,7 @@ class Watch:
         modules = list(model.modules())
         self._modules = [weakref.ref(m) for m in modules]
         self._types = list(map(type, modules))
-        own: Own = list(map(vars, modules))
+        own = list(map(vars, modules))
         self._keys, self._values, self._tensors = _keys(own), _values(own), _tensors(own)
         others = [
             (at, key, x)
@@ -63,40 +63,45 @@ class Watch:
         self._plain = [(at, key) for at, key, x in others if _is_plain(x)]
         self._data = [x for _, _, x in others if _is_plain(x)]
         self._changeable = [(at, key, _frozen(x, 4)) for at, key, x in others if not _is_plain(x)]
-        self._places: dict[str, tuple[int, str, str]] = {}
+        self._places: dict[str, tuple[int, str]] = {}
 
-    def look(self) -> Own | None:
-        """The attributes of all modules if the state is what it was; None if not, or if that is not sure."""
-        modules = [m() for m in self._modules]
-        if None in modules or list(map(type, modules)) != self._types:
+    def look(self) -> list[nn.Module] | None:
+        """All modules, as `modules()` has them, if the state is what it was; None if not, or if that is not sure."""
+        modules = [m for m in (reference() for reference in self._modules) if m is not None]
+        if list(map(type, modules)) != self._types:
             return None
-        own: Own = list(map(vars, modules))
+        own = list(map(vars, modules))
         same = _keys(own) == self._keys and _values(own) == self._values and _tensors(own) == self._tensors
         same = same and [own[at][key] for at, key in self._plain] == self._data
         if same and all(_frozen(own[at][key], 4) == frozen for at, key, frozen in self._changeable):
-            return own
+            return modules
         return None
 
-    def tensor(self, own: Own, target: str) -> Tensor:
+    def tensor(self, modules: list[nn.Module], target: str) -> Tensor:
         """The parameter or buffer of that path, as the modules have it now."""
         place = self._places.get(target)
         if place is None:
-            *path, name = target.split(".")
-            at = 0
-            for part in path:
-                at = next(k for k, attributes in enumerate(own) if attributes is vars(own[at]["_modules"][part]))
-            place = self._places[target] = (at, "_parameters" if name in own[at]["_parameters"] else "_buffers", name)
-        at, kind, name = place
-        tensor: Tensor = own[at][kind][name]
+            path, _, name = target.rpartition(".")
+            place = self._places[target] = (modules.index(modules[0].get_submodule(path)), name)
+        at, name = place
+        tensor: Tensor = getattr(modules[at], name)
         return tensor
 
 
-def _keys(own: Own) -> list[str]:
+def tensor_at(model: nn.Module, target: str) -> Tensor:
+    """The parameter or buffer of that path."""
+    owner, _, name = target.rpartition(".")
+    tensor = getattr(model.get_submodule(owner), name)
+    assert isinstance(tensor, Tensor)
+    return tensor
+
+
+def _keys(own: _Own) -> list[str]:
     inner = (a[kind] for a in own for kind in ("_modules", "_parameters", "_buffers"))
     return [*chain.from_iterable(own), *chain.from_iterable(inner)]
 
 
-def _values(own: Own) -> list[int]:
+def _values(own: _Own) -> list[int]:
     """All by who they are, child modules too; what can change without becoming another object is looked at besides."""
     return list(map(id, chain.from_iterable(chain(a.values(), a["_modules"].values()) for a in own)))
 
@@ -111,7 +116,7 @@ def _is_plain(x: Any) -> bool:
     return isinstance(x, _PLAIN) or (isinstance(x, tuple) and all(map(_is_plain, x)))
 
 
-def _tensors(own: Own) -> list[Any]:
+def _tensors(own: _Own) -> list[Any]:
     return [
         None if t is None else _layout(t) for a in own for t in chain(a["_parameters"].values(), a["_buffers"].values())
     ]
@@ -135,16 +140,11 @@ def _frozen(x: Any, depth: int) -> Any:
     return (type(x), id(x))
 
 
-def hooked(model: nn.Module) -> str:
-    """Why hooks keep a forward from being planned; "" when none does. Hooks on the model itself fire as ever."""
+def hooked(modules: list[nn.Module]) -> str:
+    """Why hooks keep a forward from being planned; "" when none does. Hooks on the model, the first, fire as ever."""
     if has_global_hooks():
         return "there are hooks for every module"
-    for m in model.modules():
-        if m is not model and any(map(vars(m).get, _HOOKS)):
+    for m in modules[1:]:
+        if any(map(vars(m).get, _HOOKS)):
             return f"a submodule ({type(m).__name__}) has hooks"
     return ""
-
-
-def hooked_among(own: Own) -> bool:
-    """The same question for a model whose modules are at hand."""
-    return has_global_hooks() or any(a[kind] for a in own[1:] for kind in _HOOKS)

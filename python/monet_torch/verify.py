@@ -244,7 +244,6 @@ def verify(
     finally:
         planned.remove(step.model)
         step.reset()
-    say("done", total, total)
     return report
 
 

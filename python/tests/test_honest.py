@@ -244,9 +244,8 @@ def test_a_model_with_a_plan_is_freed_with_its_last_reference() -> None:
 def test_a_forward_that_fails_half_way_learns_nothing() -> None:
     model, args = models.convnet()
     eager, mine = pair(model, args, "drop")
-    program = planned._runtimes[mine]._program(
-        mine, args, {}, [args[0]], torch.utils._pytree.tree_flatten((args, {}))[1]
-    )
+    spec = torch.utils._pytree.tree_flatten((args, {}))[1]
+    program = planned._runtimes[mine]._program(mine, state.state_of(mine), args, {}, [args[0]], spec)
     assert isinstance(program, planned.Program)
     program.run, run = lambda frame, constants: (_ for _ in ()).throw(KeyboardInterrupt), program.run
     with pytest.raises(KeyboardInterrupt):
@@ -291,14 +290,13 @@ def test_a_quick_look_sees_what_a_whole_one_sees() -> None:
     weight = inner.weight.data
     undone(lambda: setattr(inner.weight, "data", weight.double()), lambda: setattr(inner.weight, "data", weight))
     undone(lambda: setattr(model, "extra", torch.nn.Linear(2, 2)), lambda: setattr(model, "extra", inner))
-    own = watch.look()
-    assert own is not None
+    modules = watch.look()
+    assert modules == list(model.modules())
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        assert watch.tensor(own, name) is tensor
-    assert not state.hooked_among(own)
+        assert watch.tensor(modules, name) is tensor
+    assert not state.hooked(modules)
     handle = inner.register_forward_hook(lambda *_: None)
-    assert state.hooked_among(own)
-    assert state.hooked(model)
+    assert state.hooked(modules) == "a submodule (Linear) has hooks"
     handle.remove()
 
 

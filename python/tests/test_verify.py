@@ -268,8 +268,7 @@ def test_a_forward_that_ran_without_its_plan_is_no_success(
     graphs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, graph = graphs(CONV)
-    monkeypatch.setattr(planned, "hooked", lambda model: "a submodule (Linear) has hooks")
-    monkeypatch.setattr(planned, "hooked_among", lambda own: True)
+    monkeypatch.setattr(planned, "hooked", lambda modules: "a submodule (Linear) has hooks")
     with pytest.warns(UserWarning, match="without its plan"):
         code, report = verified(graphs, CONV, plan_of(graph), tmp_path, capsys)
     assert code == 1

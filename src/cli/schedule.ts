@@ -2,6 +2,7 @@
 import { explain, keptBytes, partsOf, type Explanation, type OperatorRow, type Part, type TensorRow } from "../core/explain";
 import { fixedBytes, type Graph } from "../core/graph";
 import type { Plan } from "../core/plan";
+import { gapOf } from "../core/solve/solution";
 import { formatBytes, formatDuration, formatPercent } from "../core/units";
 import { count, table, type Column } from "./table";
 
@@ -103,7 +104,7 @@ export function overhead({ predicted }: Plan): number {
 
 export function headline(plan: Plan): string {
   const { predicted, budget, graph, bound } = plan;
-  const gap = bound === null || bound.time === 0 ? null : predicted.time / bound.time - 1;
+  const gap = bound === null || bound.time === 0 ? null : gapOf(predicted.time, bound.time);
   return [
     `Plan for ${graph.model}, budget ${budget === null ? "none" : formatBytes(budget)}`,
     `Predicted peak ${formatBytes(predicted.peak)} (eager ${formatBytes(predicted.eager_peak)}), step ${formatDuration(predicted.time)} (${formatPercent(overhead(plan), { sign: true })})`,

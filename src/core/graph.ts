@@ -131,7 +131,7 @@ function checkTotals({ fixed, values, operators }: Graph): void {
     const all = implementations.flatMap(({ forward, recompute, backward }) => [forward, recompute, ...(backward === null ? [] : [backward])]);
     const gradients = implementations.map(({ backward }) => (backward?.gradients ?? []).reduce((sum, gradient) => sum + gradient.bytes, 0));
     bytes += Math.max(...implementations.map((each) => each.internal_bytes)) + Math.max(...all.map((run) => run.peak)) + Math.max(...gradients);
-    time += all.length * Math.max(...all.map((run) => run.time));
+    time += all.reduce((sum, run) => sum + run.time, 0);
   }
   if (!Number.isSafeInteger(bytes)) throw new DocumentError("values", "their bytes, with all that operators take, add up to more than 2^53; were they written in bytes?");
   if (!Number.isSafeInteger(time)) throw new DocumentError("operators", "their times add up to more than 2^53 ns; were they written in nanoseconds?");

@@ -156,8 +156,8 @@ export class Sources extends Disposable {
     else pending?.reject(new Error(`The source worker failed: ${answer.error}`));
   }
 
-  private viewOf(path: string, text: string): SourceView | null {
-    if (text !== "same") this.views.set(path, JSON.parse(text) as SourceView | null);
+  private viewOf(path: string, text: string | null): SourceView | null {
+    if (text !== null) this.views.set(path, JSON.parse(text) as SourceView | null);
     return this.views.get(path) ?? null;
   }
 

@@ -34,8 +34,8 @@ export interface Answers {
 
 export type Message = News | { readonly kind: "ask"; readonly id: number; readonly question: Question };
 
-/** A view goes as JSON, which is read faster than a clone of as many objects, or as "same" where the last one still holds. */
+/** A view goes as JSON, which is read faster than a clone of as many objects, null where the last one still holds. */
 export type Answer =
-  | { readonly id: number; readonly path: string; readonly view: string }
+  | { readonly id: number; readonly path: string; readonly view: string | null }
   | { readonly id: number; readonly answer: Answers[keyof Answers] }
   | { readonly id: number; readonly error: string };

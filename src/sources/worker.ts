@@ -25,7 +25,7 @@ function answer(ids: readonly number[], question: Question): void {
     }
     const { path } = question;
     const text = JSON.stringify(given);
-    for (const id of ids) send({ id, path, view: sent.get(path) === text ? "same" : text });
+    for (const id of ids) send({ id, path, view: sent.get(path) === text ? null : text });
     sent.set(path, text);
   } catch (error) {
     const message = error instanceof Error ? (error.stack ?? error.message) : String(error);

@@ -3,6 +3,7 @@ import * as vscode from "vscode";
 import type { Context } from "../context";
 import { batchOf } from "../core/config";
 import { picture, type Picture } from "../core/picture";
+import { gapOf } from "../core/solve/solution";
 import { why } from "../core/why";
 import { showProblem } from "../actions/problems";
 import { refused } from "../actions/write";
@@ -232,7 +233,7 @@ class SchedulePanel extends Disposable {
       time: predicted.time,
       overhead: predicted.time / predicted.eager_time - 1,
       recomputeTime: explained.explanation.recomputeTime,
-      gap: bound === null ? null : predicted.time / bound.time - 1,
+      gap: bound === null || bound.time === 0 ? null : gapOf(predicted.time, bound.time),
       kept: tensors.filter(({ fate, bytes }) => fate === "kept" && bytes > 0).length,
       recomputed: tensors.filter(({ fate, bytes }) => (fate === "recomputed" || fate === "retained") && bytes > 0).length,
       changed: explained.explanation.operators.filter(({ changed }) => changed).length,

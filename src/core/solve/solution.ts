@@ -1,6 +1,9 @@
 import type { Plan } from "../plan";
 import type { Event, Summary, TensorRef } from "../simulate";
 
+/** How far a plan may be from the best, as a share of the bound. */
+export const gapOf = (time: number, bound: number): number => (time <= bound ? 0 : bound > 0 ? time / bound - 1 : Infinity);
+
 export type Solution = Planned | Infeasible;
 
 export interface Planned {
@@ -10,7 +13,7 @@ export interface Planned {
   readonly eager: Summary;
   /** Proven: no plan within the budget is faster. */
   readonly bound: number;
-  /** How far the plan may be from the best: time / bound − 1. */
+  /** Of time and bound. */
   readonly gap: number;
 }
 

@@ -13,7 +13,7 @@ import type { Glpk } from "./linear";
 import { master } from "./master";
 import { blockOptions, type BlockOptions } from "./options";
 import { leastMemory, polish, search } from "./search";
-import type { Domination, Infeasible, Planned, Solution } from "./solution";
+import { gapOf, type Domination, type Infeasible, type Planned, type Solution } from "./solution";
 
 export interface Tools {
   readonly glpk: Glpk;
@@ -212,9 +212,6 @@ export class Workshop {
     this.tools.onProgress?.({ stage, done, total });
   }
 }
-
-/** How much faster than a plan the bound would still allow, as a share of the bound. */
-export const gapOf = (time: number, bound: number): number => (time <= bound ? 0 : bound > 0 ? time / bound - 1 : Infinity);
 
 /** Bisection with the exact program: the peak of the last plan found is the least there is. */
 function leastExact(problem: Problem, start: Draft): Draft {
