@@ -163,8 +163,13 @@ def _from_json(row: Any) -> Measured:
 def profile(
     captured: Captured, loss: int, cache: Cache, progress: Progress | None = None, measure: Any = None
 ) -> list[list[Measured]]:
-    """Per operator, its implementations (eager first). `loss` is the value whose gradient starts the backward."""
+    """Per operator, its implementations (eager first). `loss` is the value whose gradient starts the backward.
+
+    What the cache knows is tried on its heaviest operators: if they run faster now by a third, it was filled while the
+    machine did something else, and is emptied.
+    """
     measure = measure or measure_on_device
+    recalled: list[tuple[Operator, list[Geometry | None], list[Measured]]] = []
     scalar: Geometry = ((), ())
     gradients: dict[int, Geometry] = {loss: scalar}
     results: list[list[Measured]] = [[] for _ in captured.operators]
@@ -173,7 +178,11 @@ def profile(
     for done, o in enumerate(reversed(captured.operators)):
         incoming = [gradients.get(v) if captured.values[v].requires_grad else None for v in o.outputs]
         signature = signature_of(captured, o, incoming)
-        result = known.get(signature) or cache.get(signature)
+        result = known.get(signature)
+        if result is None:
+            result = cache.get(signature)
+            if result is not None:
+                recalled.append((o, incoming, result))
         if result is None:
             if progress is not None:
                 progress("profile", done, total, o.name)
@@ -197,10 +206,32 @@ def profile(
             arrived = gradients.get(value.id)
             if arrived is None or not is_dense(*arrived):
                 gradients[value.id] = g.geometry
+    if _slower_than_now(captured, recalled, measure):
+        cache.rows.clear()
+        return profile(captured, loss, cache, progress, measure)
     if progress is not None:
         progress("profile", total, total, "")
     cache.save()
     return results
+
+
+def _slower_than_now(
+    captured: Captured, recalled: list[tuple[Operator, list[Geometry | None], list[Measured]]], measure: Any
+) -> bool:
+    """Whether the heaviest operators of the cache take a third less now. Other work only ever adds to a time."""
+
+    def nanoseconds(result: list[Measured]) -> int:
+        return result[0].forward.time + (result[0].backward.time if result[0].backward else 0)
+
+    heaviest = sorted(recalled, key=lambda r: -nanoseconds(r[2]))[:3]
+    then = sum(nanoseconds(result) for _, _, result in heaviest)
+    if then < _WORTH_CHECKING_NS:
+        return False
+    now = sum(nanoseconds(measure(captured, o, incoming)) for o, incoming, _ in heaviest)
+    return now < then * 2 / 3
+
+
+_WORTH_CHECKING_NS = 1_000_000
 
 
 # ---- one operator on real tensors ------------------------------------------------------------------------------------

@@ -319,6 +319,36 @@ def test_a_second_run_measures_nothing_and_gives_the_same_graph(
     assert measured, "another folder knows nothing"
 
 
+def test_a_cache_filled_by_a_busy_machine_is_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 4))
+    captured, loss = capture_step(model, (torch.randn(2, 8),), {}, (), None, None)
+    total = len(captured.operators)
+    real, slowness, measured = profile.measure_on_device, 1.0, 0
+
+    def measure(*arguments: Any) -> Any:
+        nonlocal measured
+        measured += 1
+        rows = real(*arguments)
+        for row in rows:
+            row.forward.time = int(10_000_000 * slowness)
+        return rows
+
+    def heard() -> tuple[int, int]:
+        nonlocal measured
+        measured = 0
+        rows = profile.profile(captured, loss, profile.Cache(tmp_path, []), None, measure)
+        return measured, rows[0][0].forward.time
+
+    slowness = 2.0
+    assert heard() == (total, 20_000_000)
+    slowness = 1.8
+    assert heard() == (3, 20_000_000), "near enough: the same graph again"
+    slowness = 1.0
+    assert heard() == (3 + total, 10_000_000), "all of it was too slow"
+    slowness = 3.0
+    assert heard() == (3, 10_000_000), "busy now, and not then"
+
+
 def test_operators_of_one_signature_are_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured = counted(monkeypatch)
     model = nn.Sequential(*(nn.Sequential(nn.Linear(8, 8), nn.Tanh()) for _ in range(6)))
