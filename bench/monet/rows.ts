@@ -9,7 +9,7 @@
  */
 import type { Block } from "../../src/core/solve/blocks";
 import type { Genome } from "../../src/core/solve/genome";
-import { drop, keep, sortRange } from "../../src/core/simulate/schedule";
+import { drop, keep, retain, sortRange } from "../../src/core/simulate/schedule";
 import type { Random } from "../../src/core/solve/random";
 import { none, type Judge, type Limit, type Space } from "../../src/core/solve/space";
 import { int, item, num } from "../../src/core/simulate/arrays";
@@ -73,6 +73,8 @@ export class MonetRows implements Judge {
 
   /** Stages whose backward convolution must run by its fastest algorithm, whether there is room or not. */
   insisted: ReadonlySet<number> = new Set();
+  /** Genes that every genome gets when it is judged, whatever it has. */
+  forced: readonly (readonly [node: number, gene: number])[] = [];
 
   // What the last genome became: node i is stored before stages 1 … keptTo[i] and heldFrom[i] … lastHeld[i].
   private readonly keptTo: Int32Array;
@@ -204,6 +206,15 @@ export class MonetRows implements Judge {
     return [[v, made], ...from.map((u) => [u, u + 1 - place] as const)];
   }
 
+  /** Something that a plan may be made to do, for the search to arrange the rest around it. */
+  suggest(random: Random): (readonly [node: number, gene: number])[] {
+    const v = int(this.space.tensors, random.below(this.space.tensors.length));
+    const dice = random.next();
+    if (dice < 0.3) return [[v, keep]];
+    if (dice < 0.45) return [[v, drop]];
+    return dice < 0.55 ? [[v, retain]] : this.handOver(random);
+  }
+
   private alike(blocks: readonly Block[]): Block[][] {
     const groups = new Map<string, Block[]>();
     for (const block of blocks) {
@@ -214,6 +225,7 @@ export class MonetRows implements Judge {
   }
 
   judge(genome: Genome, budget: number, limit: Limit = none): { peak: number; time: number } {
+    for (const [node, gene] of this.forced) genome.genes[node] = gene;
     const time = this.decode(genome, limit.score);
     return time > limit.score ? { peak: Infinity, time } : this.charge(budget, time, limit, null);
   }

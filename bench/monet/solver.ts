@@ -3,7 +3,6 @@ import GLPK from "glpk.js/node";
 import loadHighs from "highs";
 import { branchingBound } from "../../src/core/solve/branching";
 import { better, type Candidate, type Genome } from "../../src/core/solve/genome";
-import { item } from "../../src/core/simulate/arrays";
 import { keep } from "../../src/core/simulate/schedule";
 import { Random } from "../../src/core/solve/random";
 import { polish, search } from "../../src/core/solve/search";
@@ -15,16 +14,21 @@ const glpk = await GLPK();
 const highs = await loadHighs();
 
 /** Nodes judged by all evaluations together: some 10 s. */
-const judged = 1e8;
+const judged = 1.3e8;
 /** Evaluations of one walk. */
 const walk = 40_000;
-/** Nodes and stages up to which fresh starts find more than going on from the best does. */
+/** Nodes and stages up to which several lives from the beginning find more than one long one. */
 const small = 250;
+const lives = 6;
+/** Evaluations that the plan gets to arrange itself around a forced change. */
+const trialOf = (size: number): number => (size < small ? 4_000 : 8_000);
 /** A gap that a larger program is worth trying on, and how many columns it may have for stages of their own. */
 const openGap = 0.01;
 const staged = 9_000;
-/** Anneals again from the best, so hot. */
+/** Anneals again from the best, so hot, before changes are forced. */
 const reheats = [0.3, 0.6, 1];
+/** A plan that much slower, relative, is gone on from one time in e. */
+const tolerated = 3e-4;
 
 export const solveInstance: SolveInstance = (instance, budget, seed) => {
   const started = performance.now();
@@ -34,24 +38,40 @@ export const solveInstance: SolveInstance = (instance, budget, seed) => {
     search(rows, budget, from, { seed: Math.floor(random.next() * 2 ** 32), iterations, heat });
   const eager = (): Genome => ({ genes: new Int32Array(rows.space.genes).fill(keep), choice: rows.space.implementations.slice(0, -1) });
   const size = rows.nodes + rows.stages;
-  let best = anneal(eager(), walk, 3);
-  const consider = (candidate: Candidate): void => {
-    if (better(candidate, best, budget)) best = candidate;
-  };
-  // Basins differ more than what is found in one, and a slow algorithm makes one: insisting on the fast ones leads elsewhere.
-  let share = 1;
-  for (let left = judged / size - walk, turn = 0; left > 0; left -= size < small ? 2 * walk : walk, turn++) {
-    if (size >= small) {
-      consider(anneal(best, walk, item(reheats, turn % reheats.length)));
-      continue;
-    }
-    const slow = turn % 2 === 0 ? rows.slow(best, budget) : [];
-    rows.insisted = new Set(slow.filter(() => random.next() < share));
-    const elsewhere = anneal(eager(), walk, 3);
+  const trial = trialOf(size);
+  /** Anneals, then forces one change after another upon the plan and anneals the rest around it: what no chain of single changes finds. */
+  const live = (evaluations: number): Candidate => {
+    let current = anneal(eager(), walk, 3);
+    if (current.peak > budget) share /= 2;
     rows.insisted = new Set();
-    if (slow.length > 0 && elsewhere.peak > budget) share /= 2;
-    consider(elsewhere.peak > budget ? elsewhere : anneal(elsewhere, walk / 2, 0.3));
-    consider(anneal(best, walk / 2, item(reheats, turn % reheats.length)));
+    let best = current;
+    let left = evaluations - walk;
+    const consider = (candidate: Candidate): void => {
+      const worse = candidate.time - current.time;
+      if (better(candidate, current, budget) || (candidate.peak <= budget && random.next() < Math.exp(-worse / (tolerated * current.time)))) current = candidate;
+      if (better(candidate, best, budget)) best = candidate;
+    };
+    for (const heat of size < small ? [] : reheats) {
+      consider(anneal(best, walk, heat));
+      left -= walk;
+    }
+    while (left > 0) {
+      rows.forced = rows.suggest(random);
+      const forced = anneal(current, trial, 0.3);
+      rows.forced = [];
+      consider(forced.peak <= budget ? anneal(forced, trial / 2, 0.1) : forced);
+      left -= 1.5 * trial;
+    }
+    return best;
+  };
+  let share = 1;
+  const turns = size < small ? lives : 1;
+  let best = live(judged / size / turns);
+  for (let turn = 1; turn < turns; turn++) {
+    // Basins differ more than what is found in one, and a slow algorithm makes one: insisting on the fast ones leads elsewhere.
+    if (turn % 2 === 1) rows.insisted = new Set(rows.slow(best, budget).filter(() => random.next() < share));
+    const found = live(judged / size / turns);
+    if (better(found, best, budget)) best = found;
   }
   best = polish(rows, budget, best);
   const searched = performance.now();
