@@ -5,6 +5,7 @@ import { branchingBound } from "../../src/core/solve/branching";
 import { better, type Candidate, type Genome } from "../../src/core/solve/genome";
 import { keep } from "../../src/core/simulate/schedule";
 import { Random } from "../../src/core/solve/random";
+import type { LinearProgram } from "../../src/core/solve/linear";
 import { polish, search } from "../../src/core/solve/search";
 import { snapshotOfRows } from "./bound";
 import { MonetRows } from "./rows";
@@ -22,7 +23,7 @@ const small = 250;
 const lives = 6;
 /** Evaluations that the plan gets to arrange itself around a forced change. */
 const trialOf = (size: number): number => (size < small ? 4_000 : 8_000);
-/** A gap that a larger program is worth trying on, and how many columns it may have for stages of their own. */
+/** A gap that more work is worth, and how many columns a small graph's program then gets for stages of their own. */
 const openGap = 0.01;
 const staged = 9_000;
 /** Anneals again from the best, so hot, before changes are forced. */
@@ -85,9 +86,14 @@ export const solveInstance: SolveInstance = (instance, budget, seed) => {
     bound = program.dualBound(program.solve(glpk).duals);
     first = (performance.now() - searched) / 1e3;
     const known = found ? best.time : 10 * rows.scale.step * (rows.nodes + rows.stages);
-    bound = Math.max(bound, branchingBound(program, highs, { nodes: 60, gap: 2e-3, known }));
-    const larger = bound < (1 - openGap) * known ? snapshotOfRows(rows, budget, staged) : null;
-    if (larger !== null) bound = Math.max(bound, branchingBound(larger.program, highs, { nodes: 200, gap: 2e-3, known }));
+    const close = (which: LinearProgram, nodes: number, gap: number): void => {
+      bound = Math.max(bound, branchingBound(which, highs, { nodes, gap, known }));
+    };
+    close(program, 60, 2e-3);
+    if (bound < (1 - openGap) * known) {
+      if (size < small) close(snapshotOfRows(rows, budget, staged)?.program ?? program, 200, 2e-4);
+      else close(program, 400, 1e-4);
+    }
   }
   const bounded = performance.now();
   return {

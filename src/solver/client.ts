@@ -3,6 +3,7 @@ import type { Graph, Implementation } from "../core/graph";
 import type { Frontier } from "../core/solve/frontier";
 import type { Planned, Solution } from "../core/solve/solution";
 import type { Progress } from "../core/solve/solve";
+import { formatBytes } from "../core/units";
 import { effort, type Answer, type Request } from "./protocol";
 
 export interface SolveOptions {
@@ -13,6 +14,8 @@ export interface SolveOptions {
   readonly seed?: number;
   /** Evaluations per search. The same number gives the same plan. */
   readonly iterations?: number;
+  /** What the worker's heap may grow to; 10,000 operators take a quarter of the default. */
+  readonly heapMebibytes?: number;
   /** Where the bundled worker lies; beside this bundle by default. */
   readonly worker?: URL;
 }
@@ -38,9 +41,9 @@ function common(graph: Graph, options: SolveOptions, iterations: number): Pick<R
   return { graph, exactness: options.exactness ?? "bitwise", seed: options.seed ?? 1, iterations: options.iterations ?? iterations };
 }
 
-async function run<Result>(request: Request, { signal, onProgress, worker: url }: SolveOptions, pick: (answer: Answer) => Result | undefined): Promise<Result> {
+async function run<Result>(request: Request, { signal, onProgress, heapMebibytes = 1024, worker: url }: SolveOptions, pick: (answer: Answer) => Result | undefined): Promise<Result> {
   signal?.throwIfAborted();
-  const worker = new Worker(url ?? new URL("./solver-worker.mjs", import.meta.url), { workerData: request });
+  const worker = new Worker(url ?? new URL("./solver-worker.mjs", import.meta.url), { workerData: request, resourceLimits: { maxOldGenerationSizeMb: heapMebibytes } });
   let abort: (() => void) | undefined;
   try {
     return await new Promise<Result>((resolve, reject) => {
@@ -54,7 +57,10 @@ async function run<Result>(request: Request, { signal, onProgress, worker: url }
         const result = pick(answer);
         if (result !== undefined) resolve(result);
       });
-      worker.on("error", reject);
+      worker.on("error", (error: NodeJS.ErrnoException) => {
+        const full = error.code === "ERR_WORKER_OUT_OF_MEMORY";
+        reject(full ? new Error(`The solver needs more than ${formatBytes(heapMebibytes * 2 ** 20)} for a graph of ${request.graph.operators.length} operators; profile a part of the model.`) : error);
+      });
       worker.on("exit", (code) => {
         reject(new Error(`The solver's worker ended early (code ${code})`));
       });

@@ -65,6 +65,10 @@ describe("the solver's worker", () => {
     expect(performance.now() - start).toBeLessThan(5000);
   });
 
+  it("says so where its memory doesn't suffice, and ends", async () => {
+    await expect(solvePlan(resnet50(), 5e8, { worker, heapMebibytes: 4 })).rejects.toThrow("The solver needs more than 4.00 MiB for a graph of 175 operators");
+  });
+
   it("answers a budget below the fixed bytes with the least that it found and what stands in the way", async () => {
     const graph = chain(8);
     const answer = await solvePlan(graph, 10, { worker, iterations: 2000 });
