@@ -11,7 +11,8 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from inspect import signature
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -27,14 +28,20 @@ __all__ = [
     "TorchDispatchMode",
     "base_of",
     "cpu_allocations",
+    "function_behind",
     "has_global_hooks",
+    "in_transform",
     "is_lazy",
     "is_view",
     "keep_card_busy",
+    "never_compiled",
     "pytree",
     "storage_key",
     "version_of",
 ]
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def storage_key(tensor: Tensor) -> int:
@@ -69,6 +76,31 @@ def whole_stack_traces() -> Iterator[None]:
         yield
     finally:
         tracer._filter_traceback_frames = original
+
+
+def function_behind(tensor: Tensor) -> type | None:
+    """The `torch.autograd.Function` of the user's that made this tensor, if one did.
+
+    What PyTorch makes inside of an operator (`torch._library`) is nobody's.
+    """
+    function: Any = getattr(type(tensor.grad_fn), "_forward_cls", None)
+    return None if function is None or function.__module__.startswith("torch._") else function
+
+
+def in_transform() -> bool:
+    """Does a `torch.func` transform (grad, vmap, jvp, …) run what runs now?"""
+    return torch._C._are_functorch_transforms_active()
+
+
+def never_compiled(reason: str) -> Callable[[Function], Function]:
+    """Have torch.compile leave a function as it is; `reason` is said where it may not leave anything (fullgraph)."""
+
+    def leave(function: Function) -> Function:
+        options = {"reason": reason} if "reason" in signature(torch.compiler.disable).parameters else {}  # since 2.7
+        left: Function = torch.compiler.disable(function, **options)  # type: ignore[no-untyped-call]
+        return left
+
+    return leave
 
 
 def version_of(tensor: Tensor) -> int:

@@ -19,9 +19,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.checkpoint import CheckpointFunction
 
-from ._private import pytree, whole_stack_traces
+from ._private import function_behind, pytree, whole_stack_traces
 from .autocast import Autocast
 from .captured import Captured
 from .errors import CaptureError
@@ -53,6 +55,53 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
+_HOOKS_ON_TENSORS = (Tensor.register_hook, Tensor.register_post_accumulate_grad_hook, Tensor.retain_grad)
+
+
+class _NothingLost(TorchFunctionMode):
+    """Refuses what a trace would leave out without a word, and gradients would be others.
+
+    What is behind an input is not traced: it may have come from anywhere.
+    """
+
+    def __init__(self, inputs: Any) -> None:
+        super().__init__()
+        self.inputs = {id(leaf) for leaf in pytree.tree_leaves(inputs)}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in _HOOKS_ON_TENSORS:
+            raise CaptureError(
+                f"the forward calls {func.__name__} on a tensor, and a planned one could not; hooks on parameters and "
+                "on what the model returns belong outside of the forward"
+            )
+        self.check((args, kwargs))
+        return func(*args, **(kwargs or {}))
+
+    def check(self, tensors: Any) -> None:
+        for tensor in pytree.tree_leaves(tensors):
+            traced = isinstance(tensor, Tensor) and id(tensor) not in self.inputs
+            function = function_behind(tensor) if traced else None
+            if function is CheckpointFunction:
+                raise CaptureError(
+                    "a reentrant checkpoint can't be traced; call torch.utils.checkpoint with use_reentrant=False"
+                )
+            if function is not None:
+                raise CaptureError(
+                    f"{function.__name__} is a torch.autograd.Function, and the backward that it defines can't be "
+                    "traced; make it an operator, with torch.library.custom_op and register_autograd"
+                )
+
+
+@contextlib.contextmanager
+def _nothing_lost(module: nn.Module, inputs: Any) -> Iterator[None]:
+    with _NothingLost(inputs) as mode:
+        handle = module.register_forward_hook(lambda module, args, output: mode.check(output))
+        try:
+            yield
+        finally:
+            handle.remove()
+
+
 def _export(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     # From 2.7 `export` itself stays before decomposition; in 2.6 that was a function of its own.
     version = tuple(int(p) for p in torch.__version__.split("+")[0].split(".")[:2])
@@ -61,7 +110,7 @@ def _export(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
         export = getattr(torch.export, "export_for_training")  # noqa: B009  (gone from later versions)
     stderr = io.StringIO()
     try:
-        with _quiet(), whole_stack_traces(), contextlib.redirect_stderr(stderr):
+        with _quiet(), _nothing_lost(module, (args, kwargs)), whole_stack_traces(), contextlib.redirect_stderr(stderr):
             return export(module, args, kwargs, strict=False)
     except Exception as error:
         # On stderr, torch.export prints the graph that it had so far; the rest is the user's.
@@ -122,6 +171,8 @@ def _explain(error: BaseException) -> str:
             "compute it without looking at values, as torch.where does"
         )
         return f"{where + ': ' if where else ''}{words} ({text})"
+    if isinstance(error, CaptureError):
+        return f"{where + ': ' if where else ''}{text}"
     return f"{where + ': ' if where else ''}{type(error).__name__}: {text}"
 
 
