@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
+from . import post_mortem
 from ._private import is_lazy, pytree, storage_key, version_of
 from .autocast import in_autocast
 from .captured import HIDDEN_STATE, Captured, Operator, Ref
@@ -218,6 +219,14 @@ class Frame:
         return [h for h in (r() for r in self.handles[op]) if h is not None]
 
     def recompute_for(self, op: int) -> None:
+        try:
+            self._recompute_for(op)
+        except Exception as error:
+            device = self.program.captured.values[self.program.captured.operators[op].outputs[0]].device
+            post_mortem.note(error, self.program.plan, device, {})
+            raise
+
+    def _recompute_for(self, op: int) -> None:
         """Make everything that the backward of `op` unpacks and that is not there (docs/format.md, Backward 1)."""
         program = self.program
         mine = self.live_handles(op)

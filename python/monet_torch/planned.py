@@ -11,6 +11,7 @@ import warnings
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 from typing import Any, cast, overload
@@ -18,21 +19,25 @@ from typing import Any, cast, overload
 import torch
 from torch import Tensor, nn
 
-from ._private import pytree
+from ._private import in_transform, never_compiled, pytree
 from .autocast import ambient_autocast
 from .capture import capture, is_capturing
 from .captured import Captured
 from .errors import CaptureError, MonetError, PlanMismatch
+from .flatten import is_users
 from .plan import Plan, load_plan
+from .post_mortem import explain, note, peak_so_far
 from .runtime import Program
 from .state import Watch, attributes_of, hooked, state_of, tensor_at
 
-_MOST_SIGNATURES = 16  # input signatures captured per module, and
+_MOST_SIGNATURES = 128  # input signatures captured per module (for 128 lengths of a sequence), and
 _MOST_STATES = 16  # states of its attributes per signature; beyond these, forwards run as eager does
 _runtimes: weakref.WeakKeyDictionary[nn.Module, _Runtime] = weakref.WeakKeyDictionary()
 _classes: dict[type[nn.Module], type[nn.Module]] = {}
 _originals: dict[type[nn.Module], type[nn.Module]] = {}
-
+_never_compiled = never_compiled(
+    "what runs by a MONeT plan is not compiled: leave fullgraph out, or compile a model without a plan"
+)
 
 Loss = Callable[..., Tensor]
 
@@ -52,8 +57,10 @@ def apply(model: nn.Module, plan: str | os.PathLike[str] | dict[str, Any], *, lo
 
     With `loss`, returns a function to call in its place, `loss(output, *targets)`, that runs it by the plan too: for
     plans made with --loss.
-    Raises MonetError when the plan can't be read or the model already has one.
+    Raises MonetError when the plan can't be read, or the model already has one or is what torch.compile returned.
     """
+    if hasattr(model, "_orig_mod"):  # what torch.compile returns
+        raise MonetError("this is a compiled model; apply the plan to the model itself, and compile that if you like")
     if model in _runtimes:
         raise MonetError("this model already runs by a plan; call monet_torch.remove(model) first")
     runtime = _runtimes[model] = _Runtime(load_plan(_found(plan, sys._getframe(1))))
@@ -79,11 +86,33 @@ def remove(model: nn.Module) -> None:
 
 
 def status(model: nn.Module) -> dict[str, Any]:
-    """How many forwards ran by the plan, and how many as eager does, by reason."""
+    """How many forwards ran by the plan, how many as eager does, by reason, and the peak of the model's device so far.
+
+    The peak is in bytes, of the whole process, as torch.cuda.max_memory_allocated has it; None on the CPU.
+    """
+    runtime = _runtime_of(model)
+    return {"planned": runtime.planned, "eager": dict(runtime.eager), "peak": peak_so_far(_device(model))}
+
+
+def explain_out_of_memory(model: nn.Module) -> str:
+    """What the plan of `model` promised, what became of it, and the next budget to try, for who is out of memory.
+
+    An error that a planned forward or a recompute raises carries this as a note (Python 3.11). One of a kernel in
+    the backward does not pass by here: call this where you catch it.
+    """
+    runtime = _runtime_of(model)
+    return explain(runtime.plan, _device(model), runtime.eager)
+
+
+def _runtime_of(model: nn.Module) -> _Runtime:
     runtime = _runtimes.get(model)
     if runtime is None:
         raise MonetError("this model has no plan; monet_torch.apply(model, plan) gives it one")
-    return {"planned": runtime.planned, "eager": dict(runtime.eager)}
+    return runtime
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next((t.device for t in chain(model.parameters(), model.buffers())), torch.device("cpu"))
 
 
 @contextlib.contextmanager
@@ -141,13 +170,21 @@ class _Runtime:
         self.watch: Watch | None = None
         self.latest: tuple[Captured, list[Any]] | None = None  # what the last planned forward returned
 
+    @_never_compiled
     def __call__(self, model: nn.Module, own: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        try:
+            return self._forward(model, own, args, kwargs)
+        except Exception as error:
+            note(error, self.plan, _device(model), self.eager)
+            raise
+
+    def _forward(self, model: nn.Module, own: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         leaves, spec = pytree.tree_flatten((args, kwargs))
         watch, modules = self._watched(model)
-        reason = hooked(modules)
+        reason = "a torch.func transform runs it" if in_transform() else hooked(modules)
         program = reason or self._program(model, watch.state, args, kwargs, leaves, spec)
         if isinstance(program, str):
-            self.note(program)
+            self.say(program)
             return own(model, *args, **kwargs)
         self.planned += 1
         program.trace = self.trace
@@ -165,10 +202,10 @@ class _Runtime:
         self.changed = self.changed or attributes_of(model) != before
         return result
 
-    def note(self, reason: str) -> None:
+    def say(self, reason: str) -> None:
         """Count what runs as eager does, and say so once per reason."""
         if not self.eager[reason]:
-            warnings.warn(f"MONeT: this forward runs without its plan: {reason}", stacklevel=5)
+            warnings.warn(f"MONeT: this forward runs without its plan: {reason}", stacklevel=_users_level())
         self.eager[reason] += 1
 
     def _watched(self, model: nn.Module) -> tuple[Watch, list[nn.Module]]:
@@ -189,8 +226,11 @@ class _Runtime:
         program = self.programs.get((call, state))
         if program is not None:
             return program
-        if len({c for c, _ in self.programs}) > _MOST_SIGNATURES:
-            return f"more than {_MOST_SIGNATURES} input shapes"
+        known = {c for c, _ in self.programs}
+        if call not in known and len(known) >= _MOST_SIGNATURES:
+            return f"more than {_MOST_SIGNATURES} input shapes; pad to fewer sizes"
+        if not all(isinstance(p, nn.Parameter) for p in model.parameters()):
+            return "torch.func.functional_call gave it other parameters before its first forward with its own"
         if self.captures[call] >= _MOST_STATES:
             return f"attributes of its modules changed more than {_MOST_STATES} times"
         self.captures[call] += 1
@@ -244,6 +284,15 @@ class _Runtime:
         return True
 
 
+def _users_level() -> int:
+    """How many frames above its caller the user's code is."""
+    frame: FrameType | None = sys._getframe(1)
+    level = 1
+    while frame is not None and not is_users(frame.f_code.co_filename):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
 def _constants(captured: Captured, leaves: list[Any], lookup: Callable[[str], Tensor]) -> tuple[Tensor, ...]:
     """The tensors of this call for every constant: inputs, and parameters and buffers as the modules have them now."""
     inputs = {v: leaves[k] for k, v in enumerate(captured.inputs) if v is not None}
@@ -279,6 +328,7 @@ class _PlannedLoss:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.loss, name)
 
+    @_never_compiled
     def __call__(self, output: Any, *targets: Any, **named: Any) -> Tensor:
         latest = self.runtime.latest
         leaves, spec = pytree.tree_flatten((output, targets, named))
@@ -293,7 +343,7 @@ class _PlannedLoss:
             self.programs[key] = (latest[0], self._capture(module, (output, targets, named), autocast, latest[0]))
         _, program = self.programs[key]
         if isinstance(program, str):
-            self.runtime.note(program)
+            self.runtime.say(program)
             return self.loss(output, *targets, **named)
         program.trace = self.runtime.trace
         with torch.autocast(device, enabled=False):

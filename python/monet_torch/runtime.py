@@ -75,6 +75,8 @@ class Program:
                     self.hold_internals[o_id] = end
                 else:
                     self.retain_internals.setdefault(start, {})[o_id] = end
+        self.input_roots = [sorted({self.root[v] for v in o.inputs if not self.constant[v]}) for o in ops]
+        self._hold_for_backward_alone()
         self.ends: list[list[int]] = [[] for _ in ops]  # storages held from forward to this operator's backward
         for v, end in enumerate(self.hold):
             if end >= 0 and self.clock - end < count:
@@ -84,7 +86,6 @@ class Program:
             self.hold[v] = 2 * n
         self.model_outputs = sorted(model_outputs)
 
-        self.input_roots = [sorted({self.root[v] for v in o.inputs if not self.constant[v]}) for o in ops]
         self.output_roots = [[v for v in o.outputs if self.root[v] == v] for o in ops]
         self.last_use = [-1] * len(values)
         for o in ops:
@@ -98,6 +99,25 @@ class Program:
             for o in ops
         ]
         self.run = self._compile()
+
+    def _hold_for_backward_alone(self) -> None:
+        """Hold nothing that no backward will read: parts of the model may have been frozen since it was planned."""
+        values = self.captured.values
+        last_need: dict[int, int] = {}
+        for o in self.captured.operators:  # clocks descend
+            if not o.grad or not any(values[v].requires_grad for v in o.outputs):
+                continue
+            clock = self.clock - o.id
+            waiting = [self.root[v] for v in (*o.inputs, *o.outputs)]
+            while waiting:
+                root = waiting.pop()
+                producer = values[root].producer
+                if producer is None or last_need.get(root, -1) >= clock:
+                    continue
+                last_need[root] = clock
+                if self.hold[root] < clock:  # it is made again
+                    waiting += self.input_roots[producer]
+        self.hold = [end if v in last_need else -1 for v, end in enumerate(self.hold)]
 
     def _takes_over(self, o: Operator, model_outputs: set[int]) -> bool:
         """docs/format.md, Forward, step 1: may the output overwrite the input?"""

@@ -1,8 +1,34 @@
+import gc
 import sys
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
+from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent))
 torch.set_num_threads(1)
+
+
+@pytest.fixture
+def cells(monkeypatch: pytest.MonkeyPatch) -> Iterator["weakref.WeakSet[Any]"]:
+    """Every cell (held tensor) that is alive, without help from the cycle collector."""
+    from monet_torch import frame
+
+    alive: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    class Watched(frame.Cell):
+        __slots__ = ()
+
+        def __init__(self, tensor: Tensor, remade: bool) -> None:
+            super().__init__(tensor, remade)
+            alive.add(self)
+
+    monkeypatch.setattr(frame, "Cell", Watched)
+    gc.disable()
+    yield alive
+    gc.enable()

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import random
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import monet_torch
+from monet_torch.capture import capture
 from monet_torch.captured import Captured
+
+Make = Callable[[], tuple[nn.Module, tuple[Tensor, ...]]]
 
 
 class ConvNet(nn.Module):
@@ -111,6 +117,18 @@ def plan_for(captured: Captured, mode: str, seed: int = 0, operators: int | None
         "format": "monet-plan", "version": 1, "budget": None, "implementations": {}, "retain": retain, "rng": rng,
         "graph": {"hash": "", "structure": captured.structure(), "model": "test", "operators": n}, "predicted": {},
     }  # fmt: skip
+
+
+def both(make: Make) -> tuple[nn.Module, nn.Module, tuple[Tensor, ...]]:
+    model, args = make()
+    return model.train(), copy.deepcopy(model).train(), args
+
+
+def planned_model(make: Make, mode: str, seed: int = 0) -> tuple[nn.Module, nn.Module, tuple[Tensor, ...]]:
+    """The same model twice, as eager runs it and with a plan."""
+    eager, model, args = both(make)
+    monet_torch.apply(model, plan_for(capture(model, args), mode, seed))
+    return eager, model, args
 
 
 def total(output: Any) -> Tensor:

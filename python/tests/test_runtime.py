@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import copy
-import gc
 import io
 import json
 import pickle
 import weakref
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import models
 import pytest
 import torch
-from models import assert_equal, plan_for, step, total
+from models import Make, assert_equal, both, plan_for, planned_model, step, total
 from torch import Tensor, nn
 
 import monet_torch
@@ -24,20 +22,8 @@ from monet_torch.capture import capture
 from monet_torch.errors import PlanMismatch
 from monet_torch.measure import tracker_peak
 
-Make = Callable[[], tuple[nn.Module, tuple[Tensor, ...]]]
 MAKERS: list[Make] = [models.convnet, models.decoder]
 MODES = [("keep", 0), ("drop", 0), *(("random", seed) for seed in range(6))]
-
-
-def both(make: Make) -> tuple[nn.Module, nn.Module, tuple[Tensor, ...]]:
-    model, args = make()
-    return model.train(), copy.deepcopy(model).train(), args
-
-
-def planned_model(make: Make, mode: str, seed: int = 0) -> tuple[nn.Module, nn.Module, tuple[Tensor, ...]]:
-    eager, model, args = both(make)
-    monet_torch.apply(model, plan_for(capture(model, args), mode, seed))
-    return eager, model, args
 
 
 @pytest.mark.parametrize("make", MAKERS)
@@ -46,7 +32,7 @@ def test_gradients_buffers_and_loss_are_bitwise_equal_under_any_plan(make: Make,
     eager, model, args = planned_model(make, mode, seed)
     for turn in range(2):  # running statistics move on
         assert_equal(step(eager, args, turn), step(model, args, turn))
-    assert monet_torch.status(model) == {"planned": 2, "eager": {}}
+    assert monet_torch.status(model) == {"planned": 2, "eager": {}, "peak": None}
 
 
 @pytest.mark.parametrize("make", MAKERS)
@@ -103,26 +89,6 @@ def test_a_partial_backward_gives_the_same_gradient() -> None:
         (grad,) = torch.autograd.grad(total(m(*args)), [m.mix.weight])
         results.append({"mix": grad})
     assert_equal(*results)
-
-
-@pytest.fixture
-def cells(monkeypatch: pytest.MonkeyPatch) -> weakref.WeakSet[Any]:
-    """Every cell (held tensor) that is alive, without help from the cycle collector."""
-    from monet_torch import frame
-
-    alive: weakref.WeakSet[Any] = weakref.WeakSet()
-
-    class Watched(frame.Cell):
-        __slots__ = ()
-
-        def __init__(self, tensor: Tensor, remade: bool) -> None:
-            super().__init__(tensor, remade)
-            alive.add(self)
-
-    monkeypatch.setattr(frame, "Cell", Watched)
-    gc.disable()
-    yield alive
-    gc.enable()
 
 
 @pytest.mark.parametrize("mode", ["keep", "drop", "random"])
@@ -327,7 +293,7 @@ def test_a_plan_holds_for_inputs_of_any_strides(profiled: tuple[Tensor, ...], mo
         eager, planned_one = copy.deepcopy(model), copy.deepcopy(model)
         monet_torch.apply(planned_one, plan)
         assert_equal(step(eager, args), step(planned_one, args))
-        assert monet_torch.status(planned_one) == {"planned": 1, "eager": {}}
+        assert monet_torch.status(planned_one) == {"planned": 1, "eager": {}, "peak": None}
 
 
 @pytest.mark.filterwarnings("ignore:MONeT")
@@ -360,7 +326,7 @@ def test_keyword_arguments_and_structured_outputs() -> None:
         m.zero_grad()
         total(m(ids=args[0], scale=0.5)).backward()
     assert torch.equal(eager.mix.weight.grad, model.mix.weight.grad)
-    assert monet_torch.status(model) == {"planned": 1, "eager": {}}
+    assert monet_torch.status(model) == {"planned": 1, "eager": {}, "peak": None}
 
 
 def test_a_long_chain_recomputes_without_recursion() -> None:
