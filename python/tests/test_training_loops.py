@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import gc
 import io
 import itertools
@@ -17,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from models import Make, assert_equal, both, plan_for, planned_model, step, total
 from torch import Tensor, nn
+from torch.autograd.graph import save_on_cpu
 from torch.nn.utils import parametrizations, parametrize
 from torch.utils.checkpoint import checkpoint
 
@@ -102,7 +104,8 @@ def test_a_func_transform_runs_without_the_plan_and_says_so(transform: Any, firs
         model.drop.p = 0.0
         return model, args
 
-    eager, model, args = planned_model(make, "drop")
+    eager, model, args = both(make)
+    monet_torch.apply(model, plan_for(capture(model, args), "drop"))
     if first == "step":
         assert_equal(step(eager, args), step(model, args))
     with pytest.warns(UserWarning, match=r"torch\.func") as warned:
@@ -115,7 +118,8 @@ def test_a_func_transform_runs_without_the_plan_and_says_so(transform: Any, firs
 
 @pytest.mark.parametrize("first", ["step", "functional_call"])
 def test_a_functional_call_uses_the_parameters_that_it_is_given(first: str) -> None:
-    eager, model, args = planned_model(net, "drop")
+    eager, model, args = both(net)
+    monet_torch.apply(model, plan_for(capture(model, args), "drop"))
     if first == "step":
         assert_equal(step(eager, args), step(model, args))
     results = []
@@ -465,18 +469,34 @@ def test_checkpoint_regions_inside_are_part_of_the_plan(mode: str) -> None:
     assert monet_torch.status(model)["planned"] == 1
 
 
-@pytest.mark.parametrize("reentrant", [False, True])
+def checkpointed(model: nn.Module, x: Tensor, reentrant: bool) -> Tensor:
+    return checkpoint(model, x, use_reentrant=reentrant)
+
+
+def on_cpu(model: nn.Module, x: Tensor) -> Tensor:
+    with save_on_cpu():
+        return model(x)
+
+
+AROUND: list[Callable[[nn.Module, Tensor], Tensor]] = [
+    functools.partial(checkpointed, reentrant=False), functools.partial(checkpointed, reentrant=True), on_cpu
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("around", AROUND, ids=["checkpoint", "reentrant checkpoint", "save_on_cpu"])
 @pytest.mark.parametrize("mode", MODES)
-def test_a_checkpoint_around_a_model_with_a_plan_gives_the_same_gradients(mode: str, reentrant: bool) -> None:
+def test_what_saves_memory_around_a_model_with_a_plan_gives_the_same_gradients(mode: str, around: Any) -> None:
     eager, model, (x,) = planned_model(models.convnet, mode)
-    results = []
-    for m in (eager, model):
-        torch.manual_seed(0)
-        given = x.clone().requires_grad_()
-        checkpoint(m, given, use_reentrant=reentrant).sum().backward()
-        results.append(gradients(m) | {"input": given.grad})
-    assert_equal(*results)
-    assert monet_torch.status(model)["planned"] == 1
+    for turn in range(2):
+        results = []
+        for m in (eager, model):
+            torch.manual_seed(turn)
+            m.zero_grad()
+            given = x.clone().requires_grad_()
+            around(m, given).sum().backward()
+            results.append(gradients(m) | {"input": given.grad})
+        assert_equal(*results)
+    assert monet_torch.status(model)["eager"] == {}
 
 
 @pytest.fixture
