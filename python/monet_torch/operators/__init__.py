@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from ..captured import Captured, Operator
+from .._private import pytree
+from ..captured import Captured, Operator, Ref
 
 Function = Callable[..., Any]
+F = TypeVar("F", bound=Function)
+EXACTNESS = ("bitwise", "same-kernel", "approximate")
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,61 @@ _registry: dict[str, list[Implementation]] = {}
 
 
 def register(op: str, implementation: Implementation) -> None:
-    """Offer `implementation` for the ATen operator named `op` (as `aten.relu.default`)."""
-    _registry.setdefault(op, []).append(implementation)
+    """Offer `implementation` for the operator named `op` (as `aten.relu.default`), in place of one of its name.
+
+    (A notebook cell or a model's file may run twice.)
+    """
+    if implementation.name == "eager" or implementation.exactness not in EXACTNESS:
+        raise ValueError(
+            f"implementation {implementation.name!r} of {op}: any name but 'eager' will do, and exactness is one of "
+            f"{', '.join(EXACTNESS)}, not {implementation.exactness!r}"
+        )
+    others = [i for i in _registry.get(op, []) if i.name != implementation.name]
+    _registry[op] = [*others, implementation]
+
+
+def implementation(
+    op: str, *, name: str, exactness: str, applies: Callable[..., bool] | None = None, in_place: bool = False
+) -> Callable[[F], F]:
+    """Offer the decorated function wherever a model runs the operator `op`: a plan may then choose it.
+
+    `op` is the name in the training graph: `aten.silu.default`, or `mylib.bend.default` for an operator of
+    `torch.library`. The function takes that operator's arguments and returns what it returns; what differs is what
+    autograd saves meanwhile, which the profiler observes. `exactness` says how output and gradients compare with
+    eager's: `bitwise`, `same-kernel` (equal up to the order of sums) or `approximate`, which plans use only when asked.
+
+    `applies`, if given, gets the same arguments with a `Value` (shape, stride, dtype, device, kind, …) for each tensor
+    and says whether the function can serve them. With `in_place` the function also takes a keyword `in_place`, and
+    overwrites its first argument when that is true; without, operators that the model runs in place keep to eager.
+
+        class Bend(torch.autograd.Function):  # saves its output, where eager's formula saves input and output
+            ...
+
+        @monet_torch.implementation(
+            "mylib.bend.default", name="output", exactness="approximate", applies=lambda x: x.dtype == torch.float32
+        )
+        def bend_from_output(x):
+            return Bend.apply(x)
+    """
+
+    def decorate(function: F) -> F:
+        def serves(captured: Captured, operator: Operator) -> bool:
+            if operator.in_place is not None and not in_place:
+                return False
+            if applies is None:
+                return True
+            args, kwargs = pytree.tree_map_only(
+                Ref, lambda r: captured.values[r.id], (operator.args, operator.kwargs)
+            )  # fmt: skip
+            return bool(applies(*args, **kwargs))
+
+        def build(operator: Operator, over: bool) -> Function:
+            return functools.partial(function, in_place=over) if in_place else function
+
+        register(op, Implementation(name, exactness, serves, build))
+        return function
+
+    return decorate
 
 
 def alternatives(captured: Captured, operator: Operator) -> list[Implementation]:
@@ -65,4 +122,4 @@ def named(captured: Captured, operator: Operator, name: str) -> Callable[[Operat
     return next((i.build for i in alternatives(captured, operator) if i.name == name), None)
 
 
-from . import dropout, linear, pooling, relu  # noqa: E402, F401  (each registers its implementations)
+from . import choice, convolution, dropout, linear, loss, norms, piecewise, pooling, relu  # noqa: E402, F401  (each registers its own)

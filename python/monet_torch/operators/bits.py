@@ -1,4 +1,4 @@
-"""Booleans packed eight to a byte, with plain tensor operators.
+"""Booleans packed eight to a byte, and numbers below 16 two to a byte, with plain tensor operators.
 
 The transient is about two bytes per element (a byte mask and a word the size of it); it is workspace, and measured.
 """
@@ -27,3 +27,26 @@ def unpack(packed: Tensor, n: int) -> Tensor:
     shifts = torch.arange(8, dtype=torch.uint8, device=packed.device)
     bits = packed.unsqueeze(1).bitwise_right_shift(shifts).bitwise_and_(1)
     return bits.view(torch.bool).view(-1)[:n]
+
+
+def pack_nibbles(numbers: Tensor) -> Tensor:
+    """Pack a flat uint8 tensor of n numbers below 16 into ⌈n/2⌉ bytes: the first half low, the second half high.
+
+    (By halves and not by neighbours, so that all memory is read in order.)
+    """
+    n = numbers.numel()
+    half = n - n // 2
+    packed = numbers[:half].clone()
+    packed[: n - half].bitwise_or_(numbers[half:].bitwise_left_shift(4))
+    return packed
+
+
+def unpack_nibbles(packed: Tensor, n: int) -> Tensor:
+    """The n numbers of `packed`, flat."""
+    low, high = packed.bitwise_and(15), packed[: n // 2].bitwise_right_shift(4)
+    return torch.cat([low, high])
+
+
+def in_memory_order(dense: Tensor) -> Tensor:
+    """A dense tensor, flat in the order of its memory, so that packing copies nothing."""
+    return torch.as_strided(dense, (dense.numel(),), (1,), dense.storage_offset())

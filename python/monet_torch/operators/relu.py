@@ -25,7 +25,7 @@ class _ReluFromMask(torch.autograd.Function):
             ctx.mark_dirty(x)
         passes = (y <= 0).logical_not_()  # y > 0 would stop the gradient at NaN, threshold_backward does not
         ctx.geometry = (y.shape, y.stride())
-        ctx.save_for_backward(bits.pack(_in_memory_order(passes)))
+        ctx.save_for_backward(bits.pack(bits.in_memory_order(passes)))
         return y
 
     @staticmethod
@@ -36,11 +36,6 @@ class _ReluFromMask(torch.autograd.Function):
         shape, stride = ctx.geometry
         passes = torch.as_strided(bits.unpack(packed, shape.numel()), shape, stride)
         return torch.where(passes, grad, grad.new_zeros(())), None
-
-
-def _in_memory_order(mask: Tensor) -> Tensor:
-    """A dense mask as a flat tensor in the order of its memory, so that packing copies nothing."""
-    return torch.as_strided(mask, (mask.numel(),), (1,), mask.storage_offset())
 
 
 class _HardtanhFromOutput(torch.autograd.Function):
