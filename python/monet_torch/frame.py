@@ -26,7 +26,7 @@ from .errors import PlanMismatch
 if TYPE_CHECKING:
     from .runtime import Program
 
-_STRONG, _INTERNAL = -1, -2  # a handle's `root` where it is no storage of the graph
+STRONG, INTERNAL = -1, -2  # a handle's `root` where it is no storage of the graph
 
 
 class Cell:
@@ -51,7 +51,7 @@ class Handle:
         self.frame = frame
         self.tensor: Tensor | None = tensor
         self.version: int = version_of(tensor)
-        self.root = _STRONG
+        self.root = STRONG
         self.cell: Cell | None = None
         self.extra: list[Cell] | None = None  # kept for a recompute that this operator's backward starts
         self.op = -1
@@ -95,6 +95,7 @@ class Frame:
         self.pending: list[Handle] = []
         n = len(program.captured.operators)
         self.handles: list[list[weakref.ref[Handle]]] = [[] for _ in range(n)]
+        self.saved: list[list[int]] = [[] for _ in range(n)]  # the roots of each operator's handles, as they were found
         self.unpacks_left = [0] * n
         self.held: dict[int, Cell] | None = {}  # cells made so far, while the forward runs
         self.cells: dict[int, weakref.ref[Cell]] = {}
@@ -152,11 +153,15 @@ class Frame:
             try:
                 v = ids[addresses.index(address)]
             except ValueError:
+                self.saved[op].append(INTERNAL)
                 if program.hold_internals[op] < 0 and not o.pinned and (not o.random or op in self.rng):
-                    handle.root, handle.tensor = _INTERNAL, None
+                    handle.root, handle.tensor = INTERNAL, None
                 continue
             root = program.root[v]
             if program.constant[v] or tensor.dtype != program.captured.values[root].dtype or is_lazy(tensor):
+                continue
+            self.saved[op].append(root)
+            if not program.tracked[root]:
                 continue
             producer = program.captured.values[root].producer
             assert producer is not None
@@ -231,7 +236,7 @@ class Frame:
         program = self.program
         mine = self.live_handles(op)
         needed = {h.root for h in mine if h.root >= 0}
-        internals_missing = any(h.root == _INTERNAL and h.tensor is None for h in mine)
+        internals_missing = any(h.root == INTERNAL and h.tensor is None for h in mine)
         closure = self._closure(op, needed, internals_missing)
         clock = program.clock - op
         retained = program.retain.get(clock, {})
@@ -324,7 +329,7 @@ class Frame:
                     for k, a in enumerate(args)
                 )
         packed: list[Any] = []
-        keep = [h.root == _INTERNAL if h is not None else False for h in (r() for r in self.handles[o.id])]
+        keep = [h.root == INTERNAL if h is not None else False for h in (r() for r in self.handles[o.id])]
 
         def pack(tensor: Tensor) -> None:
             k = len(packed)
@@ -394,7 +399,7 @@ class Frame:
         owner = self.program.clock - end if end is not None else o.id
         for reference, tensor in zip(self.handles[o.id], packed, strict=True):
             handle = reference()
-            if handle is not None and handle.root == _INTERNAL:
+            if handle is not None and handle.root == INTERNAL:
                 handle.tensor = tensor
                 handle.version = version_of(tensor)
                 self.remade.setdefault(owner, []).append(reference)
@@ -428,7 +433,7 @@ class Frame:
                     continue
                 handle.cell = None
                 handle.extra = None
-                if handle.root == _INTERNAL:
+                if handle.root == INTERNAL:
                     handle.tensor = None
 
 
@@ -440,12 +445,12 @@ def unpack(handle: Handle) -> Tensor:
         )
     frame, op = handle.frame, handle.op
     root = handle.root
-    if root == _STRONG:
+    if root == STRONG:
         tensor = handle.tensor
         assert tensor is not None
         if version_of(tensor) != handle.version:
             raise _changed(tensor, handle.version, "")
-    elif root == _INTERNAL:
+    elif root == INTERNAL:
         if handle.tensor is None:
             frame.recompute_for(op)
         tensor = handle.tensor

@@ -17,7 +17,7 @@ from . import operators
 from ._private import base_of
 from .captured import Captured, Operator, Ref
 from .errors import PlanMismatch
-from .frame import Frame, Lifeline, unpack
+from .frame import INTERNAL, Frame, Lifeline, unpack
 from .plan import Plan
 
 Trace = Callable[[str, int, int], None]
@@ -98,7 +98,11 @@ class Program:
             [(len(o.inputs) + k, v) for k, v in enumerate(o.outputs) if self.root[v] == v and self.hold[v] >= 0]
             for o in ops
         ]
-        self.run = self._compile()
+        # Until a forward has shown what autograd saves, all of it passes through the frame.
+        self.tracked = [True] * len(values)
+        self.hooked = [True] * count
+        self.every = self._compile()
+        self.run: Callable[[Frame, tuple[Tensor, ...]], list[Any]] | None = None
 
     def _hold_for_backward_alone(self) -> None:
         """Hold nothing that no backward will read: parts of the model may have been frozen since it was planned."""
@@ -129,6 +133,44 @@ class Program:
             and self.last_use[v] <= o.id and o.inputs.count(v) == 1
         )  # fmt: skip
 
+    def _specialise(self, frame: Frame) -> None:
+        """Leave to autograd what it holds as the plan does: a frame in between costs time, and nothing else.
+
+        `frame` has seen what each operator saves. A storage has to pass through the frame where a backward finds it
+        dropped, and where a recompute reads it; an operator, where it saves such a storage or its internals go.
+        """
+        ops = self.captured.operators
+        saved = [set(frame.saved[o.id]) for o in ops]
+        dropped = [INTERNAL in saved[o.id] and self.hold_internals[o.id] < self.clock - o.id for o in ops]
+        # The last clock at which an operator may run again; -1: none. What it reads is needed there.
+        again = [self.clock - o.id if gone else -1 for o, gone in zip(ops, dropped, strict=True)]
+        # What can't be made again is not left to a chance that no backward wants it.
+        producers = [self.captured.values[root].producer for root in self.root]
+        self.tracked = [p is not None and ops[p].pinned for p in producers]
+
+        def needed(root: int, clock: int) -> None:
+            producer = producers[root]
+            if producer is not None and self.hold[root] < clock:
+                self.tracked[root] = True
+                again[producer] = max(again[producer], clock)
+
+        for o in ops:
+            for root in saved[o.id]:
+                if root >= 0:
+                    needed(root, self.clock - o.id)
+        for o in reversed(ops):  # what an operator reads was made before it
+            if again[o.id] >= 0:
+                for root in self.input_roots[o.id]:
+                    self.tracked[root] = True
+                    needed(root, again[o.id])
+        self.ends = [[root for root in ends if self.tracked[root]] for ends in self.ends]
+        self.cells_to_make = [[(k, v) for k, v in cells if self.tracked[v]] for cells in self.cells_to_make]
+        self.hooked = [
+            dropped[o.id] or bool(self.ends[o.id]) or any(root >= 0 and self.tracked[root] for root in saved[o.id])
+            for o in ops
+        ]
+        self.run = self._compile()
+
     def recompute_call(self, o: Operator, in_place: bool, internals: bool) -> Callable[..., Any]:
         """Only who wants the internals of another implementation has to run it: all give the same output."""
         if internals:
@@ -137,7 +179,10 @@ class Program:
         return o.in_place if in_place and o.in_place is not None else o.target
 
     def _compile(self) -> Callable[[Frame, tuple[Tensor, ...]], list[Any]]:
-        """One line of Python per operator; a value's name is unbound at its last use."""
+        """One line of Python per operator; a value's name is unbound at its last use.
+
+        Hooks are in place for those operators alone whose saved tensors pass through the frame.
+        """
         captured = self.captured
         names: dict[str, Any] = {}
         last: dict[int, int] = {}
@@ -145,6 +190,7 @@ class Program:
             for v in (*o.inputs, *o.outputs):
                 last[v] = o.id
         returned = set(captured.model_outputs)
+        names["hooks"], names["unpack"] = saved_tensors_hooks, unpack
         lines = ["def run(F, constants):", "    end = F.end"]
         constants = [v.id for v in captured.values if v.is_constant and v.storage == v.id]
         lines += [f"    v{v} = constants[{k}]" for k, v in enumerate(constants)]
@@ -161,29 +207,35 @@ class Program:
             names[name] = arg
             return name
 
+        within = False
         for o in captured.operators:
+            if self.hooked[o.id] and not within:
+                lines.append("    with hooks(F.pack, unpack):")
+            within = self.hooked[o.id]
             names[f"f{o.id}"] = self.calls[o.id]
             args = [render(a) for a in o.args] + [f"{k}={render(a)}" for k, a in o.kwargs.items()]
             call = f"f{o.id}({', '.join(args)})"
+            indent = "        " if within else "    "
             if o.id in self.plan.rng:
-                lines.append(f"    F.save_rng({o.id})")
+                lines.append(f"{indent}F.save_rng({o.id})")
             if not o.grad or o.autocast is not None:
                 names[f"g{o.id}"] = o
                 call = f"F.in_state(g{o.id}, f{o.id}, ({', '.join(args[: len(o.args)])}{',' if o.args else ''}), " + (
                     "{" + ", ".join(f"{k!r}: {render(a)}" for k, a in o.kwargs.items()) + "})"
                 )
             if o.outputs:
-                lines.append(f"    {_pattern(o.layout)} = {call}")
+                lines.append(f"{indent}{_pattern(o.layout)} = {call}")
             else:
-                lines.append(f"    {call}")
-            tensors = ", ".join(f"v{v}" for v in (*o.inputs, *o.outputs))
-            lines.append(f"    end({o.id}, ({tensors}{',' if tensors else ''}))")
+                lines.append(f"{indent}{call}")
+            if within or self.cells_to_make[o.id]:
+                tensors = ", ".join(f"v{v}" for v in (*o.inputs, *o.outputs))
+                lines.append(f"{indent}end({o.id}, ({tensors}{',' if tensors else ''}))")
             dead = sorted(
                 v for v in {*o.inputs, *o.outputs}
                 if last[v] == o.id and v not in returned and captured.values[v].kind == "activation"
             )  # fmt: skip
             if dead:
-                lines.append("    " + " = ".join(f"v{v}" for v in dead) + " = None")
+                lines.append(indent + " = ".join(f"v{v}" for v in dead) + " = None")
         outputs = ", ".join(render(x) for x in captured.outputs)
         lines.append(f"    return [{outputs}]")
         exec(compile("\n".join(lines), "<monet plan>", "exec"), names)
@@ -192,12 +244,15 @@ class Program:
 
     def __call__(self, constants: tuple[Tensor, ...]) -> list[Any]:
         frame = Frame(self, constants)
-        with saved_tensors_hooks(frame.pack, unpack):
-            try:
-                outputs = self.run(frame, constants)
-            finally:
-                frame.forward_is_over()
+        # Who watches wants to see every operator.
+        run = self.run if self.trace is None and self.run is not None else self.every
+        try:
+            outputs = run(frame, constants)
+        finally:
+            frame.forward_is_over()
         self.geometry_checked = True
+        if self.run is None:
+            self._specialise(frame)
         lifeline = Lifeline(frame)
         # A write into an output that is a view gives it another grad_fn; its base's lives on in the graph.
         bases = [base_of(x) for x in outputs if isinstance(x, Tensor)]

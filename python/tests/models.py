@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import monet_torch
+from monet_torch import planned
 from monet_torch.capture import capture
 from monet_torch.captured import Captured
 
@@ -124,10 +125,16 @@ def both(make: Make) -> tuple[nn.Module, nn.Module, tuple[Tensor, ...]]:
     return model.train(), copy.deepcopy(model).train(), args
 
 
-def planned_model(make: Make, mode: str, seed: int = 0) -> tuple[nn.Module, nn.Module, tuple[Tensor, ...]]:
-    """The same model twice, as eager runs it and with a plan."""
+def planned_model(
+    make: Make, mode: str, seed: int = 0, warm: bool = True
+) -> tuple[nn.Module, nn.Module, tuple[Tensor, ...]]:
+    """The same model twice, eager and planned. Warm: after a step, as later ones leave more to autograd."""
     eager, model, args = both(make)
     monet_torch.apply(model, plan_for(capture(model, args), mode, seed))
+    for each in (eager, model) if warm else ():
+        step(each, args)
+        each.zero_grad()
+    planned._runtimes[model].planned = 0
     return eager, model, args
 
 
