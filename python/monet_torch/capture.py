@@ -69,6 +69,8 @@ class _NothingLost(TorchFunctionMode):
         self.inputs = {id(leaf) for leaf in pytree.tree_leaves(inputs)}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if torch.is_inference_mode_enabled():
+            raise CaptureError("inference_mode inside of a forward can't be traced; torch.no_grad can")
         if func in _HOOKS_ON_TENSORS:
             raise CaptureError(
                 f"the forward calls {func.__name__} on a tensor, and a planned one could not; hooks on parameters and "

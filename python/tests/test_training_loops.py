@@ -175,14 +175,21 @@ def hooked(x: Tensor) -> Tensor:
     return x
 
 
+def inferred(x: Tensor) -> Tensor:
+    with torch.inference_mode():
+        scale = x.exp()
+    return x * scale.clone()
+
+
 UNTRACEABLE: list[tuple[Callable[[Tensor], Tensor], str]] = [
     (hooked, "register_hook on a tensor"),
+    (inferred, "torch.no_grad can"),
     (Reversed.apply, "Reversed is a torch.autograd.Function"),
     (lambda x: checkpoint(torch.sin, x, use_reentrant=True), "use_reentrant=False"),
 ]
 
 
-@pytest.mark.parametrize(("between", "reason"), UNTRACEABLE, ids=["hook", "function", "reentrant checkpoint"])
+@pytest.mark.parametrize(("between", "reason"), UNTRACEABLE, ids=["hook", "inference", "function", "reentrant"])
 def test_a_backward_that_a_trace_would_lose_is_eagers(between: Any, reason: str) -> None:
     eager, model = Net(between), Net(between)
     model.load_state_dict(eager.state_dict())
