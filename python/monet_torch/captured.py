@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -89,6 +90,11 @@ class Captured:
     in_spec: pytree.TreeSpec
     out_spec: pytree.TreeSpec
     constants: dict[int, torch.Tensor] = field(default_factory=dict)  # tensors made while tracing
+
+    @cached_property
+    def own_constants(self) -> list[Value]:
+        """Inputs, parameters, buffers and constants that are no views of others: what a run has to be given."""
+        return [v for v in self.values if v.is_constant and v.storage == v.id]
 
     @property
     def model_outputs(self) -> list[int]:

@@ -103,9 +103,7 @@ class Frame:
         # Per operator: handles to be emptied once it has unpacked all.
         self.remade: dict[int, list[weakref.ref[Handle]]] = {}
         self.output_cells: list[Cell] = []
-        self.constants = dict(
-            zip((v.id for v in program.captured.values if v.is_constant and v.storage == v.id), constants, strict=True)
-        )
+        self.constants = dict(zip((v.id for v in program.captured.own_constants), constants, strict=True))
         self.versions: dict[int, int] = {}
 
     # ---- forward -------------------------------------------------------------------------------------------------

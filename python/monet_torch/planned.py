@@ -28,7 +28,7 @@ from .flatten import is_users
 from .plan import Plan, load_plan
 from .post_mortem import explain, note, peak_so_far
 from .runtime import Program
-from .state import Watch, attributes_of, hooked, state_of, tensor_at
+from .state import State, Watch, attributes_of, hooked, state_of, tensor_at
 
 _MOST_SIGNATURES = 128  # input signatures captured per module (for 128 lengths of a sequence), and
 _MOST_STATES = 16  # states of its attributes per signature; beyond these, forwards run as eager does
@@ -215,7 +215,7 @@ class _Runtime:
         return self.watch, modules
 
     def _program(
-        self, model: nn.Module, state: tuple[Any, ...], args: Any, kwargs: Any, leaves: list[Any], spec: Any
+        self, model: nn.Module, state: State, args: Any, kwargs: Any, leaves: list[Any], spec: Any
     ) -> Program | str:
         tensors = [t for t in leaves if isinstance(t, Tensor)]
         if any(type(t) is not Tensor and not isinstance(t, nn.Parameter) for t in tensors):
@@ -297,15 +297,11 @@ def _constants(captured: Captured, leaves: list[Any], lookup: Callable[[str], Te
     """The tensors of this call for every constant: inputs, and parameters and buffers as the modules have them now."""
     inputs = {v: leaves[k] for k, v in enumerate(captured.inputs) if v is not None}
     found: list[Tensor] = []
-    for value in captured.values:
-        if not value.is_constant or value.storage != value.id:
-            continue
-        if value.kind == "input":
-            found.append(inputs[value.id])
-        elif value.kind == "constant":
-            found.append(captured.constants[value.id])
-        else:
+    for value in captured.own_constants:
+        if value.target:
             found.append(lookup(value.target))
+        else:
+            found.append(inputs[value.id] if value.kind == "input" else captured.constants[value.id])
     return tuple(found)
 
 

@@ -192,8 +192,7 @@ class Program:
         returned = set(captured.model_outputs)
         names["hooks"], names["unpack"] = saved_tensors_hooks, unpack
         lines = ["def run(F, constants):", "    end = F.end"]
-        constants = [v.id for v in captured.values if v.is_constant and v.storage == v.id]
-        lines += [f"    v{v} = constants[{k}]" for k, v in enumerate(constants)]
+        lines += [f"    v{v.id} = constants[{k}]" for k, v in enumerate(captured.own_constants)]
 
         def render(arg: Any) -> str:
             if isinstance(arg, Ref):

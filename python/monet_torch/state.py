@@ -18,7 +18,18 @@ _Own = list[dict[str, Any]]
 """The attributes of each module of a model, in the order of `modules()`."""
 
 
-def state_of(model: nn.Module) -> tuple[Any, ...]:
+class State(tuple[Any, ...]):
+    """A state as a key. It is hashed once: hundreds of entries would be at every forward."""
+
+    _hash: int | None = None
+
+    def __hash__(self) -> int:
+        if self._hash is None:
+            self._hash = super().__hash__()
+        return self._hash
+
+
+def state_of(model: nn.Module) -> State:
     """What a trace of `model` depends on besides its inputs, as far as its modules hold it.
 
     Which modules there are and of what class, their own attributes (training flags, probabilities, settings), and
@@ -29,7 +40,7 @@ def state_of(model: nn.Module) -> tuple[Any, ...]:
         attributes = vars(m)
         for tensors in (attributes["_parameters"], attributes["_buffers"]):
             found += [(k, *_layout(t)) for k, t in tensors.items() if t is not None]
-    return tuple(found)
+    return State(found)
 
 
 def attributes_of(model: nn.Module) -> list[Any]:
@@ -63,7 +74,7 @@ class Watch:
         self._plain = [(at, key) for at, key, x in others if _is_plain(x)]
         self._data = [x for _, _, x in others if _is_plain(x)]
         self._changeable = [(at, key, _frozen(x, 4)) for at, key, x in others if not _is_plain(x)]
-        self._places: dict[str, tuple[int, str]] = {}
+        self._places: dict[str, tuple[int, str, str]] = {}
 
     def look(self) -> list[nn.Module] | None:
         """All modules, as `modules()` has them, if the state is what it was; None if not, or if that is not sure."""
@@ -82,9 +93,12 @@ class Watch:
         place = self._places.get(target)
         if place is None:
             path, _, name = target.rpartition(".")
-            place = self._places[target] = (modules.index(modules[0].get_submodule(path)), name)
-        at, name = place
-        tensor: Tensor = getattr(modules[at], name)
+            owner = modules[0].get_submodule(path)
+            kind = next((k for k in ("_parameters", "_buffers") if name in vars(owner)[k]), "")
+            place = self._places[target] = (modules.index(owner), kind, name)
+        at, kind, name = place
+        # Not by `getattr`, which looks in three places: there are hundreds of them, before a step's first operator.
+        tensor: Tensor = modules[at].__dict__[kind][name] if kind else getattr(modules[at], name)
         return tensor
 
 
