@@ -361,15 +361,16 @@ class Frame:
             if root == v:
                 return base
             base = base.detach()
+            moved = int(base.storage_offset()) - program.geometry[root][2]  # another slice of what it was a slice of
         else:
             cell = made.get(root) or self.cell(root)
             assert cell is not None, f"value {root} is neither held nor recomputed"
             if not cell.remade and version_of(cell.tensor) != cell.version:
                 raise _changed(cell.tensor, cell.version, value.name)
-            base = cell.tensor
+            base, moved = cell.tensor, 0
         with torch.no_grad():
             size, stride, offset = program.geometry[v]
-            tensor = base if root == v else torch.as_strided(base, size, stride, offset)
+            tensor = base if root == v else torch.as_strided(base, size, stride, offset + moved)
         tensor = tensor.detach()
         return tensor.requires_grad_(value.requires_grad) if grad else tensor
 

@@ -146,7 +146,8 @@ class Program:
         again = [self.clock - o.id if gone else -1 for o, gone in zip(ops, dropped, strict=True)]
         # What can't be made again is not left to a chance that no backward wants it.
         producers = [self.captured.values[root].producer for root in self.root]
-        self.tracked = [p is not None and ops[p].pinned for p in producers]
+        once = {o.id for o in ops if o.pinned or (o.random and o.id not in self.plan.rng)}
+        self.tracked = [p in once for p in producers]
 
         def needed(root: int, clock: int) -> None:
             producer = producers[root]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import weakref
-from itertools import chain
+from collections.abc import Callable
+from functools import partial
+from itertools import chain, count
 from typing import Any
 
 from torch import Tensor, nn
@@ -111,7 +113,7 @@ def tensor_at(model: nn.Module, target: str) -> Tensor:
 
 
 def _keys(own: _Own) -> list[str]:
-    inner = (a[kind] for a in own for kind in ("_modules", "_parameters", "_buffers"))
+    inner = ((kind, *a[kind]) for a in own for kind in ("_modules", "_parameters", "_buffers"))
     return [*chain.from_iterable(own), *chain.from_iterable(inner)]
 
 
@@ -150,8 +152,35 @@ def _frozen(x: Any, depth: int) -> Any:
         return (type(x), tuple((_frozen(k, depth - 1), _frozen(y, depth - 1)) for k, y in x.items()))
     inside = getattr(x, "__dict__", None)
     if depth and isinstance(inside, dict) and not isinstance(x, (type, Tensor, nn.Module)) and not callable(x):
-        return (type(x), id(x), _frozen(inside, depth - 1))
-    return (type(x), id(x))
+        return (type(x), _number(x), _frozen(inside, depth - 1))
+    return (type(x), _number(x))
+
+
+_numbers: dict[int, tuple[Callable[[], Any], int]] = {}
+_next = count()
+
+
+def _number(x: Any) -> int:
+    """Its own for each object, also where one is made at the address of another that is gone."""
+    known = _numbers.get(id(x))
+    if known is not None and known[0]() is x:
+        return known[1]
+    address, number = id(x), next(_next)
+    try:
+        reference: Callable[[], Any] = weakref.ref(x, lambda _: _forget(address, number))
+    except TypeError:  # held, then: nothing that a weak reference can't be had of refers to much
+        reference = partial(_same, x)
+    _numbers[address] = (reference, number)
+    return number
+
+
+def _same(x: Any) -> Any:
+    return x
+
+
+def _forget(address: int, number: int) -> None:
+    if _numbers.get(address, (None, -1))[1] == number:
+        del _numbers[address]
 
 
 def hooked(modules: list[nn.Module]) -> str:

@@ -594,3 +594,119 @@ def test_beyond_so_many_sizes_new_ones_are_eagers(monkeypatch: pytest.MonkeyPatc
     args = (torch.randn(6, 8),)
     assert_equal(step(eager, args), step(model, args))
     assert monet_torch.status(model)["planned"] == 4
+
+
+class Viewer(nn.Module):
+    """Its first operator looks at the input, and at a parameter, from elsewhere; what is made of them is made again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(12))
+        self.act: Any = functools.partial(F.leaky_relu, negative_slope=0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.sin(x.view(-1, 12)) * torch.cos(self.weight.view(1, 12))
+        return torch.exp(self.act(y)).sin()
+
+
+def viewer() -> tuple[nn.Module, tuple[Tensor, ...]]:
+    torch.manual_seed(0)
+    return Viewer(), (torch.randn(4, 3, 4),)
+
+
+def test_slices_of_one_tensor_are_batches_each_its_own() -> None:
+    eager, model, _ = planned_model(viewer, "drop")
+    data = torch.randn(12, 3, 4)
+    for at in (0, 4, 8):
+        assert_equal(step(eager, (data[at : at + 4],)), step(model, (data[at : at + 4],)))
+    assert monet_torch.status(model)["planned"] == 3
+
+
+def test_a_parameter_moved_into_a_flat_buffer_is_read_where_it_is() -> None:
+    eager, model, args = planned_model(viewer, "drop")
+    for m in (eager, model):
+        flat = torch.arange(40, dtype=torch.float32)
+        m.weight.data = flat[7:19]
+    assert_equal(step(eager, args), step(model, args))
+    assert monet_torch.status(model)["planned"] == 1
+
+
+def test_another_function_at_the_address_of_one_that_is_gone_is_another() -> None:
+    eager, model, args = planned_model(viewer, "drop")
+    kept = []
+    for turn in range(8):
+        eager.act = functools.partial(F.leaky_relu, negative_slope=0.1 * turn)
+        kept.append(eager.act)
+        model.act = None  # and its place is free
+        model.act = functools.partial(F.leaky_relu, negative_slope=0.1 * turn)
+        assert_equal(step(eager, args), step(model, args))
+    assert monet_torch.status(model)["planned"] == len(kept)
+
+
+def test_a_parameter_that_becomes_a_buffer_of_its_name_is_found() -> None:
+    def frozen() -> tuple[nn.Module, tuple[Tensor, ...]]:
+        model, (x,) = viewer()
+        return model.requires_grad_(False), (x.requires_grad_(),)
+
+    eager, model, args = planned_model(frozen, "drop")
+    for m in (eager, model):
+        weight = m.weight.detach()
+        del m.weight
+        m.register_buffer("weight", weight)
+    assert_equal(step(eager, args), step(model, args))
+
+
+class TwoHeads(nn.Module):
+    """Of its outputs the second may be thrown away, and with it what was held for that one's backward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.other, self.aux = (nn.Linear(8, 8) for _ in range(3))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        drawn = F.dropout(self.inner(x), 0.5)
+        shared = drawn * 2
+        aux = self.aux(shared)
+        return torch.sin(shared + self.other(drawn)) * 1.5, aux
+
+
+def test_an_output_that_nobody_wants_takes_nothing_away() -> None:
+    torch.manual_seed(0)
+    eager = TwoHeads().train()
+    model, x = copy.deepcopy(eager), torch.randn(8, 8)
+    captured = capture(model, (x,))
+    _, dropout, mul, aux, linear, *_ = captured.operators
+    plan = plan_for(captured, "drop")
+    last = 2 * len(captured.operators) - 1
+    plan["rng"] = []  # what dropout drew is held, and can't be drawn again
+    plan["retain"] = [
+        {"value": dropout.outputs[0], "intervals": [[dropout.id, last - dropout.id]]},
+        {"internals": dropout.id, "intervals": [[dropout.id, last - dropout.id]]},
+        {"value": mul.outputs[0], "intervals": [[mul.id, last - aux.id]]},
+        {"value": linear.outputs[0], "intervals": [[linear.id, last - linear.id]]},
+    ]
+    monet_torch.apply(model, plan)
+    for turn in range(3):
+        results = []
+        for m in (eager, model):
+            torch.manual_seed(turn)
+            m.zero_grad()
+            m(x)[0].sum().backward()
+            results.append({k: p.grad.clone() for k, p in m.named_parameters() if p.grad is not None})
+        assert_equal(*results)
+
+
+def test_a_size_for_which_an_implementation_is_not_offered_runs_it_as_eager_does() -> None:
+    def make() -> tuple[nn.Module, tuple[Tensor, ...]]:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(64, 512), nn.Dropout(0.5)), (torch.randn(512, 64),)
+
+    eager, model, (large,) = both(make)
+    captured = capture(model, (large,))
+    plan = plan_for(captured, "drop")
+    (dropout,) = (o for o in captured.operators if "dropout" in o.name)
+    plan["implementations"] = {str(dropout.id): "replay"}
+    monet_torch.apply(model, plan)
+    for x in (large[:8], large):
+        assert_equal(step(eager, (x,)), step(model, (x,)))
+    assert monet_torch.status(model)["planned"] == 2

@@ -116,10 +116,14 @@ def eager(operator: Operator, in_place: bool) -> Function:
 
 
 def named(captured: Captured, operator: Operator, name: str) -> Callable[[Operator, bool], Function] | None:
-    """The builder of the implementation called `name`, or None when this operator has none of that name."""
+    """The builder of the implementation called `name`, or None when there is none of that name for the operator.
+
+    A plan serves other sizes than it was made for; where the implementation doesn't apply to one, that is eager's.
+    """
     if name == "eager":
         return eager
-    return next((i.build for i in alternatives(captured, operator) if i.name == name), None)
+    found = [i for i in _registry.get(operator.name, []) if i.name == name]
+    return next((i.build for i in found if i.applies(captured, operator)), eager if found else None)
 
 
 from . import choice, convolution, dropout, linear, loss, norms, piecewise, pooling, relu  # noqa: E402, F401  (each registers its own)
