@@ -7,7 +7,7 @@ import { fixedBytes, parseGraph, type Graph } from "../src/core/graph";
 import { checkPlan, type Plan } from "../src/core/plan";
 import { simulate } from "../src/core/simulate";
 import { eagerPlan } from "../src/core/solve/draft";
-import { solve } from "../src/core/solve/solve";
+import { restrict, solve } from "../src/core/solve/solve";
 import { runHelper } from "../src/helper/helper";
 import { findInterpreter } from "../src/helper/interpreter";
 import { loadGlpk } from "./support/tools";
@@ -100,7 +100,7 @@ describe.each(models)("the runtime does what the simulator tells, on $target ($a
     if (typeof share === "number") {
       const fixed = fixedBytes(graph);
       const budget = fixed + Math.floor(share * (eager.predicted.peak - fixed));
-      const solution = solve(graph, budget, { glpk: await loadGlpk(), seed: 1, iterations: 3000 });
+      const solution = solve(restrict(graph, "bitwise"), budget, { glpk: await loadGlpk(), seed: 1, iterations: 3000 });
       ({ plan } = solution.kind === "plan" ? solution : solution.smallest);
     }
     checkPlan(plan, graph);

@@ -298,10 +298,10 @@ def _constants(captured: Captured, leaves: list[Any], lookup: Callable[[str], Te
     inputs = {v: leaves[k] for k, v in enumerate(captured.inputs) if v is not None}
     found: list[Tensor] = []
     for value in captured.own_constants:
-        if value.target:
-            found.append(lookup(value.target))
+        if value.kind == "input":
+            found.append(inputs[value.id])
         else:
-            found.append(inputs[value.id] if value.kind == "input" else captured.constants[value.id])
+            found.append(captured.constants[value.id] if value.kind == "constant" else lookup(value.target))
     return tuple(found)
 
 

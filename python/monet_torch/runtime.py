@@ -144,10 +144,8 @@ class Program:
         dropped = [INTERNAL in saved[o.id] and self.hold_internals[o.id] < self.clock - o.id for o in ops]
         # The last clock at which an operator may run again; -1: none. What it reads is needed there.
         again = [self.clock - o.id if gone else -1 for o, gone in zip(ops, dropped, strict=True)]
-        # What can't be made again is not left to a chance that no backward wants it.
         producers = [self.captured.values[root].producer for root in self.root]
-        once = {o.id for o in ops if o.pinned or (o.random and o.id not in self.plan.rng)}
-        self.tracked = [p in once for p in producers]
+        self.tracked = [False] * len(self.hold)
 
         def needed(root: int, clock: int) -> None:
             producer = producers[root]
@@ -164,6 +162,10 @@ class Program:
                 for root in self.input_roots[o.id]:
                     self.tracked[root] = True
                     needed(root, again[o.id])
+        if max(again, default=-1) >= 0:
+            # What can't be made again stays within reach: where a part of the graph dies early, more is made again.
+            once = {o.id for o in ops if o.pinned or (o.random and o.id not in self.plan.rng)}
+            self.tracked = [tracked or p in once for tracked, p in zip(self.tracked, producers, strict=True)]
         self.ends = [[root for root in ends if self.tracked[root]] for ends in self.ends]
         self.cells_to_make = [[(k, v) for k, v in cells if self.tracked[v]] for cells in self.cells_to_make]
         self.hooked = [
