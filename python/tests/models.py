@@ -5,9 +5,12 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -160,3 +163,11 @@ def assert_equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
     assert a.keys() == b.keys()
     unequal = [k for k in a if not torch.equal(a[k], b[k])]
     assert not unequal, f"not bitwise equal: {unequal}"
+
+
+def on_every_rank(worker: Callable[[int, str], None], world: int, folder: Path) -> list[dict[str, Any]]:
+    """What `worker(rank, folder)` saved as `folder/RANK.pt`, each rank in a process of its own."""
+    if not dist.is_available() or not dist.is_gloo_available():
+        pytest.skip("this PyTorch has no gloo, by which the processes would meet")
+    torch.multiprocessing.spawn(worker, args=(str(folder),), nprocs=world)
+    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(world)]

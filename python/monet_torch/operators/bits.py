@@ -5,6 +5,8 @@ The transient is about two bytes per element (a byte mask and a word the size of
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -50,3 +52,16 @@ def unpack_nibbles(packed: Tensor, n: int) -> Tensor:
 def in_memory_order(dense: Tensor) -> Tensor:
     """A dense tensor, flat in the order of its memory, so that packing copies nothing."""
     return torch.as_strided(dense, (dense.numel(),), (1,), dense.storage_offset())
+
+
+def save(ctx: Any, mask: Tensor) -> None:
+    """Save a dense mask for backward, one bit an element: all that the function saves."""
+    ctx.geometry = (mask.shape, mask.stride())
+    ctx.save_for_backward(pack(in_memory_order(mask)))
+
+
+def saved(ctx: Any) -> Tensor:
+    """The mask that `save` was given, laid out as it was."""
+    (packed,) = ctx.saved_tensors
+    shape, stride = ctx.geometry
+    return torch.as_strided(unpack(packed, shape.numel()), shape, stride)

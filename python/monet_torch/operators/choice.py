@@ -19,17 +19,14 @@ class _Where(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, condition: Tensor, a: Any, b: Any) -> Tensor:
-        ctx.geometry = (condition.shape, condition.stride())
-        ctx.save_for_backward(bits.pack(bits.in_memory_order(condition)))
+        bits.save(ctx, condition)
         return torch.where(condition, a, b)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        (packed,) = ctx.saved_tensors
         (grad,) = grads
-        shape, stride = ctx.geometry
-        condition = torch.as_strided(bits.unpack(packed, shape.numel()), shape, stride)
+        condition = bits.saved(ctx)
         zero = grad.new_zeros(())
         _, first, second = ctx.needs_input_grad
         return (
@@ -42,8 +39,7 @@ class _Where(torch.autograd.Function):
 class _MaskedFill(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, mask: Tensor, value: float, in_place: bool) -> Tensor:
-        ctx.geometry = (mask.shape, mask.stride())
-        ctx.save_for_backward(bits.pack(bits.in_memory_order(mask)))
+        bits.save(ctx, mask)
         if in_place:
             ctx.mark_dirty(x)
             return x.masked_fill_(mask, value)
@@ -52,10 +48,7 @@ class _MaskedFill(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        (packed,) = ctx.saved_tensors
-        shape, stride = ctx.geometry
-        mask = torch.as_strided(bits.unpack(packed, shape.numel()), shape, stride)
-        return grads[0].masked_fill(mask, 0), None, None, None
+        return grads[0].masked_fill(bits.saved(ctx), 0), None, None, None
 
 
 def _worth_packing(condition: Value, beside: tuple[Any, ...]) -> bool:

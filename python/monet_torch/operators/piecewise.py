@@ -26,8 +26,8 @@ class _FromMask(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, passes: Tensor, run: Callable[..., Any], backward: Any, in_place: bool) -> Tensor:
-        ctx.geometry, ctx.gradient = (passes.shape, passes.stride()), backward
-        ctx.save_for_backward(bits.pack(bits.in_memory_order(passes)))
+        ctx.gradient = backward
+        bits.save(ctx, passes)
         y: Tensor = run(x)
         if in_place:
             ctx.mark_dirty(x)
@@ -36,10 +36,7 @@ class _FromMask(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        (packed,) = ctx.saved_tensors
-        shape, stride = ctx.geometry
-        passes = torch.as_strided(bits.unpack(packed, shape.numel()), shape, stride)
-        return ctx.gradient(grads[0], passes), None, None, None, None
+        return ctx.gradient(grads[0], bits.saved(ctx)), None, None, None, None
 
 
 def _stand_in(passes: Tensor, like: Tensor, inside: float, outside: float) -> Tensor:

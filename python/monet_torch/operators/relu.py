@@ -24,18 +24,14 @@ class _ReluFromMask(torch.autograd.Function):
         if in_place:
             ctx.mark_dirty(x)
         passes = (y <= 0).logical_not_()  # y > 0 would stop the gradient at NaN, threshold_backward does not
-        ctx.geometry = (y.shape, y.stride())
-        ctx.save_for_backward(bits.pack(bits.in_memory_order(passes)))
+        bits.save(ctx, passes)
         return y
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        (packed,) = ctx.saved_tensors
         (grad,) = grads
-        shape, stride = ctx.geometry
-        passes = torch.as_strided(bits.unpack(packed, shape.numel()), shape, stride)
-        return torch.where(passes, grad, grad.new_zeros(())), None
+        return torch.where(bits.saved(ctx), grad, grad.new_zeros(())), None
 
 
 class _HardtanhFromOutput(torch.autograd.Function):
