@@ -132,12 +132,9 @@ def _planned_class(original: type[nn.Module]) -> type[nn.Module]:
         return _classes[original]
 
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        runtime = _runtimes.get(self)
-        if runtime is not None and is_capturing():
-            return runtime.traced(self, original.forward, args, kwargs)
-        if runtime is None or runtime.paused or not self.training or not torch.is_grad_enabled():
+        if not self.training or not torch.is_grad_enabled():
             return original.forward(self, *args, **kwargs)
-        return runtime(self, original.forward, args, kwargs)
+        return _training_forward(self, original.forward, args, kwargs)
 
     def reduce(self: nn.Module, protocol: Any) -> Any:
         function, arguments, *rest = cast(tuple[Any, ...], original.__reduce_ex__(self, protocol))
@@ -156,6 +153,16 @@ def _planned_class(original: type[nn.Module]) -> type[nn.Module]:
     return planned
 
 
+@_never_compiled  # nor is `_runtimes` looked at by torch.compile, whose guards would hold what it had in it then
+def _training_forward(model: nn.Module, own: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    runtime = _runtimes.get(model)
+    if runtime is not None and is_capturing():
+        return runtime.traced(model, own, args, kwargs)
+    if runtime is None or runtime.paused:
+        return own(model, *args, **kwargs)
+    return runtime(model, own, args, kwargs)
+
+
 class _Runtime:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -170,7 +177,6 @@ class _Runtime:
         self.watch: Watch | None = None
         self.latest: tuple[Captured, list[Any]] | None = None  # what the last planned forward returned
 
-    @_never_compiled
     def __call__(self, model: nn.Module, own: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         try:
             return self._forward(model, own, args, kwargs)

@@ -538,6 +538,27 @@ def test_a_compiled_model_runs_by_its_plan(how: str, dynamo: None) -> None:
         assert torch.equal(eager(*args), run(*args))
 
 
+def test_a_compiled_model_does_not_depend_on_other_models_plans(dynamo: None) -> None:
+    eager, model, args = both(net)
+    plan = plan_for(capture(model, args), "drop")
+    monet_torch.apply(model, plan)
+    compiled = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
+        compiled.append(graph)
+        return graph.forward
+
+    run = torch.compile(model, backend=backend)
+    model.eval()
+    with torch.no_grad():
+        run(*args)
+        first = len(compiled)
+        monet_torch.apply(eager, plan)
+        run(*args)
+    assert first
+    assert len(compiled) == first
+
+
 def test_compiling_where_it_cannot_work_says_what_to_do(dynamo: None) -> None:
     _, model, args = planned_model(net, "drop")
     with pytest.raises(RuntimeError, match="leave fullgraph out"):
