@@ -41,6 +41,7 @@ interface Report {
   readonly eager_peak: number;
   readonly planned_peak: number;
   readonly eager_forwards: Record<string, number>;
+  readonly larger_forwards: number;
 }
 
 async function verify(target: string, graph: Graph, plan: Plan): Promise<{ report: Report; steps: Step[] }> {
@@ -108,7 +109,15 @@ describe.each(models)("the runtime does what the simulator tells, on $target ($a
     expect(told(graph, plan, steps)).toEqual(told(graph, plan, simulate(graph, plan).events));
     expect(report.equal).toBe(true);
     expect(report.eager_forwards).toEqual({});
+    expect(report.larger_forwards).toBe(0);
     expect(report.eager_peak - plan.predicted.eager_peak).toBe(ownGradient);
     expect(report.planned_peak - plan.predicted.peak).toBe(ownGradient);
+  }, 120_000);
+
+  it("and knows a step that is larger than the planned one, by a byte", async () => {
+    const plan = eagerPlan(graph);
+    const bytes = plan.graph.activation_bytes!;
+    const { report } = await verify(target, graph, { ...plan, graph: { ...plan.graph, activation_bytes: bytes - 1 } });
+    expect(report.larger_forwards).toBe(4);
   }, 120_000);
 });

@@ -1,5 +1,5 @@
 import { fixedBytes, type Graph } from "../../src/core/graph";
-import { checkPlan, type Interval, type Plan, type Retention } from "../../src/core/plan";
+import { checkPlan, plannedGraph, type Interval, type Plan, type Retention } from "../../src/core/plan";
 import { Simulator, simulate, simulateEager, type Summary } from "../../src/core/simulate";
 import { bit, int, num } from "../../src/core/simulate/arrays";
 import { eagerChoice, indexGraph, type Problem } from "../../src/core/simulate/problem";
@@ -120,7 +120,7 @@ export class Judge {
     });
     const document: Plan = {
       format: "monet-plan", version: 1,
-      graph: { hash: graph.hash, structure: graph.structure, model: graph.made_from.model, operators: graph.operators.length },
+      graph: plannedGraph(graph),
       budget, implementations: {}, retain, rng: this.schedule.rerunRandom(),
       predicted: { peak, structure_peak: structurePeak, time, eager_peak: eager.peak, eager_structure_peak: eager.structurePeak, eager_time: eager.time },
       bound: null,

@@ -100,6 +100,12 @@ class Captured:
     def model_outputs(self) -> list[int]:
         return sorted({o.id for o in self.outputs if isinstance(o, Ref)})
 
+    @cached_property
+    def activation_bytes(self) -> int:
+        """Of all storages that operators of the model part make in a forward, kept or not."""
+        made = {v for o in self.operators if o.part == "model" for v in o.outputs if self.values[v].storage == v}
+        return sum(self.values[v].storage_bytes for v in made)
+
     def structure(self) -> str:
         """Hash of operators and wiring of the model part: equal for any batch size and any strides of the inputs.
 

@@ -226,7 +226,7 @@ class Frame:
             self._recompute_for(op)
         except Exception as error:
             device = self.program.captured.values[self.program.captured.operators[op].outputs[0]].device
-            post_mortem.note(error, self.program.plan, device, {})
+            post_mortem.note(error, self.program.plan, device, {}, 0)
             raise
 
     def _recompute_for(self, op: int) -> None:

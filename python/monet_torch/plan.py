@@ -20,6 +20,7 @@ class Plan:
     graph_hash: str
     model: str
     operators: int  # of the graph, loss included: the clock's n
+    activation_bytes: int | None  # of the step that it was made for; None: it doesn't say
     implementations: dict[int, str]
     values: dict[int, list[tuple[int, int]]]
     internals: dict[int, list[tuple[int, int]]]
@@ -97,7 +98,7 @@ def load_plan(source: str | os.PathLike[str] | dict[str, Any]) -> Plan:
                 internals[int(row["internals"])] = intervals
         return Plan(
             structure=graph["structure"], graph_hash=graph["hash"], model=graph.get("model", ""),
-            operators=int(graph["operators"]),
+            operators=int(graph["operators"]), activation_bytes=graph.get("activation_bytes"),
             implementations={int(k): v for k, v in document["implementations"].items()}, values=values,
             internals=internals, rng=frozenset(document.get("rng", [])), predicted=document.get("predicted", {}),
             budget=document.get("budget"),

@@ -29,6 +29,7 @@ from .plan import Plan, load_plan
 from .post_mortem import explain, note, peak_so_far
 from .runtime import Program
 from .state import State, Watch, attributes_of, hooked, state_of, tensor_at
+from .units import human
 
 _MOST_SIGNATURES = 128  # input signatures captured per module (for 128 lengths of a sequence), and
 _MOST_STATES = 16  # states of its attributes per signature; beyond these, forwards run as eager does
@@ -88,10 +89,16 @@ def remove(model: nn.Module) -> None:
 def status(model: nn.Module) -> dict[str, Any]:
     """How many forwards ran by the plan, how many as eager does, by reason, and the peak of the model's device so far.
 
-    The peak is in bytes, of the whole process, as torch.cuda.max_memory_allocated has it; None on the CPU.
+    `larger` is how many of the planned ones were larger than the one that the plan was made for, and may take more
+    than it predicts; None where the plan doesn't say its size. The peak is in bytes, of the whole process, as
+    torch.cuda.max_memory_allocated has it; None on the CPU.
     """
     runtime = _runtime_of(model)
-    return {"planned": runtime.planned, "eager": dict(runtime.eager), "peak": peak_so_far(_device(model))}
+    larger = runtime.larger if runtime.plan.activation_bytes is not None else None
+    return {
+        "planned": runtime.planned, "larger": larger, "eager": dict(runtime.eager),
+        "peak": peak_so_far(_device(model)),
+    }  # fmt: skip
 
 
 def explain_out_of_memory(model: nn.Module) -> str:
@@ -101,7 +108,7 @@ def explain_out_of_memory(model: nn.Module) -> str:
     the backward does not pass by here: call this where you catch it.
     """
     runtime = _runtime_of(model)
-    return explain(runtime.plan, _device(model), runtime.eager)
+    return explain(runtime.plan, _device(model), runtime.eager, runtime.larger)
 
 
 def _runtime_of(model: nn.Module) -> _Runtime:
@@ -172,6 +179,7 @@ class _Runtime:
         self.changed = False
         self.paused = False
         self.planned = 0
+        self.larger = 0
         self.eager: Counter[str] = Counter()
         self.trace: Callable[[str, int, int], None] | None = None
         self.watch: Watch | None = None
@@ -181,7 +189,7 @@ class _Runtime:
         try:
             return self._forward(model, own, args, kwargs)
         except Exception as error:
-            note(error, self.plan, _device(model), self.eager)
+            note(error, self.plan, _device(model), self.eager, self.larger)
             raise
 
     def _forward(self, model: nn.Module, own: Callable[..., Any], args: Any, kwargs: Any) -> Any:
@@ -193,6 +201,8 @@ class _Runtime:
             self.say(program)
             return own(model, *args, **kwargs)
         self.planned += 1
+        if self.plan.activation_bytes is not None and program.captured.activation_bytes > self.plan.activation_bytes:
+            self.say_larger(program.captured.activation_bytes, self.plan.activation_bytes)
         program.trace = self.trace
         constants = _constants(program.captured, leaves, functools.partial(watch.tensor, modules))
         device = next((t.device.type for t in constants), "cpu")
@@ -213,6 +223,17 @@ class _Runtime:
         if not self.eager[reason]:
             warnings.warn(f"MONeT: this forward runs without its plan: {reason}", stacklevel=_users_level())
         self.eager[reason] += 1
+
+    def say_larger(self, bytes_made: int, planned: int) -> None:
+        """Count what may take more memory than the plan promises, and say so the first time."""
+        if not self.larger:
+            warnings.warn(
+                f"MONeT: this forward makes {human(bytes_made)} of activations, and the plan was made for "
+                f"{human(planned)}: it runs by the plan and may take more memory than that predicts; for a promise, "
+                "profile and plan with the largest inputs",
+                stacklevel=_users_level(),
+            )
+        self.larger += 1
 
     def _watched(self, model: nn.Module) -> tuple[Watch, list[nn.Module]]:
         modules = self.watch.look() if self.watch is not None else None

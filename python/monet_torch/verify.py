@@ -21,6 +21,7 @@ from .errors import PlanMismatch
 from .measure import allocator_peak, interleaved, tracker_peak
 from .step import loss_of
 from .target import Target
+from .units import human
 
 
 @dataclass
@@ -59,6 +60,7 @@ class Report:
     overhead_high: float = 0.0
     pairs: int = 0
     planned_forwards: int = 0
+    larger_forwards: int | None = 0
     eager_forwards: dict[str, int] = field(default_factory=dict)
     changed_since_profiled: bool = False
 
@@ -241,6 +243,7 @@ def verify(
             )  # fmt: skip
         state = planned.status(step.model)
         report.planned_forwards, report.eager_forwards = state["planned"], state["eager"]
+        report.larger_forwards = state["larger"]
     finally:
         planned.remove(step.model)
         step.reset()
@@ -260,14 +263,6 @@ def runtime_events(step: StepRunner) -> list[dict[str, Any]]:
     finally:
         runtime.trace = None
     return events
-
-
-def human(n: float) -> str:
-    for unit in ("B", "KiB", "MiB"):
-        if abs(n) < 1024:
-            return f"{n:.0f} {unit}" if unit == "B" else f"{n:.1f} {unit}"
-        n /= 1024
-    return f"{n:.2f} GiB"
 
 
 def table(r: Report) -> str:

@@ -119,7 +119,8 @@ def plan_for(captured: Captured, mode: str, seed: int = 0, operators: int | None
     rng = [o.id for o in captured.operators if o.random] if mode != "keep" else []
     return {
         "format": "monet-plan", "version": 1, "budget": None, "implementations": {}, "retain": retain, "rng": rng,
-        "graph": {"hash": "", "structure": captured.structure(), "model": "test", "operators": n}, "predicted": {},
+        "graph": {"hash": "", "structure": captured.structure(), "model": "test", "operators": n,
+                  "activation_bytes": captured.activation_bytes}, "predicted": {},
     }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import copy
 import io
 import json
 import pickle
+import warnings
 import weakref
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def test_gradients_buffers_and_loss_are_bitwise_equal_under_any_plan(make: Make,
     eager, model, args = planned_model(make, mode, seed)
     for turn in range(2):  # running statistics move on
         assert_equal(step(eager, args, turn), step(model, args, turn))
-    assert monet_torch.status(model) == {"planned": 2, "eager": {}, "peak": None}
+    assert monet_torch.status(model) == {"planned": 2, "larger": 0, "eager": {}, "peak": None}
 
 
 @pytest.mark.parametrize("make", MAKERS)
@@ -193,7 +194,40 @@ def test_smaller_and_larger_batches_run_by_the_same_plan(mode: str) -> None:
     for batch in (4, 2, 6, 4):
         x = (torch.randn(batch, 3, 16, 16),)
         assert_equal(step(eager, x), step(model, x))
-    assert monet_torch.status(model)["planned"] == 4
+    status = monet_torch.status(model)
+    assert (status["planned"], status["larger"]) == (4, 1)
+
+
+@pytest.mark.parametrize("mode", ["keep", "drop", "random"])
+def test_smaller_inputs_take_less_memory_than_planned_ones(mode: str) -> None:
+    _, model, args = planned_model(models.convnet, mode)
+    planned_peak = tracker_peak(lambda: step(model, args)).peak_bytes
+    for shape in ((3, 3, 16, 16), (1, 3, 16, 16), (4, 3, 12, 12), (4, 3, 15, 9)):
+        x = (torch.randn(*shape),)
+        step(model, x)  # traces
+        assert tracker_peak(lambda x=x: step(model, x)).peak_bytes < planned_peak  # type: ignore[misc]
+    assert monet_torch.status(model)["larger"] == 0
+
+
+@pytest.mark.parametrize("says", [True, False], ids=["a plan with its size", "an older plan"])
+def test_what_is_larger_than_planned_is_planned_with_one_warning(says: bool) -> None:
+    model, args = models.convnet()
+    plan = plan_for(capture(model, args), "drop")
+    if not says:
+        del plan["graph"]["activation_bytes"]
+    monet_torch.apply(model, plan)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for batch, side in ((4, 16), (2, 16), (5, 16), (2, 18), (4, 18), (5, 16)):
+            step(model, (torch.randn(batch, 3, side, side),))
+    ours = [w for w in caught if "MONeT" in str(w.message)]
+    assert len(ours) == int(says)
+    assert all(
+        "profile and plan with the largest inputs" in str(w.message) and w.filename == models.__file__ for w in ours
+    )
+    status = monet_torch.status(model)
+    assert (status["planned"], status["larger"], status["eager"]) == (6, 3 if says else None, {})
+    assert ("3 forwards were larger" in monet_torch.explain_out_of_memory(model)) == says
 
 
 def test_eval_and_no_grad_run_the_models_own_forward() -> None:
@@ -304,7 +338,8 @@ def test_a_plan_holds_for_inputs_of_any_strides(profiled: tuple[Tensor, ...], mo
         eager, planned_one = copy.deepcopy(model), copy.deepcopy(model)
         monet_torch.apply(planned_one, plan)
         assert_equal(step(eager, args), step(planned_one, args))
-        assert monet_torch.status(planned_one) == {"planned": 1, "eager": {}, "peak": None}
+        more = int(profiled is CONTIGUOUS and args is STRIDED)  # a copy where a view was planned
+        assert monet_torch.status(planned_one) == {"planned": 1, "larger": more, "eager": {}, "peak": None}
 
 
 @pytest.mark.filterwarnings("ignore:MONeT")
@@ -337,7 +372,7 @@ def test_keyword_arguments_and_structured_outputs() -> None:
         m.zero_grad()
         total(m(ids=args[0], scale=0.5)).backward()
     assert torch.equal(eager.mix.weight.grad, model.mix.weight.grad)
-    assert monet_torch.status(model) == {"planned": 1, "eager": {}, "peak": None}
+    assert monet_torch.status(model) == {"planned": 1, "larger": 0, "eager": {}, "peak": None}
 
 
 def test_a_long_chain_recomputes_without_recursion() -> None:

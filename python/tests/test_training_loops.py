@@ -425,7 +425,7 @@ def test_out_of_memory_says_what_was_predicted_and_what_to_try(
     monkeypatch.setattr(Fragile, "fails", call)
     with pytest.raises(torch.OutOfMemoryError) as raised:
         model(*args).sum().backward()
-    words = r"predicts a peak of 200 MiB.*monet plan GRAPH --budget 180MiB"
+    words = r"predicts a peak of 200.0 MiB.*monet plan GRAPH --budget 180.0MiB"
     notes = getattr(raised.value, "__notes__", [])
     if hasattr(raised.value, "add_note"):
         assert len(notes) == (where != "kernel of the backward")

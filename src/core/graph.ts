@@ -120,6 +120,11 @@ export function denseBytes(value: Value): number {
   return value.shape.reduce((product, extent) => product * extent, itemSizes.get(value.dtype) ?? 0);
 }
 
+/** All that the model's operators make in a forward, dropped or kept: what tells whether a step is larger than the planned one. */
+export function activationBytes({ values, operators }: Graph): number {
+  return values.reduce((sum, { bytes, producer }) => (producer !== null && operators[producer]?.part === "model" ? sum + bytes : sum), 0);
+}
+
 export const fixedBytes = (graph: Graph): number => Object.values(graph.fixed).reduce((sum, bytes) => sum + bytes, 0);
 
 /** Every sum that a simulator or a solver makes of a step stays below what a number holds exactly. */

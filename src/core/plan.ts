@@ -1,4 +1,4 @@
-import { parseJson, type Graph } from "./graph";
+import { activationBytes, parseJson, type Graph } from "./graph";
 import { DocumentError, readDocument } from "./graph_document";
 import schema from "./plan.schema.json";
 import { indexGraph, type Problem } from "./simulate/problem";
@@ -8,7 +8,7 @@ import { Schedule, type Intervals } from "./simulate/schedule";
 export interface Plan {
   readonly format: "monet-plan";
   readonly version: 1;
-  readonly graph: { readonly hash: string; readonly structure: string; readonly model: string; readonly operators: number };
+  readonly graph: PlannedGraph;
   readonly budget: number | null;
   readonly implementations: Readonly<Record<string, string>>;
   readonly retain: readonly Retention[];
@@ -17,6 +17,21 @@ export interface Plan {
   readonly predicted: Predicted;
   readonly bound: Certificate | null;
 }
+
+/** What of its graph a plan knows by itself. */
+export interface PlannedGraph {
+  readonly hash: string;
+  readonly structure: string;
+  readonly model: string;
+  readonly operators: number;
+  /** The size of the step that it was made for (may be missing in plans that others wrote). */
+  readonly activation_bytes?: number;
+}
+
+export const plannedGraph = (graph: Graph): PlannedGraph => ({
+  hash: graph.hash, structure: graph.structure, model: graph.made_from.model, operators: graph.operators.length,
+  activation_bytes: activationBytes(graph),
+});
 
 export interface Certificate {
   /** Nanoseconds that no plan within the budget can go below. */

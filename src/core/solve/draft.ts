@@ -1,5 +1,5 @@
 import type { Graph } from "../graph";
-import type { Plan, Predicted, Retention } from "../plan";
+import { plannedGraph, type Plan, type Predicted, type Retention } from "../plan";
 import { eager, Simulator, type Summary } from "../simulate";
 import { int, num } from "../simulate/arrays";
 import { indexGraph, type Problem } from "../simulate/problem";
@@ -71,7 +71,7 @@ export function writePlan(problem: Problem, { choice, intervals, rng, summary }:
   };
   return {
     format: "monet-plan", version: 1,
-    graph: { hash: graph.hash, structure: graph.structure, model: graph.made_from.model, operators: graph.operators.length },
+    graph: plannedGraph(graph),
     budget, implementations: names, retain, rng, predicted,
     bound,
   };
