@@ -65,6 +65,7 @@ describe("a graph document", () => {
 describe("a plan document", () => {
   it.each<[path: (string | number)[], value: unknown, message: string]>([
     [["graph", "hash"], "other", "graph.hash: this plan was made for another profile (other) than this graph (example)"],
+    [["graph", "activation_bytes"], -1, "graph.activation_bytes: must be >= 0"],
     [["implementations"], { 9: "eager" }, "implementations.9: operator 9 does not exist"],
     [["implementations"], { 1: "mask" }, "implementations.1: operator 1 has no implementation 'mask'"],
     [["retain", 0, "value"], 5, "retain[0].value: value 5 is a view; retain its storage 4"],
