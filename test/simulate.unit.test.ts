@@ -21,10 +21,31 @@ describe("the simulator", () => {
     );
   });
 
+  it("agrees with it about plans that offload too", () => {
+    let offloading = 0;
+    let waiting = 0;
+    fc.assert(
+      fc.property(cases, fc.integer(), (shape, planSeed) => {
+        const graph = checkGraph(randomGraph(shape.seed, { ...shape, transfer: true }));
+        const plan = checkPlan(randomPlan(graph, planSeed), graph);
+        const { peak, structurePeak, time, events } = simulate(graph, plan);
+        expect({ peak, structure_peak: structurePeak, time }).toEqual(naive(graph, plan));
+        const moved = events.filter(({ kind }) => kind === "offload");
+        expect(events.filter(({ kind }) => kind === "fetch")).toHaveLength(moved.length);
+        expect(events.at(-1)!.end).toBe(time);
+        if (moved.length > 0) offloading++;
+        if (moved.length > 0 && events.some(({ start }, k) => k > 0 && start > events[k - 1]!.end)) waiting++;
+      }),
+      { seed: 4, numRuns: 2000 },
+    );
+    expect(offloading).toBeGreaterThan(500);
+    expect(waiting).toBeGreaterThan(200);
+  });
+
   it("tells events that add up: each starts where the last ended, and the largest moment is the peak", () => {
     fc.assert(
       fc.property(cases, fc.integer(), (shape, planSeed) => {
-        const graph = checkGraph(randomGraph(shape.seed, shape));
+        const graph = checkGraph(randomGraph(shape.seed, { ...shape, transfer: shape.seed % 2 === 0 }));
         const { events, peak } = simulate(graph, checkPlan(randomPlan(graph, planSeed), graph));
         events.forEach((event, k) => {
           if (k > 0) expect(event.before).toBe(events[k - 1]!.after);

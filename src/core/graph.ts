@@ -26,6 +26,20 @@ export interface Graph {
   readonly values: readonly Value[];
   readonly operators: readonly Operator[];
   readonly outputs: readonly number[];
+  /** What copies between device and host take; without it a plan can't offload. */
+  readonly transfer?: Transfer;
+}
+
+export interface Transfer {
+  readonly to_host: Link;
+  readonly from_host: Link;
+  /** Copies run beside the step, one each way at a time; else the step stands still meanwhile. */
+  readonly overlaps: boolean;
+}
+
+export interface Link {
+  readonly bytes_per_second: number;
+  readonly latency: number;
 }
 
 export interface Value {
@@ -125,13 +139,19 @@ export function activationBytes({ values, operators }: Graph): number {
   return values.reduce((sum, { bytes, producer }) => (producer !== null && operators[producer]?.part === "model" ? sum + bytes : sum), 0);
 }
 
+/** Nanoseconds that a copy of so many bytes takes. */
+export const transferTime = ({ latency, bytes_per_second }: Link, bytes: number): number => latency + Math.ceil((bytes / bytes_per_second) * 1e9);
+
 export const fixedBytes = (graph: Graph): number => Object.values(graph.fixed).reduce((sum, bytes) => sum + bytes, 0);
 
 /** Every sum that a simulator or a solver makes of a step stays below what a number holds exactly. */
-function checkTotals({ fixed, values, operators }: Graph): void {
+function checkTotals({ fixed, values, operators, transfer }: Graph): void {
   let bytes = Object.values(fixed).reduce((sum, each) => sum + each, 0);
   let time = 0;
-  for (const value of values) bytes += value.bytes;
+  for (const value of values) {
+    bytes += value.bytes;
+    if (transfer !== undefined) time += transferTime(transfer.to_host, value.bytes) + transferTime(transfer.from_host, value.bytes);
+  }
   for (const { implementations } of operators) {
     const all = implementations.flatMap(({ forward, recompute, backward }) => [forward, recompute, ...(backward === null ? [] : [backward])]);
     const gradients = implementations.map(({ backward }) => (backward?.gradients ?? []).reduce((sum, gradient) => sum + gradient.bytes, 0));

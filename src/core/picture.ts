@@ -59,9 +59,10 @@ export type Layers = Readonly<Record<(typeof layers)[number], number>>;
 
 export function picture(graph: Graph, plan: Plan, explanation: Explanation): Picture {
   const timeline = simulate(graph, plan);
-  const { start, end } = clock(graph, plan, timeline);
-  const total = end.at(-1) ?? 0;
-  const firstBackward = timeline.events.findIndex(({ kind }) => kind !== "forward");
+  const start = timeline.events.map((event) => event.start);
+  const end = timeline.events.map((event) => event.end);
+  const total = timeline.time;
+  const firstBackward = timeline.events.findIndex(({ clock }) => clock >= graph.operators.length);
   const ranges = liveRanges(timeline);
   const held = heldOf(timeline, ranges);
   const composition = layersOf(graph, timeline, held);
@@ -88,12 +89,11 @@ export function picture(graph: Graph, plan: Plan, explanation: Explanation): Pic
   }
 
   const eager = simulateEager(graph);
-  const eagerClock = clock(graph, null, eager);
   return {
     total,
     forward: firstBackward < 0 ? total : (start[firstBackward] ?? total),
     steps: { kind: timeline.events.map(({ kind }) => kind), operator: timeline.events.map(({ operator }) => operator), start, end, moment: timeline.events.map(({ moment }) => moment), ...composition },
-    eager: { total: eagerClock.end.at(-1) ?? 0, peak: eager.peak, start: eagerClock.start, live: eager.events.map(({ moment }) => moment) },
+    eager: { total: eager.time, peak: eager.peak, start: eager.events.map((event) => event.start), live: eager.events.map(({ moment }) => moment) },
     operators: graph.operators.map((operator) => ({ op: operator.op, module: operator.module, source: operator.source, implementation: chosen(operator, plan).name })),
     bars, groups,
   };
@@ -109,23 +109,8 @@ export function layersAtPeak(graph: Graph, plan: Plan | null): Layers {
 
 /** Keys, with the event at which it appears, of what is held from forward to backward. */
 function heldOf({ events }: Timeline, ranges: readonly LiveRange[]): ReadonlySet<string> {
-  const isForward = (at: number): boolean => events[at]?.kind === "forward";
+  const isForward = (at: number): boolean => events[at]?.kind === "forward" || events[at]?.kind === "offload";
   return new Set(ranges.filter(({ from, to }) => isForward(from) && (to === null || !isForward(to))).map(({ tensor, from }) => `${tensor.kind} ${tensor.id} ${from}`));
-}
-
-/** When each event starts and ends. Sums and accumulations take no time of their own: the profile counts them elsewhere. */
-function clock(graph: Graph, plan: Plan | null, { events }: Timeline): { start: number[]; end: number[] } {
-  const start: number[] = [];
-  const end: number[] = [];
-  let now = 0;
-  for (const { kind, operator } of events) {
-    const found = graph.operators[operator];
-    const implementation = found === undefined ? null : chosen(found, plan);
-    start.push(now);
-    now += implementation === null ? 0 : kind === "forward" ? implementation.forward.time : kind === "recompute" ? implementation.recompute.time : kind === "backward" ? (implementation.backward?.time ?? 0) : 0;
-    end.push(now);
-  }
-  return { start, end };
 }
 
 /** Splits each event's moment. */

@@ -1,6 +1,7 @@
 import { activationBytes, parseJson, type Graph } from "./graph";
 import { DocumentError, readDocument } from "./graph_document";
 import schema from "./plan.schema.json";
+import type { Absence } from "./simulate/offload";
 import { indexGraph, type Problem } from "./simulate/problem";
 import { Schedule, type Intervals } from "./simulate/schedule";
 
@@ -48,8 +49,12 @@ export type Price = readonly [clock: number, perByte: number];
 export type Interval = readonly [from: number, to: number];
 
 export type Retention =
-  | { readonly value: number; readonly internals?: never; readonly intervals: readonly Interval[] }
-  | { readonly internals: number; readonly value?: never; readonly intervals: readonly Interval[] };
+  | {
+      readonly value: number; readonly internals?: never; readonly intervals: readonly Interval[];
+      /** In host memory alone between these clocks: freed after the step of the first, fetched before that of the second. */
+      readonly offload?: Interval;
+    }
+  | { readonly internals: number; readonly value?: never; readonly offload?: never; readonly intervals: readonly Interval[] };
 
 export interface Predicted {
   readonly peak: number;
@@ -83,7 +88,7 @@ export function checkPlan(document: unknown, graph: Graph): Plan {
 export const planText = (plan: Plan): string => `${JSON.stringify(plan)}\n`;
 
 /** A plan as typed arrays: the implementation of every operator, and the intervals of every tensor. */
-export function compilePlan(plan: Plan, problem: Problem): { choice: Int32Array; intervals: Intervals; entry: readonly string[] } {
+export function compilePlan(plan: Plan, problem: Problem): { choice: Int32Array; intervals: Intervals; absences: readonly Absence[]; entry: readonly string[] } {
   const { graph, storages, tensors, storageOf, implementations } = problem;
   const choice = implementations.slice(0, problem.operators);
   for (const [id, name] of Object.entries(plan.implementations)) {
@@ -100,7 +105,12 @@ export function compilePlan(plan: Plan, problem: Problem): { choice: Int32Array;
     first[t + 1] = (first[t] ?? 0) + list.length;
   });
   const flat = lists.flat();
+  const absences = plan.retain.flatMap(({ value, offload }): Absence[] => {
+    const tensor = storageOf[value ?? -1] ?? -1;
+    return offload === undefined || tensor < 0 ? [] : [{ tensor, from: offload[0], to: offload[1] }];
+  });
   return {
+    absences,
     choice,
     intervals: {
       first,
@@ -152,24 +162,58 @@ function checkRetention(plan: Plan, graph: Graph): void {
       if (to >= 2 * n) throw new DocumentError(`${here}[1]`, `clock ${to} is past the last step ${2 * n - 1}`);
       end = to;
     });
+    if (retention.offload !== undefined) checkOffload(retention, graph, at, producer);
   });
+}
+
+/** What the document alone tells; checkSteps sees whether it is used while it is away. */
+function checkOffload({ value, internals, intervals, offload }: Retention, graph: Graph, entry: string, producer: number): void {
+  if (offload === undefined) return;
+  const at = `${entry}.offload`;
+  const n = graph.operators.length;
+  const [from, to] = offload;
+  const { part } = graph.operators[producer] ?? {};
+  if (graph.transfer === undefined) throw new DocumentError(at, "this graph has no transfer times, so nothing can be offloaded; profile with --offload");
+  if (internals !== undefined) throw new DocumentError(at, "internals can't be offloaded, only values");
+  if (graph.outputs.some((id) => graph.values[id]?.storage === value)) throw new DocumentError(at, `value ${value} is returned by the model, so it stays on the device`);
+  const [held] = intervals;
+  if (held?.[0] !== producer || to > held[1]) throw new DocumentError(at, `value ${value} is away within the interval that starts in forward, and [${from}, ${to}] is not within it`);
+  const lastUse = Math.max(producer, ...graph.operators.filter(({ inputs }) => inputs.some((id) => graph.values[id]?.storage === value)).map(({ id }) => id));
+  if (from < lastUse || from >= n) throw new DocumentError(`${at}[0]`, `value ${value} can go between clock ${lastUse}, where forward uses it last, and ${n - 1}; not after clock ${from}`);
+  if (to < n) throw new DocumentError(`${at}[1]`, `clock ${to} is in forward; a value comes back in backward`);
+  for (const [slot, clock] of [from, to].entries()) {
+    const operator = graph.operators[clock < n ? clock : 2 * n - 1 - clock];
+    if (operator?.part !== part) throw new DocumentError(`${at}[${slot}]`, `clock ${clock} belongs to the ${operator?.part ?? "model"}, and value ${value} to the ${part ?? "model"}, which runs by itself`);
+  }
 }
 
 /** What only the steps tell: starts where it is computed, ends where it is used, nothing pinned runs twice. */
 function checkSteps(plan: Plan, problem: Problem): void {
-  const { choice, intervals, entry } = compilePlan(plan, problem);
+  const { choice, intervals, absences, entry } = compilePlan(plan, problem);
   const schedule = new Schedule(problem);
-  const [wrong] = schedule.fromIntervals(choice, intervals);
+  const [wrong] = schedule.fromIntervals(choice, intervals, absences);
   if (schedule.conflict >= 0) {
     throw new DocumentError("retain", `operator ${schedule.conflict} must not run twice, but something that it makes is not retained to its last need`);
   }
   if (wrong === undefined) {
     const rng = schedule.rerunRandom();
+    checkAbsences(plan, problem, schedule, choice);
     if (rng.join() !== plan.rng.join()) throw new DocumentError("rng", `the steps rerun random operators [${rng.join(", ")}], not [${plan.rng.join(", ")}]`);
     return;
   }
   const [from, to] = [intervals.from[wrong] ?? 0, intervals.to[wrong] ?? 0];
   throw new DocumentError(entry[wrong] ?? "retain", `[${from}, ${to}] must start where the tensor is computed and end where it is used`);
+}
+
+function checkAbsences(plan: Plan, problem: Problem, { offloads, always }: Schedule, choice: Int32Array): void {
+  for (const { tensor, to } of offloads.absences()) {
+    const value = problem.valueOf[tensor] ?? 0;
+    const at = `retain[${plan.retain.findIndex((entry) => entry.value === value)}].offload`;
+    const need = offloads.need[tensor] ?? 0;
+    if (always[tensor] === 1) throw new DocumentError(at, `value ${value} is saved by an operator without backward, so it stays on the device`);
+    if (need < to) throw new DocumentError(at, `value ${value} is used at clock ${need}, before it comes back at clock ${to}`);
+    if (!offloads.unpacks(to, choice)) throw new DocumentError(`${at}[1]`, `the backward step of clock ${to} unpacks nothing, so the runtime can't fetch value ${value} there`);
+  }
 }
 
 const short = (hash: string): string => (hash.length > 12 ? `${hash.slice(0, 12)}…` : hash);

@@ -3,15 +3,18 @@ import { compilePlan, type Plan } from "./plan";
 import { eagerChoice, indexGraph, type Problem } from "./simulate/problem";
 import { gradientProfile, type GradientProfile, type TensorRef } from "./simulate/gradients";
 import { Schedule, keep } from "./simulate/schedule";
-import { Walk } from "./simulate/walk";
+import { Walk, type RunKind } from "./simulate/walk";
 
 export type { TensorRef } from "./simulate/gradients";
 
 export interface Event {
-  readonly kind: "forward" | "recompute" | "backward" | "sum" | "accumulate";
+  readonly kind: RunKind | "sum" | "accumulate";
   /** The step's clock: sums and accumulations belong to the backward step that hands on the gradient. */
   readonly clock: number;
   readonly operator: number;
+  /** Nanoseconds from the start of the step. Sums and accumulations take no time of their own; an event that waits for a transfer starts later than the one before it ended. */
+  readonly start: number;
+  readonly end: number;
   /** Live bytes before and after, and the most in between. */
   readonly before: number;
   readonly moment: number;
@@ -33,9 +36,9 @@ export interface Timeline extends Summary {
 /** What a plan does, event by event, as docs/format.md defines it. The plan must have passed checkPlan. */
 export function simulate(graph: Graph, plan: Plan): Timeline {
   const problem = indexGraph(graph);
-  const { choice, intervals } = compilePlan(plan, problem);
+  const { choice, intervals, absences } = compilePlan(plan, problem);
   const schedule = new Schedule(problem);
-  schedule.fromIntervals(choice, intervals);
+  schedule.fromIntervals(choice, intervals, absences);
   return timeline(problem, choice, schedule);
 }
 
@@ -122,20 +125,27 @@ export function timeline(problem: Problem, choice: Int32Array, schedule: Schedul
   const { gradients, structure } = profiles(problem, choice);
   const walk = new Walk(problem);
   const events: Event[] = [];
+  let now = 0;
   walk.run(choice, schedule, gradients, structure, {
-    run(kind, clock, operator, before, moment, after, allocated, freed) {
+    until(time) {
+      now = time;
+    },
+    run(kind, clock, operator, before, moment, after, allocated, freed, took) {
       const start = gradients.before[clock - n] ?? 0;
       const step = kind === "backward" ? gradients.steps[clock - n] : undefined;
       events.push({
         kind, clock, operator,
+        start: now,
+        end: now + took,
         before: before + start,
         moment: moment + start,
         after: after + (step?.after ?? start),
         allocated: step === undefined ? allocated : [...allocated, ...step.allocated],
         freed: step === undefined ? freed : [...freed, ...step.freed],
       });
+      now += took;
       for (const event of step?.events ?? []) {
-        events.push({ ...event, clock, operator, before: event.before + after, moment: event.moment + after, after: event.after + after });
+        events.push({ ...event, clock, operator, start: now, end: now, before: event.before + after, moment: event.moment + after, after: event.after + after });
       }
     },
   });

@@ -46,8 +46,8 @@ class Replay {
   of(plan: Plan): Outcome {
     const known = this.known.get(plan);
     if (known !== undefined) return known;
-    const { choice, intervals } = compilePlan(plan, this.problem);
-    this.schedule.fromIntervals(choice, intervals);
+    const { choice, intervals, absences } = compilePlan(plan, this.problem);
+    this.schedule.fromIntervals(choice, intervals, absences);
     const { peak, time, moments, recomputing } = this.simulator.run(choice, this.schedule);
     const n = this.problem.operators;
     const clock = moments.indexOf(moments.reduce((most, moment) => Math.max(most, moment)));

@@ -25,6 +25,7 @@ function walk(graph: Graph, plan: Plan, structure: boolean): [peak: number, time
   const inputStorages = (j: number): Set<number> => new Set(operators[j]!.inputs.filter(activation).map(storageOf));
   const fresh = (j: number): number[] => operators[j]!.outputs.filter((id) => storageOf(id) === id);
   const outputs = new Set(graph.outputs.map(storageOf));
+  const awayOf = (s: number): readonly [number, number] | undefined => plan.retain.find((r) => r.value === s)?.offload;
   const valueIntervals = (s: number): readonly (readonly [number, number])[] => plan.retain.find((r) => r.value === s)?.intervals ?? [];
   const internalIntervals = (i: number): readonly (readonly [number, number])[] => plan.retain.find((r) => r.internals === i)?.intervals ?? [];
   const stranded = (s: number): boolean => operators.some((o) => impl[o.id]!.backward === null && impl[o.id]!.saves.includes(s));
@@ -71,6 +72,13 @@ function walk(graph: Graph, plan: Plan, structure: boolean): [peak: number, time
     live -= bytes;
   };
 
+  // Transfers. Both queues start empty; a copy ends when its queue has come to it.
+  const copyTime = (link: { latency: number; bytes_per_second: number }, s: number): number =>
+    link.latency + Math.ceil((values[s]!.bytes / link.bytes_per_second) * 1e9);
+  const copied = new Map<number, number>();
+  let outQueue = 0;
+  let backQueue = 0;
+
   // Forward
   for (let i = 0; i < n; i++) {
     const o = operators[i]!;
@@ -96,6 +104,17 @@ function walk(graph: Graph, plan: Plan, structure: boolean): [peak: number, time
       if (last <= i && !held) remove(key);
     }
     if (x.backward !== null && !internalIntervals(i).some(([f]) => f === i)) remove(`i${i}`);
+    for (const id of fresh(i)) {
+      if (awayOf(id) === undefined) continue;
+      outQueue = Math.max(outQueue, time) + copyTime(graph.transfer!.to_host, id);
+      copied.set(id, outQueue);
+      if (!graph.transfer!.overlaps) time = outQueue;
+    }
+    for (const { value } of plan.retain) {
+      if (value === undefined || awayOf(value)?.[0] !== i) continue;
+      time = Math.max(time, copied.get(value)!);
+      remove(`v${value}`);
+    }
   }
 
   // Backward. A gradient storage has a number; a buffer points at one.
@@ -123,6 +142,23 @@ function walk(graph: Graph, plan: Plan, structure: boolean): [peak: number, time
     if (x.backward === null) continue;
     const c = 2 * n - 1 - i;
     const closure = closureOf(i, c);
+    const returning = plan.retain.flatMap(({ value }) => (value !== undefined && awayOf(value)?.[1] === c ? [value] : []));
+    for (const s of returning.sort((a, b) => b - a)) {
+      add(`v${s}`, values[s]!.bytes);
+      backQueue = Math.max(backQueue, time) + copyTime(graph.transfer!.from_host, s);
+      copied.set(s, backQueue);
+      if (!graph.transfer!.overlaps) time = backQueue;
+    }
+    moment(live);
+    for (const s of new Set([...x.saves, ...closure.flatMap((j) => [...inputStorages(j)])])) {
+      if (awayOf(s) === undefined) continue;
+      if (!there.has(`v${s}`)) {
+        // Recomputed in this closure: then it was never away at this clock.
+        if (!closure.includes(producer(s))) throw new Error(`v${s} is used while it is away`);
+        continue;
+      }
+      time = Math.max(time, copied.get(s)!);
+    }
     const computed = new Set<number>();
     closure.forEach((j, at) => {
       const y = impl[j]!;

@@ -1,4 +1,4 @@
-import type { Gradient, Graph, Implementation, Operator, Value } from "../../src/core/graph";
+import type { Gradient, Graph, Implementation, Operator, Transfer, Value } from "../../src/core/graph";
 import type { Plan, Retention } from "../../src/core/plan";
 import { Random } from "../../src/core/solve/random";
 
@@ -16,10 +16,51 @@ export interface Shape {
   readonly operators: number;
   /** Several implementations, random and pinned operators, views, and operators without backward. */
   readonly exotic: boolean;
+  /** Tensors can be offloaded, over links that take about as long as operators do. */
+  readonly transfer?: boolean;
+}
+
+/** The same graph with links, and at times a loss that runs by itself. */
+function withTransfer(graph: Graph, seed: number): Graph {
+  const dice = new Dice(seed ^ 0x2545f491);
+  const link = (): Transfer["to_host"] => ({ bytes_per_second: dice.pick([300_000_000, 1_000_000_000, 7_000_000_000]), latency: dice.below(4) });
+  const loss = dice.chance(0.3) ? dice.below(graph.operators.length) + 1 : graph.operators.length;
+  return {
+    ...graph,
+    operators: graph.operators.map((operator, i) => (i < loss ? operator : { ...operator, part: "loss" })),
+    transfer: { to_host: link(), from_host: link(), overlaps: dice.chance(0.7) },
+  };
+}
+
+/** The plan with some of what it keeps away for a while, at any clocks that the format allows. */
+function withOffloads(graph: Graph, plan: Plan, firstUse: ReadonlyMap<string, number>, stays: ReadonlySet<string>, seed: number): Plan {
+  const dice = new Dice(seed ^ 0x1b873593);
+  const n = graph.operators.length;
+  const rate = dice.pick([0.2, 0.6, 1]);
+  const chosen = (i: number): Implementation => {
+    const { implementations } = graph.operators[i]!;
+    return implementations.find(({ name }) => name === plan.implementations[String(i)]) ?? implementations[0]!;
+  };
+  const retain = plan.retain.map((entry): Retention => {
+    const { value, intervals } = entry;
+    if (value === undefined || intervals[0]![0] >= n || stays.has(`v${value}`) || !dice.chance(rate)) return entry;
+    const producer = graph.values[value]!.producer!;
+    const { part } = graph.operators[producer]!;
+    const within = (i: number): boolean => graph.operators[i]!.part === part;
+    const last = Math.max(producer, ...graph.operators.filter(({ inputs }) => inputs.some((id) => graph.values[id]!.storage === value)).map(({ id }) => id));
+    const goes = graph.operators.map(({ id }) => id).filter((i) => i >= last && within(i));
+    const back = graph.operators.map(({ id }) => id).filter((i) => {
+      const { backward, saves, internal_bytes } = chosen(i);
+      return 2 * n - 1 - i <= firstUse.get(`v${value}`)! && within(i) && backward !== null && (saves.length > 0 || internal_bytes > 0);
+    });
+    if (goes.length === 0 || back.length === 0) return entry;
+    return { value, intervals, offload: [dice.pick(goes), 2 * n - 1 - dice.pick(back)] };
+  });
+  return { ...plan, retain };
 }
 
 /** A random graph of the format: branches, skips, views, in place, internals, tied parameters, aliased and expanded gradients. */
-export function randomGraph(seed: number, { operators: n, exotic }: Shape): Graph {
+export function randomGraph(seed: number, { operators: n, exotic, transfer = false }: Shape): Graph {
   const dice = new Dice(seed);
   const values: Value[] = [];
   const operators: Operator[] = [];
@@ -80,7 +121,7 @@ export function randomGraph(seed: number, { operators: n, exotic }: Shape): Grap
   }
   const used = new Set(operators.flatMap((operator) => operator.inputs));
   const ends = values.filter((value) => value.kind === "activation" && !used.has(value.id)).map((value) => value.id);
-  return {
+  const graph: Graph = {
     format: "monet-graph", version: 1, hash: `random-${seed}`, structure: "random",
     made_from: { model: "random" },
     device: { type: "cpu", name: "test", total_bytes: 1 << 30, estimated: false },
@@ -90,6 +131,7 @@ export function randomGraph(seed: number, { operators: n, exotic }: Shape): Grap
     values, operators,
     outputs: ends.length > 1 && dice.chance(0.3) ? ends.slice(-2) : ends.slice(-1),
   };
+  return transfer ? withTransfer(graph, seed) : graph;
 }
 
 /**
@@ -111,6 +153,7 @@ export function randomPlan(graph: Graph, seed: number): Plan {
   });
   // held: key -> [from, last use so far]
   const held = new Map<string, [number, number]>();
+  const firstUse = new Map<string, number>();
   const rerun = new Set<number>();
   const rate = dice.pick([0.1, 0.4, 0.7, 1]);
   graph.operators.forEach((operator, i) => {
@@ -131,7 +174,9 @@ export function randomPlan(graph: Graph, seed: number): Plan {
     const isHeld = (key: string): boolean => forever.has(key) || held.has(key);
     const touch = (key: string): void => {
       const entry = held.get(key);
-      if (entry !== undefined) entry[1] = c;
+      if (entry === undefined) return;
+      entry[1] = c;
+      if (!firstUse.has(key)) firstUse.set(key, c);
     };
     const closure = new Set<number>();
     const queue: number[] = [];
@@ -160,7 +205,7 @@ export function randomPlan(graph: Graph, seed: number): Plan {
   for (const key of [...held.keys()]) close(key);
   const retain = [...keys].map(([key, intervals]): Retention =>
     key.startsWith("v") ? { value: Number(key.slice(1)), intervals } : { internals: Number(key.slice(1)), intervals });
-  return {
+  const plan: Plan = {
     format: "monet-plan", version: 1,
     graph: { hash: graph.hash, structure: graph.structure, model: "random", operators: graph.operators.length },
     budget: null,
@@ -170,4 +215,5 @@ export function randomPlan(graph: Graph, seed: number): Plan {
     predicted: { peak: 0, structure_peak: 0, time: 0, eager_peak: 0, eager_structure_peak: 0, eager_time: 0 },
     bound: null,
   };
+  return graph.transfer === undefined ? plan : withOffloads(graph, plan, firstUse, forever, seed);
 }

@@ -55,6 +55,8 @@ export function kindName(kind: Steps["kind"][number]): string {
     case "forward": return l10n.t("forward");
     case "recompute": return l10n.t("recomputed");
     case "backward": return l10n.t("backward");
+    case "offload": return l10n.t("moved to host memory");
+    case "fetch": return l10n.t("fetched from host memory");
     case "sum": return l10n.t("sum of gradients");
     case "accumulate": return l10n.t("gradient accumulated");
   }

@@ -1,4 +1,4 @@
-import { fixedBytes, type Graph } from "../graph";
+import { fixedBytes, transferTime, type Graph } from "../graph";
 import { int, rows, type Rows } from "./arrays";
 
 /**
@@ -56,6 +56,11 @@ export interface Problem {
   readonly gradientClass: Int32Array;
   /** Some implementation without backward saves something, which is then held to the end. */
   readonly strands: boolean;
+
+  /** Nanoseconds that a storage's copy to the host and back takes; null where nothing can be offloaded. */
+  readonly transfer: { readonly out: Float64Array; readonly back: Float64Array; readonly overlaps: boolean } | null;
+  /** Per storage: the last operator of its part, model or loss. Each part runs by itself, and knows its own clocks alone. */
+  readonly partEnd: Int32Array;
 }
 
 export function indexGraph(graph: Graph): Problem {
@@ -100,6 +105,9 @@ export function indexGraph(graph: Graph): Problem {
     return operator.implementations.findIndex((other) => JSON.stringify(other.backward?.gradients ?? null) === own);
   });
 
+  const partEnd = new Map<string | undefined, number>(operators.map(({ part, id }) => [part, id]));
+  const { transfer } = graph;
+
   return {
     graph,
     operators: operators.length,
@@ -128,6 +136,12 @@ export function indexGraph(graph: Graph): Problem {
     hasBackward: Uint8Array.from(flat, ({ implementation }) => Number(implementation.backward !== null)),
     gradientBytes: per((x) => x.backward?.gradients.reduce((sum, g) => sum + (g.alias === null ? g.bytes : 0), 0) ?? 0),
     gradientClass,
+    transfer: transfer === undefined ? null : {
+      out: bytes.map((each) => transferTime(transfer.to_host, each)),
+      back: bytes.map((each) => transferTime(transfer.from_host, each)),
+      overlaps: transfer.overlaps,
+    },
+    partEnd: producer.map((i) => partEnd.get(operators[i]?.part) ?? 0),
     strands: flat.some(({ implementation: x }) => x.backward === null && (x.saves.length > 0 || x.internal_bytes > 0)),
   };
 }

@@ -1,4 +1,5 @@
 import { bit, int, num } from "./arrays";
+import { Offloads, type Absence } from "./offload";
 import type { Problem } from "./problem";
 
 /**
@@ -11,6 +12,8 @@ export const drop = 0;
 /** Dropped after forward, held from its first recompute on. */
 export const retain = 0x3fff_ffff;
 export const keep = 0x7fff_ffff;
+/** Kept from forward, and in host memory alone for as much of that as its transfers leave. */
+export const offload = keep - 1;
 
 /** Retention intervals: those of tensor t are number first[t] … first[t+1], each [from, to]. */
 export interface Intervals {
@@ -39,6 +42,7 @@ export class Schedule implements Intervals {
   to: Int32Array;
   /** An operator that must not run twice and would have to: the plan or genome is impossible. −1: none. */
   conflict = -1;
+  readonly offloads: Offloads;
 
   private readonly problem: Problem;
   private readonly until: Int32Array;
@@ -69,6 +73,7 @@ export class Schedule implements Intervals {
     this.begun = new Int32Array(tensors);
     this.interrupted = new Int32Array(tensors);
     this.mark = new Int32Array(operators);
+    this.offloads = new Offloads(problem);
   }
 
   /** Intervals that follow from a genome: needs are pushed through the backward steps, then trimmed to the last. */
@@ -84,7 +89,7 @@ export class Schedule implements Intervals {
     for (let t = 0; t < tensors; t++) {
       const maker = t < storages ? int(producer, t) : t - storages;
       const gene = int(genes, t);
-      const kept = gene === keep || bit(pinned, maker) === 1;
+      const kept = gene >= offload || bit(pinned, maker) === 1;
       until[t] = kept || bit(this.always, t) === 1 ? forever : gene < 0 ? forever - 2 - maker + gene : -1;
       begun[t] = kept || gene < 0 ? maker : -1;
       last[t] = -1;
@@ -119,10 +124,18 @@ export class Schedule implements Intervals {
       to[count++] = int(last, t);
     }
     first[tensors] = count;
+    if (problem.transfer !== null) this.offloadGenes(choice, genes);
+  }
+
+  private offloadGenes(choice: Int32Array, genes: Int32Array): void {
+    const { storages, bytes } = this.problem;
+    const found: number[] = [];
+    for (let t = 0; t < storages; t++) if (int(genes, t) === offload && bit(this.always, t) === 0 && num(bytes, t) > 0) found.push(t);
+    this.offloads.choose(found, choice, this);
   }
 
   /** Intervals as a plan gives them. Returns the numbers of those that don't start or end where a step computes or uses the tensor. */
-  fromIntervals(choice: Int32Array, intervals: Intervals): number[] {
+  fromIntervals(choice: Int32Array, intervals: Intervals, absences: readonly Absence[] = []): number[] {
     const { problem, until, last } = this;
     const { operators: n, storages, tensors } = problem;
     const { first, from, to } = intervals;
@@ -167,6 +180,7 @@ export class Schedule implements Intervals {
         settle(storages + j, clock);
       }
     }
+    this.offloads.set(absences, choice, this);
     const wrong: number[] = [];
     started.forEach((ok, k) => {
       if (ok === 0 || ended[k] === 0) wrong.push(k);

@@ -3,9 +3,14 @@ import type { GradientProfile, TensorRef } from "./gradients";
 import type { Problem } from "./problem";
 import type { Schedule } from "./schedule";
 
+/** What runs; offload and fetch name the operator whose result goes or comes back. */
+export type RunKind = "forward" | "recompute" | "backward" | "offload" | "fetch";
+
 /** One operator run, as the timeline tells it: live bytes are those of activations and what is fixed. */
 export interface Trace {
-  run(kind: "forward" | "recompute" | "backward", clock: number, operator: number, before: number, moment: number, after: number, allocated: TensorRef[], freed: TensorRef[]): void;
+  run(kind: RunKind, clock: number, operator: number, before: number, moment: number, after: number, allocated: TensorRef[], freed: TensorRef[], took: number): void;
+  /** The step goes on then: later than the last run ended where it waits for a transfer. */
+  until(time: number): void;
 }
 
 /**
@@ -55,6 +60,9 @@ export class Walk {
     const { operators: n, storages, bytes, producer, reads, makes, dies, saves, internal } = problem;
     const { from, to, always, closureStart, closureOperators } = schedule;
     const ends = schedule.first;
+    const { offloads } = schedule;
+    const away = offloads.count > 0;
+    if (away) offloads.begin();
     for (let t = 0; t < problem.tensors; t++) cursor[t] = int(ends, t) < int(ends, t + 1) ? int(ends, t) : -1;
     const startOf = (t: number): number => (int(cursor, t) < 0 ? -1 : int(from, int(cursor, t)));
     const endOf = (t: number): number => (int(cursor, t) < 0 ? -1 : int(to, int(cursor, t)));
@@ -94,7 +102,14 @@ export class Walk {
         live -= num(internal, q);
         freed?.push(this.ref(storages + i, choice));
       }
-      if (trace !== null && freed !== null) trace.run("forward", i, i, before, moment, live, this.madeRefs(i, choice, true), freed);
+      if (trace !== null && freed !== null) trace.run("forward", i, i, before, moment, live, this.madeRefs(i, choice, true), freed, num(problem.forwardTime, q));
+      if (!away) continue;
+      time = offloads.afterForward(i, time);
+      trace?.until(time);
+      for (let s = offloads.firstLeaving(i); s >= 0; s = offloads.nextLeft(s)) {
+        live -= num(bytes, s);
+        trace?.run("offload", i, int(producer, s), live + num(bytes, s), live + num(bytes, s), live, [], [this.ref(s, choice)], 0);
+      }
     }
 
     for (let k = 0; k < n; k++) {
@@ -108,6 +123,14 @@ export class Walk {
       const structureGradient = structure === null ? 0 : num(structure.before, k);
       let highest = 0;
       let highestIn = -1;
+      if (away) {
+        for (let s = offloads.firstReturning(clock); s >= 0; s = offloads.nextReturned(s)) {
+          live += num(bytes, s);
+          trace?.run("fetch", clock, int(producer, s), live - num(bytes, s), live, live, [this.ref(s, choice)], [], 0);
+        }
+        time = offloads.beforeBackward(clock, time);
+        trace?.until(time);
+      }
       for (let slot = int(saves.start, q); slot < int(saves.start, q + 1); slot++) needed[int(saves.data, slot)] = stamp;
       const begin = int(closureStart, k);
       const end = int(closureStart, k + 1);
@@ -165,7 +188,7 @@ export class Walk {
           live -= num(bytes, s);
           freed?.push(this.ref(s, choice));
         }
-        if (trace !== null && allocated !== null && freed !== null) trace.run("recompute", clock, j, before, moment, live, allocated, freed);
+        if (trace !== null && allocated !== null && freed !== null) trace.run("recompute", clock, j, before, moment, live, allocated, freed, num(problem.recomputeTime, r));
       }
       highest += gradient;
       const backward = live + num(problem.backwardPeak, q) + gradient;
@@ -203,7 +226,7 @@ export class Walk {
           this.advance(s, ends);
         }
       }
-      if (trace !== null && freed !== null) trace.run("backward", clock, operator, before, backward - gradient, live, [], freed);
+      if (trace !== null && freed !== null) trace.run("backward", clock, operator, before, backward - gradient, live, [], freed, num(problem.backwardTime, q));
       if (live + num(gradients.handing, k) > highest) {
         highest = live + num(gradients.handing, k);
         highestIn = -1;

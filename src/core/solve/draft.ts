@@ -2,6 +2,7 @@ import type { Graph } from "../graph";
 import { plannedGraph, type Plan, type Predicted, type Retention } from "../plan";
 import { eager, Simulator, type Summary } from "../simulate";
 import { int, num } from "../simulate/arrays";
+import type { Absence } from "../simulate/offload";
 import { indexGraph, type Problem } from "../simulate/problem";
 import { Schedule, type Intervals } from "../simulate/schedule";
 import { eagerGenome, type Genome } from "./genome";
@@ -10,13 +11,14 @@ import { eagerGenome, type Genome } from "./genome";
 export interface Draft {
   readonly choice: Int32Array;
   readonly intervals: Intervals;
+  readonly absences: readonly Absence[];
   /** Random operators that run again. */
   readonly rng: readonly number[];
   readonly summary: Summary;
 }
 
 /** Takes intervals as lists per tensor; those that are empty, or of tensors with no bytes to hold, are left out. */
-export function draft(problem: Problem, choice: Int32Array, lists: readonly (readonly (readonly [number, number])[])[]): Draft {
+export function draft(problem: Problem, choice: Int32Array, lists: readonly (readonly (readonly [number, number])[])[], absences: readonly Absence[] = []): Draft {
   const first = new Int32Array(problem.tensors + 1);
   lists.forEach((list, t) => {
     first[t + 1] = int(first, t) + list.length;
@@ -24,8 +26,8 @@ export function draft(problem: Problem, choice: Int32Array, lists: readonly (rea
   const flat = lists.flat();
   const intervals = { first, from: Int32Array.from(flat, ([from]) => from), to: Int32Array.from(flat, ([, to]) => to) };
   const schedule = new Schedule(problem);
-  schedule.fromIntervals(choice, intervals);
-  return { choice: choice.slice(), intervals, rng: schedule.rerunRandom(), summary: new Simulator(problem).summary(choice, schedule) };
+  schedule.fromIntervals(choice, intervals, absences);
+  return { choice: choice.slice(), intervals, absences, rng: schedule.rerunRandom(), summary: new Simulator(problem).summary(choice, schedule) };
 }
 
 export function draftOfGenome(problem: Problem, { genes, choice }: Genome): Draft {
@@ -35,7 +37,7 @@ export function draftOfGenome(problem: Problem, { genes, choice }: Genome): Draf
   const { first } = schedule;
   const lists = Array.from({ length: problem.tensors }, (_, t) =>
     Array.from({ length: int(first, t + 1) - int(first, t) }, (_, k) => [int(from, int(first, t) + k), int(to, int(first, t) + k)] as const));
-  return draft(problem, choice, lists);
+  return draft(problem, choice, lists, schedule.offloads.absences());
 }
 
 export function eagerSummary(problem: Problem): Summary {
@@ -50,7 +52,7 @@ export function eagerPlan(graph: Graph): Plan {
 }
 
 /** The draft as the document of docs/format.md. */
-export function writePlan(problem: Problem, { choice, intervals, rng, summary }: Draft, budget: number | null, bound: Plan["bound"], base: Summary): Plan {
+export function writePlan(problem: Problem, { choice, intervals, absences, rng, summary }: Draft, budget: number | null, bound: Plan["bound"], base: Summary): Plan {
   const { graph, storages, implementations } = problem;
   const names: Record<string, string> = {};
   graph.operators.forEach((operator, i) => {
@@ -58,11 +60,13 @@ export function writePlan(problem: Problem, { choice, intervals, rng, summary }:
     if (offset > 0) names[String(i)] = operator.implementations[offset]?.name ?? "";
   });
   const retain: Retention[] = [];
+  const away = new Map(absences.map(({ tensor, from, to }) => [tensor, [from, to] as const]));
   for (let t = 0; t < problem.tensors; t++) {
     const list: [number, number][] = [];
     for (let k = int(intervals.first, t); k < int(intervals.first, t + 1); k++) list.push([int(intervals.from, k), int(intervals.to, k)]);
     if (list.length === 0) continue;
-    if (t < storages) retain.push({ value: int(problem.valueOf, t), intervals: list });
+    const offload = away.get(t);
+    if (t < storages) retain.push({ value: int(problem.valueOf, t), intervals: list, ...(offload === undefined ? {} : { offload }) });
     else if (num(problem.internal, int(choice, t - storages)) > 0) retain.push({ internals: t - storages, intervals: list });
   }
   const predicted: Predicted = {
