@@ -6,7 +6,10 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { fixedBytes, parseGraph, type Graph } from "../src/core/graph";
 import { checkPlan, type Plan } from "../src/core/plan";
 import { simulate } from "../src/core/simulate";
-import { eagerPlan } from "../src/core/solve/draft";
+import { indexGraph } from "../src/core/simulate/problem";
+import { offload } from "../src/core/simulate/schedule";
+import { draftOfGenome, eagerPlan, eagerSummary, writePlan } from "../src/core/solve/draft";
+import { eagerGenome } from "../src/core/solve/genome";
 import { restrict, solve } from "../src/core/solve/solve";
 import { runHelper } from "../src/helper/helper";
 import { findInterpreter } from "../src/helper/interpreter";
@@ -59,7 +62,7 @@ function told(graph: Graph, plan: Plan, events: readonly Step[]): string[] {
     const { part, implementations } = graph.operators[operator]!;
     const named = plan.implementations[operator];
     const { saves, internal_bytes } = implementations.find(({ name }) => name === named) ?? implementations[0]!;
-    const silent = kind === "backward" ? saves.length === 0 && internal_bytes === 0 : kind !== "forward" && kind !== "recompute";
+    const silent = kind === "backward" ? saves.length === 0 && internal_bytes === 0 : kind === "sum" || kind === "accumulate";
     return part === "loss" || silent ? [] : [`${clock} ${kind} ${operator}`];
   });
 }
@@ -75,6 +78,15 @@ function steady(graph: Graph): Graph {
     })),
   }));
   return { ...graph, operators };
+}
+
+/** Every tensor that can be is away, for as long as links let it that take about as long as the operators do. */
+function offloading(graph: Graph): { linked: Graph; plan: Plan } {
+  const link = { bytes_per_second: 4e6 * 1e3, latency: 1000 };
+  const linked: Graph = { ...graph, transfer: { to_host: link, from_host: link, overlaps: true } };
+  const problem = indexGraph(linked);
+  const genome = { ...eagerGenome(problem), genes: new Int32Array(problem.tensors).fill(offload) };
+  return { linked, plan: writePlan(problem, draftOfGenome(problem, genome), null, null, eagerSummary(problem)) };
 }
 
 /** The gradient of the loss itself is a constant that no graph lists. */
@@ -119,5 +131,19 @@ describe.each(models)("the runtime does what the simulator tells, on $target ($a
     const bytes = plan.graph.activation_bytes!;
     const { report } = await verify(target, graph, { ...plan, graph: { ...plan.graph, activation_bytes: bytes - 1 } });
     expect(report.larger_forwards).toBe(4);
+  }, 120_000);
+
+  it("event by event and byte by byte: what it keeps is offloaded", async () => {
+    const { linked, plan } = offloading(graph);
+    checkPlan(plan, linked);
+    const { report, steps } = await verify(target, linked, plan);
+    const { events } = simulate(linked, plan);
+    expect(told(linked, plan, steps)).toEqual(told(linked, plan, events));
+    const clocks = new Set(events.flatMap(({ kind, clock }) => (kind === "fetch" ? [clock] : [])));
+    expect(clocks.size).toBeGreaterThan(1);
+    expect(report.equal).toBe(true);
+    expect(report.eager_forwards).toEqual({});
+    expect(plan.predicted.peak).toBeLessThan(plan.predicted.eager_peak);
+    expect(report.planned_peak - plan.predicted.peak).toBe(ownGradient);
   }, 120_000);
 });

@@ -22,6 +22,7 @@ from ._private import is_lazy, pytree, storage_key, version_of
 from .autocast import in_autocast
 from .captured import HIDDEN_STATE, Captured, Operator, Ref
 from .errors import PlanMismatch
+from .offload import Parcel
 
 if TYPE_CHECKING:
     from .runtime import Program
@@ -30,14 +31,28 @@ STRONG, INTERNAL = -1, -2  # a handle's `root` where it is no storage of the gra
 
 
 class Cell:
-    """Holds the memory of one storage; whoever refers to the cell keeps it alive."""
+    """Holds the memory of one storage, here or in host memory; whoever refers to the cell keeps it alive."""
 
-    __slots__ = ("__weakref__", "remade", "tensor", "version")
+    __slots__ = ("__weakref__", "parcel", "remade", "tensor", "version")
 
     def __init__(self, tensor: Tensor, remade: bool) -> None:
-        self.tensor = tensor
-        self.remade = remade  # by a recompute: its version says nothing about the forward
+        self.tensor: Tensor | None = tensor  # None: it is away
+        self.remade = remade  # by a recompute or a fetch: its version says nothing about the forward
         self.version = version_of(tensor)
+        self.parcel: Parcel | None = None
+
+    def leave(self) -> None:
+        """Give the device memory of what was sent to the host free."""
+        if self.parcel is not None:
+            self.tensor = None
+            self.parcel.wait()
+
+    def here(self) -> Tensor:
+        """The tensor on the device, fetched if need be."""
+        if self.tensor is None:
+            assert self.parcel is not None
+            self.tensor, self.remade = self.parcel.arrive(), True
+        return self.tensor
 
 
 class Handle:
@@ -130,6 +145,8 @@ class Frame:
             cell = Cell(tensors[position].detach(), False)
             self.held[root] = cell
             self.cells[root] = weakref.ref(cell)
+            if root in program.away and tensors[position].untyped_storage().nbytes():
+                cell.parcel = Parcel(program.host, cell.here())
         if not program.geometry_checked:
             self._check_geometry(op, tensors)
         pending = self.pending
@@ -194,6 +211,20 @@ class Frame:
                     "trace foresaw otherwise; report this operator, and call monet_torch.remove(model) meanwhile"
                 )
 
+    def leave(self, op: int) -> None:
+        """Operator `op` has run: what is to be away from here on goes, once its copy has ended."""
+        assert self.held is not None
+        for root in self.program.leaving[op]:
+            cell = self.held.get(root)
+            if cell is not None:
+                self._trace_transfer("offload", op, root)
+                cell.leave()
+
+    def _trace_transfer(self, event: str, clock: int, root: int) -> None:
+        producer = self.program.captured.values[root].producer
+        if self.program.trace is not None and producer is not None:
+            self.program.trace(event, clock, producer)
+
     def forward_is_over(self) -> None:
         held = self.held or {}
         self.output_cells += [held[r] for r in self.program.model_outputs if r in held]
@@ -222,8 +253,23 @@ class Frame:
         return [h for h in (r() for r in self.handles[op]) if h is not None]
 
     def recompute_for(self, op: int) -> None:
-        try:
+        with self._noting(op):
             self._recompute_for(op)
+
+    def fetch_for(self, op: int) -> None:
+        """The backward of `op` begins: send for what is to be back from here on."""
+        with self._noting(op):
+            for root in self.program.returning[op]:
+                cell = self.cell(root)
+                if cell is not None and cell.tensor is None and cell.parcel is not None and not cell.parcel.coming:
+                    self._trace_transfer("fetch", self.program.clock - op, root)
+                    cell.parcel.fetch()
+
+    @contextlib.contextmanager
+    def _noting(self, op: int) -> Iterator[None]:
+        """Let an error say what memory was planned, where it is that it ran out."""
+        try:
+            yield
         except Exception as error:
             device = self.program.captured.values[self.program.captured.operators[op].outputs[0]].device
             post_mortem.note(error, self.program.plan, device, {}, 0)
@@ -365,9 +411,9 @@ class Frame:
         else:
             cell = made.get(root) or self.cell(root)
             assert cell is not None, f"value {root} is neither held nor recomputed"
-            if not cell.remade and version_of(cell.tensor) != cell.version:
-                raise _changed(cell.tensor, cell.version, value.name)
-            base, moved = cell.tensor, 0
+            base, moved = cell.here(), 0
+            if not cell.remade and version_of(base) != cell.version:
+                raise _changed(base, cell.version, value.name)
         with torch.no_grad():
             size, stride, offset = program.geometry[v]
             tensor = base if root == v else torch.as_strided(base, size, stride, offset + moved)
@@ -444,6 +490,8 @@ def unpack(handle: Handle) -> Tensor:
         )
     frame, op = handle.frame, handle.op
     root = handle.root
+    if op in frame.program.returning:
+        frame.fetch_for(op)
     if root == STRONG:
         tensor = handle.tensor
         assert tensor is not None
@@ -460,7 +508,7 @@ def unpack(handle: Handle) -> Tensor:
             frame.recompute_for(op)
             cell = handle.cell or frame.cell(root)
             assert cell is not None
-        tensor = cell.tensor
+        tensor = cell.here()
         if not cell.remade and version_of(tensor) != handle.version:
             raise _changed(tensor, handle.version, "")
         if not handle.whole:

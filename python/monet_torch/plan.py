@@ -24,6 +24,7 @@ class Plan:
     implementations: dict[int, str]
     values: dict[int, list[tuple[int, int]]]
     internals: dict[int, list[tuple[int, int]]]
+    offload: dict[int, tuple[int, int]]  # storages in host memory alone, between these clocks
     rng: frozenset[int]
     predicted: dict[str, int]
     budget: int | None
@@ -60,6 +61,7 @@ class Plan:
             implementations={k - m: x for k, x in self.implementations.items() if k >= m},
             values={local[v]: moved(i) for v, i in self.values.items() if v in local},
             internals={o - m: moved(i) for o, i in self.internals.items() if o >= m},
+            offload={local[v]: (a - m, b - m) for v, (a, b) in self.offload.items() if v in local},
             rng=frozenset(o - m for o in self.rng if o >= m),
         )  # fmt: skip
 
@@ -88,20 +90,28 @@ def load_plan(source: str | os.PathLike[str] | dict[str, Any]) -> Plan:
         graph = document["graph"]
         values: dict[int, list[tuple[int, int]]] = {}
         internals: dict[int, list[tuple[int, int]]] = {}
+        offload: dict[int, tuple[int, int]] = {}
+        n = int(graph["operators"])
         for row in document["retain"]:
             intervals = [(int(a), int(b)) for a, b in row["intervals"]]
-            if not all(0 <= a < b < 2 * int(graph["operators"]) for a, b in intervals):
+            if not all(0 <= a < b < 2 * n for a, b in intervals):
                 raise ValueError(f"interval out of range in {row}")
             if "value" in row:
                 values[int(row["value"])] = intervals
             else:
                 internals[int(row["internals"])] = intervals
+            if "offload" in row:
+                away, back = (int(clock) for clock in row["offload"])
+                start, end = intervals[0]
+                if "value" not in row or not start <= away < n <= back <= end:
+                    raise ValueError(f"offload out of range in {row}")
+                offload[int(row["value"])] = (away, back)
         return Plan(
             structure=graph["structure"], graph_hash=graph["hash"], model=graph.get("model", ""),
-            operators=int(graph["operators"]), activation_bytes=graph.get("activation_bytes"),
+            operators=n, activation_bytes=graph.get("activation_bytes"),
             implementations={int(k): v for k, v in document["implementations"].items()}, values=values,
-            internals=internals, rng=frozenset(document.get("rng", [])), predicted=document.get("predicted", {}),
-            budget=document.get("budget"),
+            internals=internals, offload=offload, rng=frozenset(document.get("rng", [])),
+            predicted=document.get("predicted", {}), budget=document.get("budget"),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise MonetError(f"{name}: not a complete plan ({type(error).__name__}: {error}); make it again") from error

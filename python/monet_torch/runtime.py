@@ -18,6 +18,7 @@ from ._private import base_of
 from .captured import Captured, Operator, Ref
 from .errors import PlanMismatch
 from .frame import INTERNAL, Frame, Lifeline, unpack
+from .offload import Host
 from .plan import Plan
 
 Trace = Callable[[str, int, int], None]
@@ -75,6 +76,7 @@ class Program:
                     self.hold_internals[o_id] = end
                 else:
                     self.retain_internals.setdefault(start, {})[o_id] = end
+        away = {self.root[v]: clocks for v, clocks in plan.offload.items() if v < len(values)}
         self.input_roots = [sorted({self.root[v] for v in o.inputs if not self.constant[v]}) for o in ops]
         self._hold_for_backward_alone()
         self.ends: list[list[int]] = [[] for _ in ops]  # storages held from forward to this operator's backward
@@ -85,6 +87,16 @@ class Program:
         for v in model_outputs:  # the user holds them, so they are there
             self.hold[v] = 2 * n
         self.model_outputs = sorted(model_outputs)
+
+        # What is in host memory alone for a while: after which operator of the forward it goes, and before whose
+        # backward it comes back; what was made last comes back first.
+        self.host = Host()
+        self.away = {v for v in away if 0 <= self.hold[v] < 2 * n}
+        self.leaving: dict[int, list[int]] = {}
+        self.returning: dict[int, list[int]] = {}
+        for v in sorted(self.away, reverse=True):
+            self.leaving.setdefault(away[v][0], []).append(v)
+            self.returning.setdefault(self.clock - away[v][1], []).append(v)
 
         self.output_roots = [[v for v in o.outputs if self.root[v] == v] for o in ops]
         self.last_use = [-1] * len(values)
@@ -162,6 +174,8 @@ class Program:
                 for root in self.input_roots[o.id]:
                     self.tracked[root] = True
                     needed(root, again[o.id])
+        for root in self.away:
+            self.tracked[root] = True
         if max(again, default=-1) >= 0:
             # What can't be made again stays within reach: where a part of the graph dies early, more is made again.
             once = {o.id for o in ops if o.pinned or (o.random and o.id not in self.plan.rng)}
@@ -169,7 +183,10 @@ class Program:
         self.ends = [[root for root in ends if self.tracked[root]] for ends in self.ends]
         self.cells_to_make = [[(k, v) for k, v in cells if self.tracked[v]] for cells in self.cells_to_make]
         self.hooked = [
-            dropped[o.id] or bool(self.ends[o.id]) or any(root >= 0 and self.tracked[root] for root in saved[o.id])
+            dropped[o.id]
+            or bool(self.ends[o.id])
+            or o.id in self.returning
+            or any(root >= 0 and self.tracked[root] for root in saved[o.id])
             for o in ops
         ]
         self.run = self._compile()
@@ -238,6 +255,8 @@ class Program:
             )  # fmt: skip
             if dead:
                 lines.append(indent + " = ".join(f"v{v}" for v in dead) + " = None")
+            if o.id in self.leaving:
+                lines.append(f"{indent}F.leave({o.id})")
         outputs = ", ".join(render(x) for x in captured.outputs)
         lines.append(f"    return [{outputs}]")
         exec(compile("\n".join(lines), "<monet plan>", "exec"), names)

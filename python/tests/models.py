@@ -104,24 +104,35 @@ def decoder() -> tuple[nn.Module, tuple[Tensor, ...]]:
 
 
 def plan_for(captured: Captured, mode: str, seed: int = 0, operators: int | None = None) -> dict[str, Any]:
-    """A legal plan that holds everything ("keep"), nothing ("drop"), or what a coin says ("random")."""
+    """A legal plan that holds everything ("keep"), nothing ("drop"), or what a coin says ("random").
+
+    "offload" holds everything too, values in host memory between clocks that a coin says; "mixed" does all of it.
+    """
     n = operators if operators is not None else len(captured.operators)
     coin = random.Random(seed)
     retain: list[dict[str, Any]] = []
     for v in captured.values:
         if v.kind == "activation" and v.storage == v.id and v.producer is not None:
             pinned = captured.operators[v.producer].pinned
-            if pinned or mode == "keep" or (mode == "random" and coin.random() < 0.5):
+            if pinned or mode in ("keep", "offload") or (mode in ("random", "mixed") and coin.random() < 0.5):
                 retain.append({"value": v.id, "intervals": [[v.producer, 2 * n - 1 - v.producer]]})
+                if mode == "offload" or (mode == "mixed" and coin.random() < 0.7):
+                    last = max([v.producer, *(o.id for o in captured.operators if v.id in roots(captured, o.inputs))])
+                    end = len(captured.operators) - 1
+                    retain[-1]["offload"] = [coin.randint(last, end), 2 * n - 1 - coin.randint(last, end)]
     for o in captured.operators:
-        if o.pinned or mode == "keep" or (mode == "random" and coin.random() < 0.6):
+        if o.pinned or mode in ("keep", "offload") or (mode in ("random", "mixed") and coin.random() < 0.6):
             retain.append({"internals": o.id, "intervals": [[o.id, 2 * n - 1 - o.id]]})
-    rng = [o.id for o in captured.operators if o.random] if mode != "keep" else []
+    rng = [o.id for o in captured.operators if o.random] if mode not in ("keep", "offload") else []
     return {
         "format": "monet-plan", "version": 1, "budget": None, "implementations": {}, "retain": retain, "rng": rng,
         "graph": {"hash": "", "structure": captured.structure(), "model": "test", "operators": n,
                   "activation_bytes": captured.activation_bytes}, "predicted": {},
     }  # fmt: skip
+
+
+def roots(captured: Captured, ids: tuple[int, ...]) -> set[int]:
+    return {captured.values[v].storage for v in ids}
 
 
 def both(make: Make) -> tuple[nn.Module, nn.Module, tuple[Tensor, ...]]:

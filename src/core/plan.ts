@@ -54,7 +54,8 @@ export type Retention =
       /** In host memory alone between these clocks: freed after the step of the first, fetched before that of the second. */
       readonly offload?: Interval;
     }
-  | { readonly internals: number; readonly value?: never; readonly offload?: never; readonly intervals: readonly Interval[] };
+  /** An offload of internals is refused. */
+  | { readonly internals: number; readonly value?: never; readonly offload?: Interval; readonly intervals: readonly Interval[] };
 
 export interface Predicted {
   readonly peak: number;
