@@ -11,7 +11,9 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from inspect import signature
+from types import FrameType
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -21,11 +23,15 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.profiler import ProfilerActivity, profile
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import TreeSpec
 
 __all__ = [
+    "PARAMETERS_AGAIN",
     "FakeTensorMode",
     "OpOverload",
     "TorchDispatchMode",
+    "TreeSpec",
+    "asked_whether_traced",
     "base_of",
     "cpu_allocations",
     "function_behind",
@@ -36,10 +42,14 @@ __all__ = [
     "keep_card_busy",
     "never_compiled",
     "pytree",
+    "register_container",
     "storage_key",
     "version_of",
 ]
 
+
+PARAMETERS_AGAIN = frozenset({"_flat_weights", "_flat_weight_refs"})
+"""Attributes of nn.RNNBase that list its parameters, and are made again in a forward that finds other ones."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -48,6 +58,58 @@ def storage_key(tensor: Tensor) -> int:
     """What tensors that share memory have in common, fake ones too, and others that are alive have not."""
     key: int = tensor.untyped_storage()._cdata
     return key
+
+
+@contextmanager
+def asked_whether_traced(answer: Callable[[FrameType | None], bool | None]) -> Iterator[None]:
+    """Let `answer`, given the frame that asks, say what `is_compiling` and `is_exporting` say; None: as they would.
+
+    What took the function out of `torch.compiler` when it was imported still asks the function itself.
+    """
+    compiler: Any = torch.compiler
+    originals = {name: getattr(compiler, name) for name in ("is_compiling", "is_exporting") if hasattr(compiler, name)}
+
+    def asking(original: Callable[[], bool]) -> Callable[[], bool]:
+        @wraps(original)
+        def ask() -> bool:
+            said = answer(sys._getframe(1))
+            return original() if said is None else said
+
+        return ask
+
+    for name, original in originals.items():
+        setattr(compiler, name, asking(original))
+    try:
+        yield
+    finally:
+        for name, original in originals.items():
+            setattr(compiler, name, original)
+
+
+def register_container(
+    kind: type[Any], parts_of: Callable[[Any], tuple[dict[str, Any], Any]], made_of: Callable[..., Any]
+) -> None:
+    """Let trees, and with them torch.export, look into objects of `kind`.
+
+    `parts_of(x)` gives its parts by name and its settings; `made_of(kind, parts, settings)` makes such an object.
+    """
+
+    def flatten(x: Any) -> tuple[list[Any], Any]:
+        parts, settings = parts_of(x)
+        return list(parts.values()), (list(parts), settings)
+
+    def flatten_with_keys(x: Any) -> tuple[list[Any], Any]:
+        parts, settings = parts_of(x)
+        return [(pytree.MappingKey(name), part) for name, part in parts.items()], (list(parts), settings)
+
+    def unflatten(parts: Any, context: Any) -> Any:
+        names, settings = context
+        return made_of(kind, dict(zip(names, parts, strict=True)), settings)
+
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    pytree.register_pytree_node(
+        kind, flatten, unflatten, serialized_type_name=name, flatten_with_keys_fn=flatten_with_keys
+    )
 
 
 @contextmanager

@@ -23,7 +23,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import CheckpointFunction
 
+from . import containers
 from ._private import function_behind, pytree, whole_stack_traces
+from .as_eager import trace_as_eager
 from .autocast import Autocast
 from .captured import Captured
 from .errors import CaptureError
@@ -80,7 +82,7 @@ class _NothingLost(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
     def check(self, tensors: Any) -> None:
-        for tensor in pytree.tree_leaves(tensors):
+        for tensor in containers.flatten(tensors)[0]:
             traced = isinstance(tensor, Tensor) and id(tensor) not in self.inputs
             function = function_behind(tensor) if traced else None
             if function is CheckpointFunction:
@@ -96,12 +98,33 @@ class _NothingLost(TorchFunctionMode):
 
 @contextlib.contextmanager
 def _nothing_lost(module: nn.Module, inputs: Any) -> Iterator[None]:
+    given: list[tuple[list[int], Any]] = []
+
+    def held(args: Any, kwargs: Any) -> tuple[list[int], Any]:
+        leaves, spec = containers.flatten((args, kwargs))
+        return [id(leaf) for leaf in leaves], spec
+
+    def before(module: nn.Module, args: Any, kwargs: Any) -> None:
+        given.append(held(args, kwargs))
+
+    def after(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        mode.check(output)
+        if held(args, kwargs) != given.pop():
+            raise CaptureError(
+                "the forward puts something else into a list, dict or object that it was given, and a planned one "
+                "could not; return it instead"
+            )
+
     with _NothingLost(inputs) as mode:
-        handle = module.register_forward_hook(lambda module, args, output: mode.check(output))
+        handles = [
+            module.register_forward_pre_hook(before, with_kwargs=True),
+            module.register_forward_hook(after, with_kwargs=True),
+        ]
         try:
             yield
         finally:
-            handle.remove()
+            for handle in handles:
+                handle.remove()
 
 
 def _export(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -138,14 +161,14 @@ def capture(
     Raises CaptureError with the user's file and line where PyTorch cannot trace the forward.
     """
     kwargs = kwargs or {}
-    leaves = pytree.tree_leaves((args, kwargs))
+    leaves, _ = containers.flatten((args, kwargs))
     devices = {t.device.type for t in (*module.parameters(), *leaves) if isinstance(t, torch.Tensor)} | {"cpu"}
     with contextlib.ExitStack() as stack:
         for device in devices:  # the caller may be under autocast: `autocast` says so, and is applied per operator
             stack.enter_context(torch.autocast(device, enabled=False))
         stack.enter_context(_without_hooks(module if loss_prefix is None else module.get_submodule(loss_prefix)))
         try:
-            exported = _export(module, args, kwargs)
+            exported = trace_as_eager(lambda: _export(module, args, kwargs))
         except Exception as error:
             raise CaptureError(_explain(error)) from error
         return Flattener(module, exported, autocast, loss_prefix, leaves).run()

@@ -59,8 +59,15 @@ def functional_form(target: OpOverload) -> OpOverload | None:
     if not name.endswith("_") or name.endswith("__"):
         return None
     packet = getattr(getattr(torch.ops, namespace), name[:-1], None)
-    overload = target._schema.overload_name or "default"
-    return getattr(packet, overload, None) if packet is not None else None
+    if packet is None:
+        return None
+
+    def takes(form: OpOverload) -> list[str]:
+        return [str(a.real_type) for a in form._schema.arguments]
+
+    # `transpose_` is `transpose.int`: what it takes says more than what it is called.
+    overloads = sorted(packet.overloads(), key=lambda o: o != target._schema.overload_name)
+    return next((f for f in (getattr(packet, o) for o in overloads) if takes(f) == takes(target)), None)
 
 
 _IGNORED = {"aten._assert_tensor_metadata.default", "aten._assert_async.msg", "aten._assert_scalar.default"}
@@ -247,7 +254,9 @@ class Flattener:
                 )
             functional = functional_form(target)
             later = self._later_aliases(node, written, env)
-            if (
+            if functional is not None and self._only_looks_otherwise(target, functional, written):
+                target = functional
+            elif (
                 functional is not None and isinstance(written, Ref) and not later
                 and not self.values[written.id].is_constant and self.values[written.id].storage == written.id
                 and not is_random(functional, args, kwargs) and self._same_result(functional, args, kwargs, written)
@@ -260,12 +269,17 @@ class Flattener:
         if cast is not None:
             args, kwargs, cast = self._lower_autocast(target, args, kwargs, grad, cast, place)
         result = self._append(target, args, kwargs, node.name, grad, cast, place, in_place)
-        if in_place is not None:
+        if target is not node.target:
             # Both names of the tensor now mean the new value.
             for other, value in list(env.items()):
                 if value == args[0] and other is not node:
                     env[other] = result
         return result
+
+    def _only_looks_otherwise(self, target: OpOverload, functional: OpOverload, written: Any) -> bool:
+        """`detach_`, `unsqueeze_`: nothing is written, so a view that all names mean from here on is the same."""
+        view = torch.Tag.inplace_view in target.tags and functional._schema.returns[0].alias_info is not None
+        return view and isinstance(written, Ref) and not self.values[written.id].is_constant
 
     def _same_result(self, functional: Any, args: Any, kwargs: Any, written: Ref) -> bool:
         """The functional form must give a tensor of the same geometry (an in-place add may not promote)."""

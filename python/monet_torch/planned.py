@@ -19,6 +19,7 @@ from typing import Any, cast, overload
 import torch
 from torch import Tensor, nn
 
+from . import containers
 from ._private import in_transform, never_compiled, pytree
 from .autocast import ambient_autocast
 from .capture import capture, is_capturing
@@ -193,7 +194,7 @@ class _Runtime:
             raise
 
     def _forward(self, model: nn.Module, own: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        leaves, spec = pytree.tree_flatten((args, kwargs))
+        leaves, spec = containers.flatten((args, kwargs))
         watch, modules = self._watched(model)
         reason = "a torch.func transform runs it" if in_transform() else hooked(modules)
         program = reason or self._program(model, watch.state, args, kwargs, leaves, spec)
@@ -354,7 +355,7 @@ class _PlannedLoss:
     @_never_compiled
     def __call__(self, output: Any, *targets: Any, **named: Any) -> Tensor:
         latest = self.runtime.latest
-        leaves, spec = pytree.tree_flatten((output, targets, named))
+        leaves, spec = containers.flatten((output, targets, named))
         if latest is None or self.runtime.paused or not torch.is_grad_enabled() or not _same(output, latest[1]):
             return self.loss(output, *targets, **named)
         device = next((t.device.type for t in leaves if isinstance(t, Tensor)), "cpu")

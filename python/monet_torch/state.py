@@ -10,10 +10,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ._private import has_global_hooks
+from ._private import PARAMETERS_AGAIN, has_global_hooks
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
-_OWN = frozenset(vars(nn.Module()))  # what every module has: parameters, buffers, hooks, …, seen to below
+# What every module has: parameters, buffers, hooks, …, seen to below.
+_OWN = frozenset(vars(nn.Module())) | PARAMETERS_AGAIN
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 _Own = list[dict[str, Any]]

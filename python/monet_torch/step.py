@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ._private import pytree
+from . import containers
 from .autocast import Autocast
 from .capture import capture
 from .captured import Captured, Ref
@@ -28,7 +28,7 @@ class Step(nn.Module):
     def forward(self, args: Any, kwargs: Any, targets: Any) -> tuple[Tensor, ...]:
         output = self.model(*args, **kwargs)
         loss = loss_of(output, targets, self._loss[0])
-        return (loss, *(t for t in pytree.tree_leaves(output) if isinstance(t, Tensor)))
+        return (loss, *(t for t in containers.flatten(output)[0] if isinstance(t, Tensor)))
 
 
 def loss_of(output: Any, targets: Any, loss: Callable[..., Tensor] | None) -> Tensor:
@@ -36,7 +36,7 @@ def loss_of(output: Any, targets: Any, loss: Callable[..., Tensor] | None) -> Te
     if loss is not None:
         return loss(output, *targets)
     total: Tensor | None = None
-    for t in pytree.tree_leaves(output):
+    for t in containers.flatten(output)[0]:
         if isinstance(t, Tensor) and t.requires_grad and t.is_floating_point():
             part = t.sum() if t.dim() else t
             total = part if total is None else total + part

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from .capture import user_frame
+from .entry import Entry, read_entry
 from .errors import MonetError
 
 
@@ -68,9 +69,9 @@ def parse_spec(text: str) -> Spec:
 @dataclass(frozen=True)
 class Target:
     model: nn.Module
-    args: tuple[Tensor, ...]
+    args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    targets: tuple[Tensor, ...]
+    targets: tuple[Any, ...]
     loss: Callable[..., Tensor] | None
     file: Path
     name: str
@@ -82,8 +83,9 @@ def load(
 ) -> Target:
     """Build the model of `FILE:MODEL` and random inputs for it, the same for the same seed.
 
-    MODEL is a class (called with `kwargs`), a function that returns a model, or a model. Raises MonetError with
-    the place in the user's file when something there fails.
+    MODEL is a class (called with `kwargs`), a function that returns a model, a model, or an entry function, which
+    returns a model with its inputs and its loss. Raises MonetError with the place in the user's file when something
+    there fails.
     """
     path, separator, name = target.rpartition(":")
     if not separator or not name:
@@ -92,28 +94,35 @@ def load(
     if not file.is_file():
         raise MonetError(f"{path}: no such file; check the path before the colon")
     specs = [parse_spec(s) for s in inputs]
-    if not specs:
-        raise MonetError(f"what does {name} take? give its input, as --input 'float32[8,3,224,224]'")
     if targets and loss is None:
         raise MonetError("--target is what a loss function takes beside the output; name that function with --loss")
     loss_specs = [parse_spec(s) for s in targets]
     settings = _settings(kwargs)
     module = _import(file)
     torch.manual_seed(seed)
-    model = _build(module, file, name, settings)
-    loss_fn = None if loss is None else _loss(module, file, loss)
-    generator = torch.Generator().manual_seed(seed)
-    made = [(s.name, s.make(generator)) for s in specs]
+    found = _build(module, file, name, settings)
+    if isinstance(found, nn.Module):
+        if not specs:
+            raise MonetError(f"what does {name} take? give its input, as --input 'float32[8,3,224,224]'")
+        generator = torch.Generator().manual_seed(seed)
+        made = [(s.name, s.make(generator)) for s in specs]
+        entry = Entry(
+            model=found,
+            args=tuple(t for n, t in made if not n),
+            kwargs=_nested({n: t for n, t in made if n}),
+            loss=None if loss is None else _loss(module, file, loss),
+            targets=tuple(s.make(generator) for s in loss_specs),
+        )
+    elif specs or loss is not None:
+        raise MonetError(
+            f"{file}: {name} returns its inputs and its loss itself; leave out --input, --loss and --target"
+        )
+    else:
+        entry = found
     return Target(
-        model=model.train(),
-        args=tuple(t for n, t in made if not n),
-        kwargs=_nested({n: t for n, t in made if n}),
-        targets=tuple(s.make(generator) for s in loss_specs),
-        loss=loss_fn,
-        file=file,
-        name=name,
-        source_hash=hashlib.sha256(file.read_bytes()).hexdigest(),
-    )
+        model=entry.model.train(), args=entry.args, kwargs=entry.kwargs, targets=entry.targets, loss=entry.loss,
+        file=file, name=name, source_hash=hashlib.sha256(file.read_bytes()).hexdigest(),
+    )  # fmt: skip
 
 
 def _nested(named: dict[str, Tensor]) -> dict[str, Any]:
@@ -163,7 +172,7 @@ def _import(file: Path) -> ModuleType:
     return module
 
 
-def _build(module: ModuleType, file: Path, name: str, settings: dict[str, Any]) -> nn.Module:
+def _build(module: ModuleType, file: Path, name: str, settings: dict[str, Any]) -> nn.Module | Entry:
     found: Any = module
     for part in name.split("."):
         found = getattr(found, part, None)
@@ -174,7 +183,10 @@ def _build(module: ModuleType, file: Path, name: str, settings: dict[str, Any]) 
                                                 and x.__module__ == module.__name__)
             ]  # fmt: skip
             known = f"it has {', '.join(models)}" if models else "it defines no nn.Module"
-            raise MonetError(f"{file}: there is no {name!r} in it; {known}")
+            raise MonetError(
+                f"{file}: there is no {name!r} in it; {known}; a model that a function builds, as main() does, is "
+                "named by an entry function: def monet_entry(): return model, inputs, loss_fn"
+            )
     if isinstance(found, nn.Module):
         return found
     if not callable(found):
@@ -191,8 +203,12 @@ def _build(module: ModuleType, file: Path, name: str, settings: dict[str, Any]) 
         model = found(**settings)
     except Exception as error:
         raise MonetError(f"{_place(error, file)}: building {name} failed ({_short(error)})") from error
+    if isinstance(model, tuple):
+        return read_entry(model, f"{file}: {name}")
     if not isinstance(model, nn.Module):
-        raise MonetError(f"{file}: {name} returned a {type(model).__name__}, not an nn.Module")
+        raise MonetError(
+            f"{file}: {name} returned a {type(model).__name__}, not an nn.Module or model, inputs, loss_fn"
+        )
     return model
 
 

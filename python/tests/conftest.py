@@ -11,6 +11,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.append(str(Path(__file__).parents[2] / "bench" / "zoo"))
 torch.set_num_threads(1)
 
 

@@ -1,0 +1,237 @@
+"""What other people's models do that ours did not: a fixed part of the zoo (bench/zoo), and what it brought up."""
+
+from __future__ import annotations
+
+from collections import UserDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import plain_torch
+import pytest
+import torch
+from models import assert_equal, plan_for, planned_model, step
+from torch import Tensor, nn
+
+import monet_torch
+from monet_torch.capture import capture
+from monet_torch.entry import read_entry
+from monet_torch.errors import CaptureError
+from monet_torch.step import capture_step, loss_of
+
+X = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+
+
+class Net(nn.Module):
+    """Two linear layers and whatever `body` does with them."""
+
+    def __init__(self, body: Callable[[Net, Any], Any]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = body
+        self.f, self.g = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x: Any) -> Any:
+        return self.body(self, x)
+
+
+def steps_by_a_plan_are_eagers(body: Callable[[Net, Any], Any], x: Any = X) -> None:
+    for mode in ("keep", "drop", "random"):
+        eager, model, args = planned_model(lambda: (Net(body), (x,)), mode)
+        for _ in range(2):
+            assert_equal(step(model, args), step(eager, args))
+        assert monet_torch.status(model) == {"planned": 2, "eager": {}, "peak": None}
+
+
+# ---- in place, but nothing is written --------------------------------------------------------------------------------
+
+
+def shaped_in_place(net: Net, x: Tensor) -> Tensor:
+    h = net.f(x)
+    h.unsqueeze_(1)
+    k = net.g(h).squeeze_(1).transpose_(0, 1)
+    return k.sin() + h.sum((0, 1))[:, None].exp()
+
+
+def with_a_literal(net: Net, x: Tensor) -> Tensor:
+    return (net.f(x) * torch.tensor([1.5, 2.5, -1.0, 1.0])).sin()
+
+
+@pytest.mark.parametrize("body", [shaped_in_place, with_a_literal])
+def test_a_tensor_that_is_shaped_or_detached_in_place_is_a_view(body: Callable[[Net, Tensor], Tensor]) -> None:
+    captured = capture(Net(body), (X,))
+    for o in captured.operators:
+        assert not o.pinned
+        assert not o.target._schema.is_mutable
+        if o.in_place is not None:
+            assert captured.values[o.outputs[0]].storage == o.outputs[0]
+    steps_by_a_plan_are_eagers(body)
+
+
+# ---- code that asks whether it is traced -----------------------------------------------------------------------------
+
+
+def is_traced() -> bool:
+    """As transformers.utils.is_torchdynamo_exporting: a helper of a library between the model and PyTorch."""
+    return torch.compiler.is_exporting() or torch.compiler.is_compiling()
+
+
+def other_when_traced(net: Net, x: Tensor) -> Tensor:
+    y = net.f(x)
+    return y.sin() if not is_traced() else y.cos()
+
+
+def test_a_model_that_asks_whether_it_is_traced_runs_what_eager_runs() -> None:
+    captured = capture(Net(other_when_traced), (X,))
+    assert [o.name for o in captured.operators] == ["aten.linear.default", "aten.sin.default"]
+    assert not torch.compiler.is_exporting()
+    steps_by_a_plan_are_eagers(other_when_traced)
+
+
+def looks_unless_traced(net: Net, x: Tensor) -> Tensor:
+    if not is_traced() and x.isnan().any():
+        raise ValueError("not a number")
+    return other_when_traced(net, x)
+
+
+def test_a_function_that_looks_at_values_unless_traced_is_told_that_it_is_and_no_other() -> None:
+    captured = capture(Net(looks_unless_traced), (X,))
+    assert [o.name for o in captured.operators] == ["aten.linear.default", "aten.sin.default"]
+    steps_by_a_plan_are_eagers(looks_unless_traced)
+
+
+def looks_anyhow(net: Net, x: Tensor) -> Tensor:
+    return net.f(x) if is_traced() or x.mean() > 0 or is_traced() else net.g(x)
+
+
+def looks_and_never_asks(net: Net, x: Tensor) -> Tensor:
+    return net.f(x) if other_when_traced(net, x).mean() > 0 else net.g(x)
+
+
+def test_a_function_that_looks_at_values_and_does_not_ask_is_refused() -> None:
+    with pytest.raises(CaptureError, match=r"test_peoples_models\.py:\d+: what runs here depends on values"):
+        capture(Net(looks_and_never_asks), (X,))
+    assert len(capture(Net(looks_anyhow), (X,)).operators) == 1
+
+
+# ---- dataclasses, dict-like and other objects ------------------------------------------------------------------------
+
+
+@dataclass
+class Batch:
+    x: Tensor
+    mask: Tensor | None = None
+    note: str = "train"
+
+
+class Encoding(UserDict[str, Any]):
+    """As transformers.BatchEncoding."""
+
+
+class Layer:
+    def __init__(self, keys: Tensor) -> None:
+        self.keys, self.dtype, self.used = keys, keys.dtype, True
+
+
+class Cache:
+    """As transformers.DynamicCache: tensors and settings in objects within a list."""
+
+    def __init__(self, *keys: Tensor) -> None:
+        self.layers, self.kind, self.offloading = [Layer(k) for k in keys], Layer, False
+
+
+@dataclass
+class Output:
+    loss: Tensor
+    cache: Cache
+    hidden: tuple[Tensor, ...] = ()
+
+
+def from_dataclass(net: Net, batch: Batch) -> Tensor:
+    return net.f(batch.x).sin()
+
+
+def from_encoding(net: Net, batch: Encoding) -> Tensor:
+    return net.f(batch["x"]).sin()
+
+
+@pytest.mark.parametrize(("body", "batch"), [(from_dataclass, Batch(X)), (from_encoding, Encoding(x=X))])
+def test_inputs_in_a_dataclass_or_a_dict_like_object(body: Callable[[Net, Any], Tensor], batch: Any) -> None:
+    steps_by_a_plan_are_eagers(body, batch)
+
+
+def to_objects(net: Net, x: Tensor) -> Output:
+    h = net.f(x)
+    y = net.g(h.sin())
+    return Output(y.square().mean(), Cache(h, y), (h,))
+
+
+def test_a_model_returns_objects_that_hold_tensors() -> None:
+    model, eager = Net(to_objects), Net(to_objects)
+    captured, _ = capture_step(model, (X,), {}, (), lambda output: output.loss, None)
+    assert len([v for v in captured.model_outputs if captured.values[v].kind == "activation"]) == 3
+    monet_torch.apply(model, plan_for(capture(model, (X,)), "drop"))
+    output, expected = model(X), eager(X)
+    assert type(output) is Output
+    assert type(output.cache) is Cache
+    assert [layer.keys.tolist() for layer in output.cache.layers] == [k.keys.tolist() for k in expected.cache.layers]
+    assert output.cache.layers[0].dtype is torch.float32
+    assert output.cache.layers[0].keys is output.hidden[0]
+    (output.loss + output.cache.layers[1].keys.sum()).backward()
+    (expected.loss + expected.cache.layers[1].keys.sum()).backward()
+    assert_equal({k: p.grad for k, p in model.named_parameters()}, {k: p.grad for k, p in eager.named_parameters()})  # type: ignore[misc]
+    assert monet_torch.status(model)["planned"] == 1
+
+
+def fills_its_input(net: Net, batch: dict[str, Tensor]) -> Tensor:
+    batch["hidden"] = net.f(batch["x"])
+    return batch["hidden"].sin()
+
+
+def test_a_forward_that_puts_something_into_what_it_was_given_is_refused() -> None:
+    with pytest.raises(CaptureError, match="puts something else into a list, dict or object that it was given"):
+        capture(Net(fills_its_input), ({"x": X},))
+
+
+# ---- small ones of many kinds, as the zoo has them -------------------------------------------------------------------
+
+
+FIXED = [
+    plain_torch.transformer_encoder,
+    plain_torch.lstm_tagger,
+    plain_torch.temporal_convolutions,
+    plain_torch.variational_autoencoder,
+    plain_torch.recommender,
+    plain_torch.attention_with_weights,
+    "llama",
+    "bert",
+    "t5",
+]
+
+
+@pytest.mark.parametrize("make", FIXED, ids=lambda make: make if isinstance(make, str) else make.__name__)
+def test_an_architecture_of_the_zoo_by_a_plan_has_eagers_gradients(make: Any) -> None:
+    if isinstance(make, str):
+        pytest.importorskip("transformers", reason="npm run zoo has an environment with it")
+        import hugging_face
+
+        make = getattr(hugging_face, make)
+    torch.manual_seed(0)
+    entry = read_entry(make(), make.__name__)
+    model = entry.model.train()
+    captured, _ = capture_step(model, entry.args, entry.kwargs, entry.targets, entry.loss, None)
+
+    def gradients() -> dict[str, Tensor]:
+        torch.manual_seed(1)
+        model.zero_grad()
+        loss = loss_of(model(*entry.args, **entry.kwargs), entry.targets, entry.loss)
+        loss.backward()
+        return {"loss": loss.detach(), **{k: p.grad.clone() for k, p in model.named_parameters() if p.grad is not None}}
+
+    state = {k: v.clone() for k, v in model.state_dict().items()}
+    expected = gradients()
+    monet_torch.apply(model, plan_for(captured, "drop"))
+    for _ in range(2):  # the first shows what autograd saves, and later ones leave more to it
+        model.load_state_dict(state)
+        assert_equal(gradients(), expected)
+    assert monet_torch.status(model)["eager"] == {}
