@@ -40,7 +40,8 @@ def steps_by_a_plan_are_eagers(body: Callable[[Net, Any], Any], x: Any = X) -> N
         eager, model, args = planned_model(lambda: (Net(body), (x,)), mode)
         for _ in range(2):
             assert_equal(step(model, args), step(eager, args))
-        assert monet_torch.status(model) == {"planned": 2, "eager": {}, "peak": None}
+        status = monet_torch.status(model)
+        assert (status["planned"], status["eager"]) == (2, {})
 
 
 # ---- in place, but nothing is written --------------------------------------------------------------------------------
