@@ -31,7 +31,7 @@ function wrongArguments(text: string): string | null {
   return vscode.l10n.t('Write a JSON object, as {"width": 64}.');
 }
 
-/** Null: the person left. */
+/** Without inputs, an entry function names the model: it gives inputs and loss itself. Null: the person left. */
 export async function askConfig(name: string, guess: ModelConfig): Promise<ModelConfig | null> {
   const title = vscode.l10n.t("What does {0} take?", name);
   let config = guess;
@@ -108,12 +108,15 @@ function moreItems(name: string, config: ModelConfig): More[] {
   const none = vscode.l10n.t("none");
   const item = (label: string, description: string, edit: (before: ModelConfig) => Promise<Answer<ModelConfig>>): More => ({ label, description, edit });
   const editInput = (index: number) => (before: ModelConfig): Promise<Answer<ModelConfig>> => askInput(before, index, step(vscode.l10n.t("Input {0}", index + 1)));
-  return [
-    { label: `$(check) ${vscode.l10n.t("Go on")}`, description: inputs.join("  "), edit: null },
-    { label: vscode.l10n.t("More"), kind: vscode.QuickPickItemKind.Separator, edit: null },
+  const data = [
     ...inputs.slice(1).map((spec, k) => item(`$(edit) ${vscode.l10n.t("Input {0}", k + 2)}`, spec, editInput(k + 1))),
     item(`$(add) ${vscode.l10n.t("Add another input")}`, "", editInput(inputs.length)),
     item(`$(symbol-function) ${vscode.l10n.t("Loss")}`, [loss ?? vscode.l10n.t("the sum of the outputs"), ...targets].join("  "), (before) => askLoss(before, step(vscode.l10n.t("Loss")))),
+  ];
+  return [
+    { label: `$(check) ${vscode.l10n.t("Go on")}`, description: inputs.join("  "), edit: null },
+    { label: vscode.l10n.t("More"), kind: vscode.QuickPickItemKind.Separator, edit: null },
+    ...(inputs.length === 0 ? [] : data),
     item(`$(history) ${vscode.l10n.t("Optimizer")}`, optimizer, (before) =>
       askOne(before, "optimizer", optimizers, step(vscode.l10n.t("The optimizer whose states are counted"))),
     ),

@@ -81,7 +81,9 @@ export async function knownConfig(model: Model): Promise<ModelConfig | null> {
 export async function configFor({ models }: Context, model: Model, when: "unknown" | "again" = "unknown"): Promise<ModelConfig> {
   const known = await knownConfig(model);
   if (known !== null && when === "unknown") return known;
-  const config = await askConfig(model.name, known ?? { inputs: guessedInputs(models.view(model.uri), model.name) });
+  const view = models.view(model.uri);
+  const isEntry = view?.file.sources.some(({ name, kind }) => name === model.name && kind === "entry") === true;
+  const config = await askConfig(model.name, known ?? { inputs: isEntry ? [] : guessedInputs(view, model.name) });
   if (config === null) throw new Cancelled();
   await writeModelConfig(model, config);
   return config;

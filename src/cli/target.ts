@@ -10,6 +10,15 @@ export interface Target {
   readonly model: string;
 }
 
+/** For whose model is built somewhere inside, in main() for example. */
+const entryHint = ` Where a function builds it, as main() does, add an entry function to that file or to one beside it, and name FILE:monet_entry:
+
+def monet_entry():
+    model = Net()                              # built as your script builds it
+    inputs = (torch.randn(8, 3, 224, 224),)    # as model(*inputs); a dict for model(**inputs)
+    loss_fn = lambda output: output.sum()      # or None
+    return model, inputs, loss_fn`;
+
 export function splitTarget(text: string): { file: string; model: string | null } {
   const match = /^(.*\.py):([^:\\/]+)$/.exec(text);
   const [, file, model] = match ?? [];
@@ -26,7 +35,7 @@ export async function readTarget(io: Io, text: string): Promise<Target> {
   if (model === null) {
     const [only] = names;
     if (names.length === 1 && only !== undefined) return { file, model: only };
-    if (names.length === 0) throw new UserError("input", `There is no model in '${file}': name a file that defines one (a subclass of torch.nn.Module).`);
+    if (names.length === 0) throw new UserError("input", `There is no model in '${file}': name a file that defines one (a subclass of torch.nn.Module).${entryHint}`);
     throw new UserError("input", `Which model of '${file}'? Name one as ${file}:MODEL; it has ${names.join(", ")}.`, { models: names });
   }
   if (!defines(outline, model)) {

@@ -1,5 +1,5 @@
 /** Classes, functions and objects of a file as models that can be profiled. */
-import type { Range } from "../core/source/index";
+import type { ModelSource, Range } from "../core/source/index";
 import type { ModelArgument } from "../commands";
 import type { SourceView } from "../sources/types";
 import { modelId, type Model, type Models } from "../workspace";
@@ -7,7 +7,7 @@ import * as vscode from "vscode";
 
 export interface Target {
   readonly name: string;
-  readonly kind: "class" | "function" | "object";
+  readonly kind: "class" | ModelSource["kind"];
   readonly range: Range;
   readonly model: Model;
   /** The model itself where it was profiled, else a profiled function or object of the file that gives it. */

@@ -54,6 +54,12 @@ async function answers(inputs: readonly string[], ...acts: Act[]): Promise<{ con
   return { config: await askConfig("Net", { inputs }), seen: person.seen };
 }
 
+it("of an entry function nothing is asked but what it does not say", async () => {
+  const { config, seen } = await answers([], { pick: "Optimizer" }, { pick: "adamw" }, "enter");
+  expect(config).toEqual({ inputs: [], optimizer: "adamw" });
+  expect(seen).toHaveLength(3);
+});
+
 it.each(["Loss", "Optimizer", "Autocast", "Device", "Arguments", "Add another input"])("who leaves the question after %s is back at the list, with all answers", async (title) => {
   const { config, seen } = await answers(["float32[8,3]"], { type: "float32[4,5]" }, "enter", { pick: title }, "escape", "enter");
   expect(config).toEqual({ inputs: ["float32[4,5]"] });

@@ -54,6 +54,17 @@ describe("monet models", () => {
     expect((await w.monet("models", "child.py")).out).toContain("Child  line 2");
   });
 
+  it("names entry functions, and proposes one where a function builds the model", async () => {
+    w.write("entry.py", "import net\ndef monet_entry():\n    return net.Net(), (1,), None\n");
+    expect((await w.monet("models", "entry.py")).out).toBe("entry.py\n  monet_entry  entry, line 2, gives Net\n");
+    expect((await w.monet("profile", "entry.py")).exit).toBe(0);
+    expect(w.helperArguments()).toEqual(["profile", "entry.py:monet_entry", "--out", ".monet/entry.monet_entry.graph.json", "--progress", "-"]);
+    w.write("main.py", "def main():\n    model = build()\n");
+    const { err, exit } = await w.monet("profile", "main.py");
+    expect(exit).toBe(2);
+    expect(err).toMatch(/^error: There is no model in 'main\.py'.* name FILE:monet_entry:\n\ndef monet_entry\(\):\n/);
+  });
+
   it("refuses what isn't there or has no model", async () => {
     w.write("plain.py", "x = 1\n");
     w.write("notes.txt", "hello\n");
@@ -109,8 +120,8 @@ describe("monet profile", () => {
   });
 
   it("names the line of a mistake in monet.json", async () => {
-    w.write("monet.json", '{\n  "models": {\n    "net.py:Net": { "inputs": [] }\n  }\n}');
-    await refuses(["profile", "net.py:Net"], 2, /^error: monet\.json:3: models\.net\.py:Net\.inputs: must NOT have fewer than 1 items\.$/m);
+    w.write("monet.json", '{\n  "models": {\n    "net.py:Net": { "inputs": 3 }\n  }\n}');
+    await refuses(["profile", "net.py:Net"], 2, /^error: monet\.json:3: models\.net\.py:Net\.inputs: must be array\.$/m);
   });
 });
 

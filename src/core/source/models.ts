@@ -3,6 +3,7 @@ import { Callers } from "./callers";
 import { inputHint } from "./hints";
 import { compareText, comparePlaces, LayerReader, type BuiltLayer } from "./layers";
 import type { FileOutline, FunctionOutline, Value } from "./outline";
+import { isEntryName } from "./names";
 import { covers, segments } from "./patterns";
 import type { Call, InputHint, Layer, Model, ModelRef, ModelSource, SourceFile } from "./types";
 import { substitute, bindArguments } from "./values";
@@ -156,8 +157,9 @@ class ModelReader {
   private sources(file: FileOutline): ModelSource[] {
     const found: ModelSource[] = [];
     for (const fn of file.functions.values()) {
-      const models = this.made(fn.returns, file, 0);
-      if (models.length > 0) found.push({ kind: "function", name: fn.name, range: fn.range, models });
+      const isEntry = isEntryName(fn.name);
+      const models = this.made(isEntry ? fn.returns.flatMap(firstOf) : fn.returns, file, 0);
+      if (isEntry || models.length > 0) found.push({ kind: isEntry ? "entry" : "function", name: fn.name, range: fn.range, models });
     }
     for (const [name, binding] of file.objects) {
       const models = this.made([binding.value], file, 0);
@@ -183,6 +185,12 @@ class ModelReader {
     });
     return [...new Map(found.map((ref) => [`${ref.file}:${ref.name}`, ref])).values()];
   }
+}
+
+/** `return model, inputs, loss_fn`: the model. */
+function firstOf(value: Value): Value[] {
+  if (value.kind === "choice") return value.options.flatMap(firstOf);
+  return value.kind === "list" ? value.items.slice(0, 1) : [];
 }
 
 function matches(layer: Layer, path: string): boolean {

@@ -71,9 +71,9 @@ export interface Model {
   readonly input: InputHint | null;
 }
 
-/** A function, or an object at the top of a file, that gives a model. */
+/** A function, or an object at the top of a file, that gives a model; an entry function gives inputs and loss with it. */
 export interface ModelSource {
-  readonly kind: "function" | "object";
+  readonly kind: "function" | "object" | "entry";
   readonly name: string;
   readonly range: Range;
   readonly models: readonly ModelRef[];

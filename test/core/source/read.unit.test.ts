@@ -158,6 +158,17 @@ describe("layers", () => {
     expect(file?.sources.map(({ kind, name }) => [kind, name])).toEqual([["function", "make"], ["object", "net"]]);
   });
 
+  it("an entry function gives the model that it returns first, of whatever make", () => {
+    const text =
+      "from torch import nn\nfrom transformers import AutoModel\nclass Net(nn.Module): pass\n" +
+      "def monet_entry():\n    model = Net().cuda()\n    return model, (x,), None\n" +
+      "def monet_entry_bert():\n    return AutoModel.from_config(config), {}, loss\ndef build():\n    return Net(), optimizer\n";
+    const [file] = read({ "train.py": text });
+    expect(file?.sources.map(({ kind, name, models }) => [kind, name, ...models.map((ref) => ref.name)])).toEqual([
+      ["entry", "monet_entry", "Net"], ["entry", "monet_entry_bert"],
+    ]);
+  });
+
   it("a subclass of Sequential hands its layers to super", () => {
     const model = one("from torch import nn\nclass Unit(nn.Sequential):\n    def __init__(self, i, o):\n        super().__init__(nn.Conv2d(i, o, 1), nn.ReLU())\n");
     expect(layers(model)).toEqual(["0: Conv2d", "1: ReLU"]);
