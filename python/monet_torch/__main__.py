@@ -10,6 +10,7 @@ import platform
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -197,40 +198,50 @@ def _device(name: str) -> Any:
 def _profile(options: argparse.Namespace, say: Callable[..., None]) -> str:
     import torch
 
-    from . import estimate, graph, profile, step, target
+    from . import batch, estimate, graph, profile, step, target
     from ._private import pytree
 
     made = target.load(options.target, options.input, options.loss_targets, options.kwargs, options.loss)
     place = _device(options.device)
     estimated = isinstance(place, estimate.Card)
     device = torch.device("cpu") if estimated else place
-    say("trace", 0, 1)
     moved = pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), (made.args, made.kwargs, made.targets))
     model = made.model.to(device)
-    args, kwargs, targets = moved
-    captured, loss = step.capture_step(
-        model, args, kwargs, targets, made.loss, _autocast(options.autocast, device.type)
-    )
-    say("trace", 1, 1)
     description = estimate.describe(place) if estimated else graph.describe_device(device)
     environment = [
         description["name"], str(description["threads"]), torch.__version__, platform.machine(), "measure-3",
     ]  # fmt: skip
     folder = None if options.no_cache or estimated else Path(options.cache) if options.cache else _cache_folder()
-    cache = profile.Cache(folder, environment)
-    measure = estimate.measure_for(place) if estimated else None
-    measured = profile.profile(captured, loss, cache, say, measure)
-    document = graph.document(
-        captured, measured, model=model, inputs=moved, loss=loss, gradients=options.gradients,
-        optimizer=options.optimizer, device=description, folder=made.file.resolve().parent,
-        made_from={
-            "model": f"{made.file.name}:{made.name}", "sources": {made.file.name: made.source_hash},
-            "inputs": options.input, "loss": options.loss, "autocast": options.autocast,
-            "torch": torch.__version__, "python": platform.python_version(),
-            "options": {"targets": options.loss_targets, "kwargs": options.kwargs, "optimizer": options.optimizer,
-                        "gradients": options.gradients, "device": options.device},
-        },
-    )  # fmt: skip
+
+    def graph_of(inputs: Any, say: Callable[..., None], samples: profile.Samples) -> dict[str, Any]:
+        say("trace", 0, 1)
+        args, kwargs, targets = inputs
+        captured, loss = step.capture_step(
+            model, args, kwargs, targets, made.loss, _autocast(options.autocast, device.type)
+        )
+        say("trace", 1, 1)
+        cache = profile.Cache(folder, [*environment, *([] if samples == profile.SAMPLES else [str(samples)])])
+        measure = estimate.measure_for(place) if estimated else partial(profile.measure_on_device, samples=samples)
+        return graph.document(
+            captured, profile.profile(captured, loss, cache, say, measure), model=model, inputs=inputs, loss=loss,
+            gradients=options.gradients, optimizer=options.optimizer, device=description,
+            folder=made.file.resolve().parent,
+            made_from={
+                "model": f"{made.file.name}:{made.name}", "sources": {made.file.name: made.source_hash},
+                "inputs": options.input, "loss": options.loss, "autocast": options.autocast,
+                "torch": torch.__version__, "python": platform.python_version(),
+                "options": {"targets": options.loss_targets, "kwargs": options.kwargs, "optimizer": options.optimizer,
+                            "gradients": options.gradients, "device": options.device},
+            },
+        )  # fmt: skip
+
+    document = graph_of(moved, say, profile.SAMPLES)
+
+    def again(inputs: Any) -> dict[str, Any]:
+        return graph_of(inputs, lambda _, *more: say("batch", *more), profile.FEW_SAMPLES)
+
+    document["batch"] = batch.growth(document, moved, again)
+    document = graph.hashed(document)
     out = Path(options.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     profile.write_whole(out, json.dumps(document, separators=(",", ":")))

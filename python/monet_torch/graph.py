@@ -25,7 +25,7 @@ def document(
     captured: Captured, measured: Sequence[Sequence[Measured]], *, model: nn.Module, inputs: Any, loss: int,
     gradients: str, optimizer: str, device: dict[str, Any], made_from: dict[str, Any], folder: Path,
 ) -> dict[str, Any]:  # fmt: skip
-    """Assemble the graph file's JSON object. `inputs` is the pytree of tensors given to the step."""
+    """Assemble the graph file's JSON object, without its hash. `inputs` is the pytree of tensors given to the step."""
     storages = [v for v in captured.values if v.storage == v.id]
     graph: dict[str, Any] = {
         "format": "monet-graph", "version": 1, "hash": "", "structure": captured.structure(), "made_from": made_from,
@@ -46,8 +46,13 @@ def document(
         "outputs": sorted({*captured.model_outputs, loss}),
     }  # fmt: skip
     assert storages, "a graph without values has no operators either"
-    graph["hash"] = hashlib.sha256(json.dumps(graph, sort_keys=True).encode()).hexdigest()
     return graph
+
+
+def hashed(graph: dict[str, Any]) -> dict[str, Any]:
+    """The complete document, with its hash."""
+    bare = {**graph, "hash": ""}
+    return {**bare, "hash": hashlib.sha256(json.dumps(bare, sort_keys=True).encode()).hexdigest()}
 
 
 def _operator(captured: Captured, o: Operator, measured: Sequence[Measured], folder: Path) -> dict[str, Any]:

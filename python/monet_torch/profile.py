@@ -33,6 +33,9 @@ Progress = Callable[[str, int, int, str], None]
 """Called with stage, done, total and the name of the operator at hand."""
 
 Geometry = tuple[tuple[int, ...], tuple[int, ...]]  # sizes, strides
+Samples = tuple[int, int]  # runs per time: at least, and where they are short at most
+SAMPLES: Samples = (5, 15)
+FEW_SAMPLES: Samples = (3, 3)
 _BLOCK = 1 << 20
 _MARK = 1_000_003  # bytes of an allocation that says "the forward ends here" in the allocator's timeline
 
@@ -240,8 +243,8 @@ _WORTH_CHECKING_NS = 1_000_000
 class _Bench:
     """An operator with tensors to run on: arguments, leaves that want gradients, gradients of its outputs."""
 
-    def __init__(self, captured: Captured, o: Operator, incoming: Sequence[Geometry | None]) -> None:
-        self.captured, self.o = captured, o
+    def __init__(self, captured: Captured, o: Operator, incoming: Sequence[Geometry | None], samples: Samples) -> None:
+        self.captured, self.o, self.samples = captured, o, samples
         self.device = captured.values[o.inputs[0]].device if o.inputs else torch.device("cpu")
         self.tensors: dict[int, Tensor] = {}
         self._materialise()
@@ -267,6 +270,8 @@ class _Bench:
                     root.storage_bytes // max(1, value.dtype.itemsize),
                     value.offset + extent(value.shape, value.stride),
                 )
+                # Some implementations save by what they see: the same weights at every batch size.
+                torch.manual_seed(len(storages))
                 flat = _fill(torch.empty(n, dtype=value.dtype, device=value.device), below, root.kind == "buffer")
                 storages[value.storage] = flat
             tensor = torch.as_strided(flat, value.shape, value.stride, value.offset).detach()
@@ -329,9 +334,11 @@ def _filled(geometry: Geometry, dtype: torch.dtype, device: torch.device) -> Ten
     return torch.empty(0, dtype=dtype, device=device).set_(flat.untyped_storage(), 0, shape, stride)
 
 
-def measure_on_device(captured: Captured, o: Operator, incoming: Sequence[Geometry | None]) -> list[Measured]:
-    """Run `o` alone, by each of its implementations, where its tensors live."""
-    bench = _Bench(captured, o, incoming)
+def measure_on_device(
+    captured: Captured, o: Operator, incoming: Sequence[Geometry | None], samples: Samples = SAMPLES
+) -> list[Measured]:
+    """Run `o` alone, by each of its implementations, where its tensors live; between `samples` times for a time."""
+    bench = _Bench(captured, o, incoming, samples)
     results = [_measure(bench, "eager", "bitwise", operators.eager)]
     if bench.has_backward:
         for alternative in operators.alternatives(captured, o):
@@ -365,7 +372,7 @@ class _Timed:
 
     def __init__(self, bench: _Bench, call: Callable[..., Any], in_place: bool) -> None:
         self.bench, self.call, self.in_place = bench, call, in_place
-        self.device = bench.device
+        self.device, self.samples = bench.device, bench.samples
         self.tensors = bench.tensors
 
     def prepare(self) -> None:
@@ -385,7 +392,7 @@ class _TimedBackward:
 
     def __init__(self, bench: _Bench, call: Callable[..., Any]) -> None:
         self.bench = bench
-        self.device = bench.device
+        self.device, self.samples = bench.device, bench.samples
         self.outputs = bench.outputs(bench.run(call))
 
     def prepare(self) -> None:
@@ -559,7 +566,8 @@ def _time(timed: _Timed | _TimedBackward, target_ns: int = 40_000_000) -> tuple[
     timed.prepare()
     timed.run()
     samples: list[int] = []
-    while len(samples) < 5 or (sum(samples) < target_ns and len(samples) < 15):
+    fewest, most = timed.samples
+    while len(samples) < fewest or (sum(samples) < target_ns and len(samples) < most):
         timed.prepare()
         start = time.perf_counter_ns()
         result = timed.run()
@@ -579,7 +587,7 @@ def _cuda_time(timed: _Timed | _TimedBackward) -> tuple[int, float]:
         timed.run()
     samples: list[int] = []
     busy = _BUSY_NS
-    while len(samples) < 10:
+    while len(samples) < min(10, timed.samples[1]):
         timed.prepare()
         torch.cuda.synchronize(timed.device)
         begun = time.perf_counter_ns()

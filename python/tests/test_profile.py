@@ -297,9 +297,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     measured: list[str] = []
     real = profile.measure_on_device
 
-    def spy(captured: Any, o: Any, incoming: Any) -> Any:
+    def spy(captured: Any, o: Any, incoming: Any, **more: Any) -> Any:
         measured.append(o.name)
-        return real(captured, o, incoming)
+        return real(captured, o, incoming, **more)
 
     monkeypatch.setattr(profile, "measure_on_device", spy)
     return measured
@@ -310,7 +310,7 @@ def test_a_second_run_measures_nothing_and_gives_the_same_graph(
 ) -> None:
     measured = counted(monkeypatch)
     first = run(CONV, f"--cache={tmp_path / 'cache'}")
-    assert 0 < len(measured) <= len(first["operators"])
+    assert 0 < len(measured) <= 2 * len(first["operators"]), "at this batch size and at a second one"
     measured.clear()
     assert run(CONV, f"--cache={tmp_path / 'cache'}") == first
     assert measured == []
@@ -364,11 +364,12 @@ def test_operators_of_one_signature_are_measured_once(tmp_path: Path, monkeypatc
 def test_a_cut_off_cache_is_measured_again(text: str, run: Run, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     first = run(CONV, f"--cache={cache}")
-    (file,) = cache.iterdir()
-    file.write_text(text)
+    files = sorted(cache.iterdir())
+    for file in files:
+        file.write_text(text)
     assert run(CONV, f"--cache={cache}")["structure"] == first["structure"]
-    assert [p.name for p in cache.iterdir()] == [file.name]
-    assert json.loads(file.read_text())
+    assert sorted(cache.iterdir()) == files
+    assert all(json.loads(file.read_text()) for file in files)
 
 
 def test_progress_is_lines_of_json_that_count_up(run: Run, tmp_path: Path) -> None:

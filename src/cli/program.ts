@@ -64,6 +64,9 @@ function build(io: Io, solver: Solver, run: Run): Command {
   withOptions(command("plan <graph>", "find the fastest schedule that fits a budget"), [
     new Option("--budget <size>", "peak of the device (6GiB), share of what activations take (60%), max for the fastest, or eager"),
     new Option("--frontier", "plans for all budgets, from the least memory to no overhead"),
+    new Option("--batch <n>", "for another batch size than the profiled one"),
+    new Option("--max-batch", "for the largest batch that fits the budget"),
+    new Option("--overhead <share>", "with --max-batch: how much longer than eager's a step may take (10%)"),
     exactnessOption(),
     new Option("--out <file>", "where the plan goes"),
     jsonOption(),

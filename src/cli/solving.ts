@@ -1,4 +1,5 @@
 import type { Graph, Implementation } from "../core/graph";
+import type { Limits } from "../core/solve/largest";
 import type { Plan } from "../core/plan";
 import type { Progress } from "../helper/helper";
 
@@ -18,4 +19,6 @@ export interface Solver {
   solve(graph: Graph, budget: number, options: SolverOptions): Promise<Solution>;
   /** Plans from the least memory to no overhead. */
   frontier(graph: Graph, options: SolverOptions): Promise<readonly Plan[]>;
+  /** The largest batch within the limits; null where not even one sample fits. */
+  largest(graph: Graph, limits: Limits, options: SolverOptions): Promise<{ readonly batch: number; readonly plan: Plan } | null>;
 }

@@ -1,6 +1,6 @@
 import { pathToFileURL } from "node:url";
 import { Cancelled } from "../helper/user_error";
-import { solveFrontier, solvePlan, type SolveOptions } from "../solver/client";
+import { solveFrontier, solveLargest, solvePlan, type SolveOptions } from "../solver/client";
 import type { Solver, SolverOptions } from "./solving";
 
 /** The solver in a worker thread whose bundle is this file. */
@@ -24,6 +24,11 @@ export function workerSolver(file: string): Solver {
       stoppable(options.signal, async () => {
         const { points } = await solveFrontier(graph, given(options));
         return points.map(({ plan }) => plan);
+      }),
+    largest: (graph, limits, options) =>
+      stoppable(options.signal, async () => {
+        const found = await solveLargest(graph, limits, given(options));
+        return found === null ? null : { batch: found.batch, plan: found.solution.plan };
       }),
   };
 }

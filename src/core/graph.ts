@@ -28,6 +28,7 @@ export interface Graph {
   readonly outputs: readonly number[];
   /** What copies between device and host take; without it a plan can't offload. */
   readonly transfer?: Transfer;
+  readonly batch?: Batch;
 }
 
 export interface Transfer {
@@ -40,6 +41,16 @@ export interface Transfer {
 export interface Link {
   readonly bytes_per_second: number;
   readonly latency: number;
+}
+
+/** How the graph grows with the batch; missing in graphs of older releases. */
+export interface Batch {
+  /** Samples that it was profiled with; null where no input has a batch. */
+  readonly size: number | null;
+  /** Laid out like the graph: per number that grows, by how much for each sample. */
+  readonly slopes?: object;
+  /** Why it has no slopes, as a sentence. */
+  readonly why_not?: string;
 }
 
 export interface Value {

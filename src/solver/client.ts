@@ -1,6 +1,7 @@
 import { Worker } from "node:worker_threads";
 import type { Graph, Implementation } from "../core/graph";
 import type { Frontier } from "../core/solve/frontier";
+import type { Largest, Limits } from "../core/solve/largest";
 import type { Planned, Solution } from "../core/solve/solution";
 import type { Progress } from "../core/solve/solve";
 import { formatBytes } from "../core/units";
@@ -35,6 +36,11 @@ export async function solveFrontier(graph: Graph, options: FrontierOptions = {})
     if (answer.kind === "point") options.onPoint?.(answer.point);
     return answer.kind === "frontier" ? answer.frontier : undefined;
   });
+}
+
+/** The largest batch that fits, with its plan; null where not even one sample does. */
+export async function solveLargest(graph: Graph, limits: Limits, options: SolveOptions = {}): Promise<Largest | null> {
+  return run<Largest | null>({ ...common(graph, options, effort.frontier), kind: "largest", limits }, options, (answer) => (answer.kind === "largest" ? answer.largest : undefined));
 }
 
 function common(graph: Graph, options: SolveOptions, iterations: number): Pick<Request, "graph" | "exactness" | "seed" | "iterations"> {

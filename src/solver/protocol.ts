@@ -1,5 +1,6 @@
 import type { Graph, Implementation } from "../core/graph";
 import type { Frontier } from "../core/solve/frontier";
+import type { Largest, Limits } from "../core/solve/largest";
 import type { Planned, Solution } from "../core/solve/solution";
 import type { Progress } from "../core/solve/solve";
 
@@ -7,7 +8,7 @@ import type { Progress } from "../core/solve/solve";
 export const effort = { plan: 40_000, frontier: 8_000 };
 
 /** What goes to a solver's worker as its data, and what comes back as messages. */
-export type Request = Common & ({ readonly kind: "plan"; readonly budget: number | null } | { readonly kind: "frontier"; readonly steps: number });
+export type Request = Common & ({ readonly kind: "plan"; readonly budget: number | null } | { readonly kind: "frontier"; readonly steps: number } | { readonly kind: "largest"; readonly limits: Limits });
 
 interface Common {
   readonly graph: Graph;
@@ -21,4 +22,5 @@ export type Answer =
   | { readonly kind: "point"; readonly point: Planned }
   | { readonly kind: "solution"; readonly solution: Solution }
   | { readonly kind: "frontier"; readonly frontier: Frontier }
+  | { readonly kind: "largest"; readonly largest: Largest | null }
   | { readonly kind: "failed"; readonly message: string };

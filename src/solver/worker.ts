@@ -1,5 +1,6 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { frontier } from "../core/solve/frontier";
+import { largestBatch } from "../core/solve/largest";
 import { restrict, solve } from "../core/solve/solve";
 import { loadGlpk } from "./glpk";
 import { loadHighs } from "./highs";
@@ -20,13 +21,20 @@ try {
       send({ kind: "progress", progress });
     },
   };
-  const graph = restrict(request.graph, request.exactness);
-  if (request.kind === "plan") send({ kind: "solution", solution: solve(graph, request.budget, tools) });
-  else {
-    const result = frontier(graph, request.steps, tools, (point) => {
-      send({ kind: "point", point });
-    });
-    send({ kind: "frontier", frontier: result });
+  const { graph, exactness } = request;
+  switch (request.kind) {
+    case "plan":
+      send({ kind: "solution", solution: solve(restrict(graph, exactness), request.budget, tools) });
+      break;
+    case "frontier": {
+      const result = frontier(restrict(graph, exactness), request.steps, tools, (point) => {
+        send({ kind: "point", point });
+      });
+      send({ kind: "frontier", frontier: result });
+      break;
+    }
+    case "largest":
+      send({ kind: "largest", largest: largestBatch(graph, request.limits, exactness, tools) });
   }
 } catch (error) {
   send({ kind: "failed", message: error instanceof Error ? (error.stack ?? error.message) : String(error) });

@@ -3,6 +3,10 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { splitTarget } from "../../src/cli/target";
 import { ranges } from "../../src/cli/schedule";
 import { eagerPlan } from "../../src/core/solve/draft";
+import { atBatch } from "../../src/core/batch";
+import { parseGraph } from "../../src/core/graph";
+import { checkPlan } from "../../src/core/plan";
+import { growing } from "../support/random_graph";
 import { world, type World } from "./world";
 
 let w: World;
@@ -14,6 +18,11 @@ afterEach(() => {
 });
 
 const document = (text: string): Record<string, unknown> => JSON.parse(text) as Record<string, unknown>;
+
+const answer = async (...argv: string[]): Promise<{ exit: number; json: Record<string, unknown> }> => {
+  const { exit, out } = await w.monet(...argv, "--json");
+  return { exit, json: document(out) };
+};
 
 /** One sentence on stderr, nothing on stdout, no file left behind. */
 async function refuses(argv: string[], exit: number, sentence: RegExp): Promise<void> {
@@ -133,7 +142,7 @@ describe("monet plan", () => {
   it("writes the plan beside the graph", async () => {
     const { exit, out } = await w.monet("plan", "net.graph.json", "--budget", "max");
     expect(exit).toBe(0);
-    expect(out).toMatch(/^Plan for .*, budget none\nPredicted peak .* B \(eager .* B\), step .*\(\+0\.0%\)\nPlan: net\.plan\.json\n$/);
+    expect(out).toMatch(/^Plan for .*, budget none\nPredicted peak .* B \(eager .* B\), step .*\(\+0\.0%\)\nPlan: net\.plan\.json\nIts graph: net\.graph\.json\n$/);
     expect(document(w.read("net.plan.json"))["format"]).toBe("monet-plan");
   });
 
@@ -156,6 +165,41 @@ describe("monet plan", () => {
     const fixed = Object.values(w.graph.fixed).reduce((sum, bytes) => sum + bytes, 0);
     const { eager_peak } = eagerPlan(w.graph).predicted;
     expect(asked).toEqual([fixed + Math.floor((eager_peak - fixed) / 2)]);
+  });
+
+  it("plans for another batch size, in files of its own", async () => {
+    w.write("net.graph.json", JSON.stringify(growing(w.graph, 8)));
+    const { exit, json } = await answer("plan", "net.graph.json", "--batch", "12", "--budget", "max");
+    expect(exit).toBe(0);
+    expect(json).toMatchObject({ plan: "net.batch12.plan.json", graph: "net.batch12.graph.json" });
+    const [graph, plan] = [parseGraph(w.read("net.batch12.graph.json")), document(w.read("net.batch12.plan.json"))];
+    expect(graph.values.filter(({ kind }) => kind === "activation").map(({ bytes }) => bytes)).toEqual(
+      w.graph.values.filter(({ kind }) => kind === "activation").map(({ bytes }) => 1.5 * bytes));
+    expect(checkPlan(plan, graph).graph).toMatchObject({ hash: `${w.graph.hash}@12`, structure: w.graph.structure });
+    expect(w.files()).toContain("net.graph.json");
+  });
+
+  it("finds the largest batch within a budget", async () => {
+    const graph = growing(w.graph, 8);
+    w.write("net.graph.json", JSON.stringify(graph));
+    const fits = (batch: number): boolean => eagerPlan(atBatch(graph, batch)).predicted.peak <= 10_000;
+    const { exit, json } = await answer("plan", "net.graph.json", "--max-batch", "--budget", "10000", "--overhead", "0%");
+    expect(exit).toBe(0);
+    const batch = json["batch"] as number;
+    expect([fits(batch), fits(batch + 1)]).toEqual([true, false]);
+    expect(checkPlan(document(w.read(`net.batch${batch}.plan.json`)), parseGraph(w.read(`net.batch${batch}.graph.json`))).budget).toBe(10_000);
+  });
+
+  it("says what is wrong with a batch that is asked for", async () => {
+    const graph = growing(w.graph, 8);
+    w.write("other.graph.json", JSON.stringify(graph));
+    w.write("odd.graph.json", JSON.stringify({ ...graph, batch: { size: 8, why_not: "aten.mm.default at net.py:9 has more than one extent that grows with the batch" } }));
+    await refuses(["plan", "other.graph.json", "--max-batch", "--budget", "1"], 3, /^error: No batch fits into 1 B: with a single sample, \d+ B are fixed/);
+    await refuses(["plan", "other.graph.json", "--max-batch", "--budget", "60%"], 2, /^error: --max-batch goes with a --budget in bytes/);
+    await refuses(["plan", "other.graph.json", "--max-batch", "--budget", "9000", "--overhead", "much"], 2, /^error: --overhead much is no share/);
+    await refuses(["plan", "other.graph.json", "--batch", "0", "--budget", "max"], 2, /^error: --batch 0 is no batch size/);
+    await refuses(["plan", "odd.graph.json", "--batch", "9", "--budget", "max"], 2, /^error: This graph can't be told for another batch size: aten\.mm\.default at net\.py:9 has more/);
+    await refuses(["plan", "net.graph.json", "--batch", "9", "--budget", "max"], 2, /^error: This graph can't be told for another batch size: it was profiled by an older release/);
   });
 
   it("shows the frontier", async () => {

@@ -59,4 +59,23 @@ describe("the built command line, with torch", () => {
     const graph = parseGraph(readFileSync(join(folder, answer.graph), "utf8"));
     expect(parsePlan(readFileSync(join(folder, answer.plan), "utf8"), graph).predicted.peak).toBeLessThanOrEqual(answer.budget);
   }, 120_000);
+
+  for (const [name, input, kwargs] of [["conv.py:ConvNet", "float32[4,3,24,24]", "{}"], ["attention.py:Decoder", "int64[4,32]<97", '{"depth": 1}']] as const) {
+    it(`tells another batch size of ${name} to the byte, without profiling it`, async () => {
+      const [file = "", model = ""] = name.split(":");
+      copyFileSync(join(project, "test", "fixtures", file), join(folder, file));
+      const inputs = file === "conv.py" ? ["--input", input] : ["--input", input, "--input", input];
+      const graph = join(".monet", `${file.replace(".py", "")}.${model}.graph.json`);
+      expect((await monet("profile", name, ...inputs, "--kwargs", kwargs, "--threads", "1", "--no-cache")).err).toBe("");
+      const planned = await monet("plan", graph, "--batch", "7", "--budget", "70%", "--json");
+      const { plan } = JSON.parse(planned.out) as Answer;
+      expect(plan).toBe(graph.replace("graph.json", "batch7.plan.json"));
+      const verified = await monet("verify", name, plan, "--pairs", "0", "--threads", "1", "--json");
+      expect([verified.exit, verified.err]).toEqual([0, ""]);
+      const { predicted } = JSON.parse(planned.out) as { predicted: { peak: number; eager_peak: number } };
+      const { equal, planned_peak, eager_peak } = JSON.parse(verified.out) as { equal: boolean; planned_peak: number; eager_peak: number };
+      // The four bytes are verify's own: the gradient that it starts from.
+      expect({ equal, off: [planned_peak - predicted.peak, eager_peak - predicted.eager_peak] }).toEqual({ equal: true, off: [4, 4] });
+    }, 120_000);
+  }
 });

@@ -8,6 +8,8 @@ import { runCli } from "../../src/cli/program";
 import type { Solution, Solver } from "../../src/cli/solving";
 import type { Graph } from "../../src/core/graph";
 import { eagerPlan } from "../../src/core/solve/draft";
+import { largestBatch } from "../../src/core/solve/largest";
+import { loadGlpk } from "../support/tools";
 import { randomGraph } from "../support/random_graph";
 
 export const netSource = `from torch import nn
@@ -133,6 +135,10 @@ export function world(): World {
       const solver: Solver = {
         solve: (asked, budget) => Promise.resolve(made.solution(asked, budget)),
         frontier: (asked) => Promise.resolve([eagerPlan(asked)]),
+        largest: async (asked, limits) => {
+          const found = largestBatch(asked, limits, "bitwise", { glpk: await loadGlpk(), seed: 1, iterations: 100 });
+          return found === null ? null : { batch: found.batch, plan: found.solution.plan };
+        },
       };
       const exit = await runCli(argv, io, solver);
       return { exit, out, err };

@@ -217,3 +217,21 @@ export function randomPlan(graph: Graph, seed: number): Plan {
   };
   return graph.transfer === undefined ? plan : withOffloads(graph, plan, firstUse, forever, seed);
 }
+
+/** The graph as if profiled with `size` samples, to which all that activations take is proportional. */
+export function growing(graph: Graph, size: number): Graph {
+  const numbered = (rows: readonly object[]): object => Object.fromEntries(rows.map((row, k) => [k, row]));
+  const of = (numbers: Readonly<Record<string, number>>): object => Object.fromEntries(Object.entries(numbers).map(([name, each]) => [name, each / size]));
+  const run = ({ time, peak }: { time: number; peak: number }): object => of({ time, peak });
+  const activation = (id: number): boolean => graph.values[id]?.kind === "activation";
+  const slopes = {
+    values: numbered(graph.values.map(({ id, bytes, shape: [extent = 0] }) => (activation(id) ? { ...of({ bytes }), shape: of({ 0: extent }) } : {}))),
+    operators: numbered(graph.operators.map(({ inputs, implementations }) => ({
+      implementations: numbered(implementations.map(({ internal_bytes, forward, recompute, backward }) => ({
+        ...of({ internal_bytes }), forward: run(forward), recompute: run(recompute),
+        ...(backward !== null && { backward: { ...run(backward), gradients: numbered(backward.gradients.map(({ input, bytes }) => (activation(inputs[input] ?? 0) ? of({ bytes }) : {}))) } }),
+      }))),
+    }))),
+  };
+  return { ...graph, batch: { size, slopes } };
+}

@@ -11,11 +11,16 @@ import { ProgressLine } from "../progress";
 import { headline, overhead } from "../schedule";
 import type { Solver, SolverOptions } from "../solving";
 import { table } from "../table";
+import { graphAt, planLargest } from "./batch";
 import { graphFacts } from "./profile";
+import { graphBeside } from "./verify";
 
 export interface PlanOptions {
   readonly budget?: string;
   readonly frontier?: boolean;
+  readonly batch?: string;
+  readonly maxBatch?: boolean;
+  readonly overhead?: string;
   readonly exactness: SolverOptions["exactness"];
   readonly out?: string;
 }
@@ -65,13 +70,37 @@ export async function plan(io: Io, solver: Solver, graphFile: string, options: P
     throw new UserError("input", "Which budget? Name one with --budget (6GiB, 60%, max, eager), or ask for all with --frontier.");
   }
   const budget = options.budget === undefined ? null : readBudget(options.budget);
-  const graph = readGraph(io, graphFile);
+  const profiled = readGraph(io, graphFile);
+  if (options.maxBatch === true) return largest(io, solver, profiled, graphFile, budget, options);
+  if (options.overhead !== undefined) throw new UserError("input", "--overhead says how slow a step may be with --max-batch; a plan for a budget is the fastest there is.");
+  const graph = options.batch === undefined ? profiled : graphAt(profiled, options.batch);
   if (options.frontier === true) return frontier(io, solver, graph, graphFile, options);
   const solved = await planFor(io, solver, graph, budget ?? { kind: "max" }, options.exactness);
-  const out = options.out ?? planFile(graphFile);
-  writeJson(io, out, solved);
-  return { exit: exitCodes.ok, text: `${headline(solved)}\nPlan: ${out}\n`, json: { plan: out, ...planFacts(solved) } };
+  const files = writePlan(io, graphFile, profiled, graph, solved, options.out);
+  return { exit: exitCodes.ok, text: `${headline(solved)}\n${filesText(files)}`, json: { ...files, ...planFacts(solved) } };
 }
+
+async function largest(io: Io, solver: Solver, profiled: Graph, graphFile: string, budget: Budget | null, options: PlanOptions): Promise<Outcome> {
+  if (budget?.kind !== "bytes" || options.frontier === true || options.batch !== undefined) {
+    throw new UserError("input", "--max-batch goes with a --budget in bytes (6GiB): a share of what one batch takes says nothing of others; and without --frontier or --batch.");
+  }
+  const { graph, batch, plan: solved } = await planLargest(io, solver, profiled, budget.bytes, options.overhead, options.exactness);
+  const files = writePlan(io, graphFile, profiled, graph, solved, options.out);
+  const text = `Largest batch within ${formatBytes(budget.bytes)}: ${batch}\n${headline(solved)}\n${filesText(files)}`;
+  return { exit: exitCodes.ok, text, json: { batch, ...files, ...planFacts(solved) } };
+}
+
+/** For another batch size than the profiled one, both files get a name with it, so that the profiled graph stays. */
+function writePlan(io: Io, graphFile: string, profiled: Graph, graph: Graph, solved: Plan, given: string | undefined): { graph: string; plan: string } {
+  const named = graph === profiled ? graphFile : graphFile.replace(/(\.graph)?\.json$/, `.batch${graph.batch?.size ?? ""}.graph.json`);
+  const out = given ?? planFile(named);
+  const beside = graph === profiled ? graphFile : (graphBeside(out) ?? named);
+  if (graph !== profiled) writeJson(io, beside, graph);
+  writeJson(io, out, solved);
+  return { graph: beside, plan: out };
+}
+
+const filesText = ({ graph, plan: out }: { graph: string; plan: string }): string => `Plan: ${out}\nIts graph: ${graph}\n`;
 
 async function frontier(io: Io, solver: Solver, graph: Graph, graphFile: string, options: PlanOptions): Promise<Outcome> {
   const line = new ProgressLine(io);

@@ -1,5 +1,5 @@
 import type { Graph } from "../graph";
-import { plannedGraph, type Plan, type Predicted, type Retention } from "../plan";
+import { compilePlan, plannedGraph, type Plan, type Predicted, type Retention } from "../plan";
 import { eager, Simulator, type Summary } from "../simulate";
 import { int, num } from "../simulate/arrays";
 import type { Absence } from "../simulate/offload";
@@ -38,6 +38,14 @@ export function draftOfGenome(problem: Problem, { genes, choice }: Genome): Draf
   const lists = Array.from({ length: problem.tensors }, (_, t) =>
     Array.from({ length: int(first, t + 1) - int(first, t) }, (_, k) => [int(from, int(first, t) + k), int(to, int(first, t) + k)] as const));
   return draft(problem, choice, lists, schedule.offloads.absences());
+}
+
+/** What a plan does on another graph of the same structure. */
+export function draftOfPlan(problem: Problem, plan: Plan): Draft {
+  const { choice, intervals, absences } = compilePlan(plan, problem);
+  const schedule = new Schedule(problem);
+  schedule.fromIntervals(choice, intervals, absences);
+  return { choice, intervals, absences, rng: schedule.rerunRandom(), summary: new Simulator(problem).summary(choice, schedule) };
 }
 
 export function eagerSummary(problem: Problem): Summary {
