@@ -34,6 +34,10 @@ export interface BudgetResult {
   /** The size of the first dimension of the first input; null where there is none. */
   readonly batch: number | null;
   readonly fixed: Readonly<Record<"parameters" | "buffers" | "inputs" | "gradients" | "optimizer", number>>;
+  /** The largest batch that fits the budget: null where none was asked for, 0 where not even one sample does. */
+  readonly largest: { readonly batch: number; readonly overhead: number } | null;
+  /** Other batch sizes can be told from this profile. */
+  readonly grows: boolean;
   readonly eager: { readonly peak: number; readonly time: number; readonly layers: Layers };
   /** From the least memory to no overhead: peaks ascend, overheads descend. */
   readonly points: readonly BudgetPoint[];
@@ -102,6 +106,8 @@ export type FromBudget =
   /** A value was typed: search a plan for exactly this budget. Text as parseBudget reads it. */
   | { readonly kind: "exact"; readonly text: string }
   | { readonly kind: "batch"; readonly batch: number }
+  /** Search the largest batch within the budget. */
+  | { readonly kind: "largest" }
   | { readonly kind: "model"; readonly id: string }
   | { readonly kind: "run"; readonly command: BudgetCommand };
 
@@ -162,6 +168,7 @@ const fromBudget: Readonly<Record<FromBudget["kind"], Readonly<Record<string, Ch
   budget: { bytes: count },
   exact: { text },
   batch: { batch: (value) => count(value) && value !== 0 },
+  largest: {},
   model: { id: text },
   run: { command: oneOf(budgetCommands) },
 };

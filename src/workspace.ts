@@ -57,6 +57,8 @@ export class Model {
   budget = Number.POSITIVE_INFINITY;
   /** A plan for exactly this budget is being searched. */
   refining = false;
+  /** The largest batch that was found, for which budget of which graph. */
+  largest: { readonly graph: Graph; readonly budget: number; readonly batch: number; readonly overhead: number } | null = null;
   /** A profile of another batch size is on its way. */
   outdated = false;
   private chosen: { plan: Plan; explained: Explained } | null = null;
@@ -307,7 +309,7 @@ export class Models extends Disposable {
     this.fire("choice", model);
   }
 
-  update(model: Model, state: Partial<Pick<Model, "running" | "problem" | "measured" | "refining" | "outdated" | "planFile" | "left">>): void {
+  update(model: Model, state: Partial<Pick<Model, "running" | "problem" | "measured" | "largest" | "refining" | "outdated" | "planFile" | "left">>): void {
     Object.assign(model, state);
     this.fire("state", model);
   }

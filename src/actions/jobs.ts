@@ -134,6 +134,10 @@ export function progressText({ stage, done, total }: Progress, left: number | nu
       return left === null
         ? vscode.l10n.t("Finding plans, {0} of {1} budgets", done, total)
         : vscode.l10n.t("Finding plans, {0} of {1} budgets, {2} left", done, total, seconds(left));
+    case "batch":
+      return vscode.l10n.t("Measuring with another batch, {0}%", percent);
+    case "largest batch":
+      return vscode.l10n.t("Finding the largest batch");
     case "least memory":
       return vscode.l10n.t("Finding the plan of least memory");
     case "eager step":

@@ -3,7 +3,9 @@ import { rmSync } from "node:fs";
 import * as vscode from "vscode";
 import type { ModelArgument } from "../commands";
 import type { Context } from "../context";
+import { atBatch, batchProblem } from "../core/batch";
 import { batchOf, madeBy, withBatch } from "../core/config";
+import { plansAt } from "../core/solve/largest";
 import { formatBytes } from "../core/units";
 import { Cancelled, UserError } from "../helper/user_error";
 import type { Model } from "../workspace";
@@ -65,7 +67,26 @@ export async function clearResults(context: Context, argument: ModelArgument | n
   }
 }
 
-/** Another batch size: profiled and solved anew in the background. Where that fails, the old one holds again. */
+export async function findLargest(context: Context, model: Model): Promise<void> {
+  try {
+    await context.tasks.largest(model);
+  } catch (error) {
+    if (!(error instanceof Cancelled)) await showProblem(context, error);
+  }
+}
+
+/** What the profile that is there tells of another batch size, until that is measured. */
+async function tell({ models }: Context, model: Model, batch: number): Promise<void> {
+  const { profile } = model;
+  if (profile === null || batchProblem(profile.graph) !== null) return;
+  const graph = atBatch(profile.graph, batch);
+  await models.setProfile(model, graph, { plans: plansAt(graph, profile.plans), exactness: profile.exactness }, null);
+}
+
+/**
+ * Another batch size: told at once from the profile that is there, profiled and solved anew in the background. Where
+ * that fails, the old one holds again.
+ */
 export async function setBatch(context: Context, model: Model, batch: number): Promise<void> {
   try {
     requireTrust();
@@ -73,6 +94,7 @@ export async function setBatch(context: Context, model: Model, batch: number): P
     if (before === null || batchOf(before.inputs) === batch) return;
     const after = withBatch(before, batch);
     await writeModelConfig(model, after);
+    await tell(context, model, batch);
     context.models.update(model, { outdated: true });
     try {
       await context.tasks.run(model, "profile");
@@ -81,6 +103,7 @@ export async function setBatch(context: Context, model: Model, batch: number): P
       const now = await readModelConfig(model);
       // Unless a still newer size has taken its place.
       if (JSON.stringify(now) === JSON.stringify(after)) {
+        await context.models.load(model);
         context.models.update(model, { outdated: false });
         await writeModelConfig(model, before);
       }

@@ -11,7 +11,7 @@ import { eagerPlan } from "../core/solve/draft";
 import { formatBytes } from "../core/units";
 import { runHelper, type HelperResult } from "../helper/helper";
 import { UserError } from "../helper/user_error";
-import { solveFrontier, solvePlan, type SolveOptions } from "../solver/client";
+import { solveFrontier, solveLargest, solvePlan, type SolveOptions } from "../solver/client";
 import type { Snapshot } from "../sources/types";
 import type { Model, Models } from "../workspace";
 import { folderOf, readModelConfig, knownConfig } from "./config";
@@ -139,6 +139,20 @@ export async function refineModel(equipment: Equipment, model: Model, bytes: num
   if (solution.kind === "plan") return;
   const least = formatBytes(plan.predicted.peak);
   throw new UserError("infeasible", vscode.l10n.t("No schedule of {0} fits {1}: the smallest that was found has a peak of {2}. Choose that budget, or a smaller batch.", model.name, formatBytes(bytes), least), { least: plan.predicted.peak });
+}
+
+/** Searches the largest batch within the budget that is chosen; no Python runs. */
+export async function largestModel(equipment: Equipment, model: Model, job: Job): Promise<void> {
+  const graph = model.profile?.graph;
+  if (graph === undefined) return;
+  const { budget } = model;
+  const found = await solveLargest(graph, { budget: Math.min(budget, graph.device.total_bytes), overhead: Number.POSITIVE_INFINITY }, {
+    ...solveOptions(equipment, exactnessFor(model), job.signal),
+    onProgress: () => { job.report({ stage: "largest batch", done: 0, total: 0, operator: null }); },
+  });
+  if (model.profile?.graph !== graph) return;
+  const { batch, solution } = found ?? { batch: 0, solution: null };
+  equipment.models.update(model, { largest: { graph, budget, batch, overhead: solution === null ? 0 : solution.summary.time / solution.eager.time - 1 } });
 }
 
 /** Stores plans of a graph, unless another has taken its place meanwhile, here or from another window. */

@@ -9,7 +9,7 @@ import { actionOf, definitionOf, isMonetTask, pathOf, taskType, type Action, typ
 import { Jobs } from "./jobs";
 import { findModel } from "./model_choice";
 import { requireTrust, sentenceOf, showProblem } from "./problems";
-import { profileModel, refineModel, solveModel, type Equipment, type Say } from "./profile";
+import { largestModel, profileModel, refineModel, solveModel, type Equipment, type Say } from "./profile";
 import { Latest } from "./queue";
 import { Reports, verifyModel } from "./verify_job";
 
@@ -109,6 +109,10 @@ export class MonetTasks extends Disposable implements vscode.TaskProvider {
   /** Plans for a graph that is there; no Python runs. */
   async solve(model: Model): Promise<void> {
     await this.jobs.run(model, null, (job) => solveModel(this.equipment, model, job));
+  }
+
+  async largest(model: Model): Promise<void> {
+    await this.jobs.run(model, null, (job) => largestModel(this.equipment, model, job));
   }
 
   /** A plan for exactly this budget. A newer search of the same model takes the place of the one before. */

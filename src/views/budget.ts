@@ -1,8 +1,9 @@
 import * as vscode from "vscode";
-import { refine, refineSoon, setBatch } from "../actions/optimize";
+import { findLargest, refine, refineSoon, setBatch } from "../actions/optimize";
 import { showProblem } from "../actions/problems";
 import type { Context } from "../context";
 import { parseBudget, budgetBytes } from "../core/units";
+import { batchProblem } from "../core/batch";
 import { batchOf } from "../core/config";
 import { fixedBytes } from "../core/graph";
 import { isFromBudget, type BudgetCommand, type BudgetResult, type BudgetState, type FromBudget, type ModelName, type ToBudget } from "../protocol";
@@ -69,6 +70,9 @@ export class BudgetView extends Disposable implements vscode.WebviewViewProvider
         return;
       case "batch":
         if (model !== null) await setBatch(this.context, model, message.batch);
+        return;
+      case "largest":
+        if (model !== null) await findLargest(this.context, model);
     }
   }
 
@@ -144,6 +148,8 @@ function budgetResult(model: Model): BudgetResult | null {
     reserve: Math.round(share * device.total_bytes),
     torch: typeof torch === "string" ? torch : "",
     batch: batchOf(madeFrom.inputs ?? []),
+    largest: model.largest?.graph === profile.graph && model.largest.budget === model.budget ? model.largest : null,
+    grows: batchProblem(profile.graph) === null,
     fixed: { parameters: part("parameters"), buffers: part("buffers"), inputs: part("inputs"), gradients: part("gradients"), optimizer: part("optimizer") },
     eager: profile.eager,
     points: profile.points,

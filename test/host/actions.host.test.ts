@@ -100,8 +100,12 @@ test("an exact budget adds a plan that fits it, and one that is too small says w
 test("another batch size is written to monet.json and profiled anew", async () => {
   const { models } = await context();
   const model = await theModel();
-  await setBatch(await context(), model, 6);
+  const set = setBatch(await context(), model, 6);
+  await until("it is told from the profile that is there", () => model.profile?.graph.made_from.inputs?.join() === "float32[6,16]");
+  assert.match(model.profile?.graph.hash ?? "", /@6$/);
+  await set;
   assert.deepEqual(model.profile?.graph.made_from.inputs, ["float32[6,16]"]);
+  assert.doesNotMatch(model.profile.graph.hash, /@/);
   assert.match(readFileSync(join(folder, "monet.json"), "utf8"), /"float32\[6,16\]"/);
   assert.equal(model.outdated, false);
   assert.equal(models.active, model);

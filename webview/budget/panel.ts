@@ -26,6 +26,10 @@ export class BudgetPanel {
   private readonly batch = textField(l10n.t("Batch size"), (text) => { this.changeBatch(text); }, { class: "batch", size: 5, title: l10n.t("Enter applies it"), "aria-describedby": "batch-problem" });
   private readonly batchProblem = el("p", { class: "problem", id: "batch-problem", role: "alert" });
   private readonly batchRow = el("label", { class: "batch" }, el("span", {}, l10n.t("Batch")), this.batch);
+  private readonly largest = button(l10n.t("Largest batch here"), () => { this.send({ kind: "largest" }); }, { appearance: "secondary", class: "largest", title: l10n.t("Searches the largest batch within this budget") });
+  private readonly largestText = el("span", { class: "muted" });
+  private readonly useLargest = button("", () => { this.changeBatch(String(this.state?.result?.largest?.batch ?? "")); }, { appearance: "secondary" });
+  private readonly largestRow = el("div", { class: "row largest", "aria-live": "polite" }, this.largest, this.largestText, this.useLargest);
 
   private readonly notices = el("div", { class: "notices", "aria-live": "polite" });
   private readonly progress = el("progress", { "aria-label": l10n.t("Progress") });
@@ -60,6 +64,7 @@ export class BudgetPanel {
       el("label", {}, el("span", { class: "muted" }, l10n.t("Budget")), this.exact),
       el("label", {}, el("span", { class: "muted" }, l10n.t("or fits")), this.cards)),
     this.exactProblem,
+    this.largestRow,
     el("div", { class: "row actions" }, this.apply, this.command(l10n.t("Verify"), "verify"), this.command(l10n.t("Schedule"), "schedule")),
     this.outcome);
 
@@ -163,7 +168,15 @@ export class BudgetPanel {
     this.slider.show(points, budget, `${formatBytes(point.peak)}, ${slower(point.overhead)}`);
     if (document.activeElement !== this.exact) this.exact.value = formatBytes(Math.min(budget, Math.max(eager.peak, points.at(-1)?.peak ?? 0)));
     setChoices(this.cards, this.cardChoices(result, cards), cards.find(({ bytes }) => this.usable(bytes) === budget)?.name ?? "");
+    this.showLargest(result, running !== null);
     this.showOutcome(result, this.warning(result, point, running !== null), refining && !isBest(point) ? budget : null);
+  }
+
+  private showLargest({ largest, grows, batch }: BudgetResult, running: boolean): void {
+    this.largestRow.hidden = !grows || running;
+    setText(this.largestText, largest === null ? "" : largest.batch === 0 ? l10n.t("not even one sample fits") : l10n.t("{0} samples, {1}", largest.batch, slower(largest.overhead)));
+    this.useLargest.hidden = largest === null || largest.batch === 0 || largest.batch === batch;
+    setText(this.useLargest, l10n.t("Use {0}", largest?.batch ?? ""));
   }
 
   private warning({ complete, budget }: BudgetResult, { peak }: BudgetPoint, running: boolean): string | null {

@@ -30,6 +30,8 @@ function budgetState(name: string, graph: Graph, plans: readonly Plan[], budget:
       reserve: Math.round(0.05 * device.total_bytes),
       torch: typeof madeFrom["torch"] === "string" ? madeFrom["torch"] : "",
       batch: 8,
+      largest: { batch: 96, overhead: 0.21 },
+      grows: true,
       fixed: { parameters: part("parameters"), buffers: part("buffers"), inputs: part("inputs"), gradients: part("gradients"), optimizer: part("optimizer") },
       eager: { peak, time, layers: layersAtPeak(graph, null) },
       points: plans.map((plan) => ({
