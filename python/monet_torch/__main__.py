@@ -10,6 +10,7 @@ import platform
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
@@ -256,7 +257,7 @@ def _cache_folder() -> Path:
 
 
 def _verify(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int, str]:
-    from . import target, verify
+    from . import batch, target, verify
     from .errors import MonetError, PlanMismatch
 
     graph = _read(options.graph, "monet-graph", _OF_GRAPH)
@@ -270,6 +271,11 @@ def _verify(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int,
             f"{options.graph} is an estimate for {graph['device']['name']}; profile on a real device first"
         )
     made = target.load(options.target, source["inputs"], extra["targets"], extra["kwargs"], source["loss"])
+    size = graph.get("batch", {}).get("size")
+    inputs = made.args, made.kwargs, made.targets
+    if size is not None and size != batch.size_of(inputs):  # an entry function makes its own
+        args, kwargs, targets = batch.resized(inputs, size)
+        made = replace(made, args=args, kwargs=kwargs, targets=targets)
     device = _device(extra["device"])
     report = verify.verify(
         made, plan, graph, autocast=_autocast(source["autocast"], device.type), device=device, pairs=options.pairs,
