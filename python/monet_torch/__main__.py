@@ -23,7 +23,7 @@ def _parser() -> argparse.ArgumentParser:
     profile = commands.add_parser("profile", help="trace a model and measure its operators")
     profile.add_argument("target", metavar="FILE:MODEL")
     _model_options(profile)
-    profile.add_argument("--optimizer", choices=["none", "sgd", "momentum", "adam", "adamw"], default="none")
+    profile.add_argument("--optimizer", default="none", metavar="NAME")
     profile.add_argument("--autocast", choices=["bf16", "fp16"])
     profile.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or the name of a card to estimate")
     profile.add_argument(
@@ -201,6 +201,11 @@ def _profile(options: argparse.Namespace, say: Callable[..., None]) -> str:
 
     from . import batch, estimate, graph, profile, step, target
     from ._private import pytree
+    from .errors import MonetError
+    from .optimizer import OPTIMIZERS
+
+    if options.optimizer not in OPTIMIZERS:
+        raise MonetError(f"--optimizer {options.optimizer} is not known; it is one of {', '.join(OPTIMIZERS)}")
 
     made = target.load(options.target, options.input, options.loss_targets, options.kwargs, options.loss)
     place = _device(options.device)

@@ -15,10 +15,8 @@ from torch import Tensor, nn
 
 from ._private import pytree
 from .captured import Captured, Operator
+from .optimizer import state_bytes
 from .profile import Measured, Run
-
-# Bytes of optimizer state per byte of parameter (torch.optim, not fused, no amsgrad).
-OPTIMIZER_STATES = {"none": 0, "sgd": 0, "momentum": 1, "adam": 2, "adamw": 2}
 
 
 def document(
@@ -110,7 +108,7 @@ def fixed_bytes(model: nn.Module, inputs: Any, gradients: str, optimizer: str) -
         "buffers": total(model.buffers()),
         "inputs": total(t for t in pytree.tree_leaves(inputs) if isinstance(t, Tensor)),
         "gradients": weights if gradients == "accumulate" else 0,
-        "optimizer": OPTIMIZER_STATES[optimizer] * weights,
+        "optimizer": state_bytes(optimizer, trainable),
     }
 
 

@@ -16,6 +16,8 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from monet_torch import __main__ as command_line
 from monet_torch import estimate, graph, profile
+from monet_torch.optimizer import OPTIMIZERS as OPTIMIZER_NAMES
+from monet_torch.optimizer import state_bytes
 from monet_torch.step import capture_step
 from monet_torch.target import load
 
@@ -249,6 +251,7 @@ OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
     "momentum": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9),
     "adam": lambda p: torch.optim.Adam(p, lr=0.1),
     "adamw": lambda p: torch.optim.AdamW(p, lr=0.1),
+    "adafactor": lambda p: torch.optim.Adafactor(p, lr=0.1),
 }
 
 
@@ -263,7 +266,33 @@ def test_an_optimizers_states_are_what_torch_makes(name: str, run: Run) -> None:
         rows = [t for s in optimizer.state.values() for k, t in s.items() if isinstance(t, Tensor) and k != "step"]
         states = sum(t.untyped_storage().nbytes() for t in rows)
     assert run(CONV, "--optimizer", name)["fixed"]["optimizer"] == states
-    assert set(graph.OPTIMIZER_STATES) == {"none", *OPTIMIZERS}
+    assert set(OPTIMIZER_NAMES) == {"none", "adam8bit", *OPTIMIZERS}
+
+
+@pytest.mark.parametrize("name", ["momentum", "adamw", "adafactor"])
+def test_states_have_the_parameters_type_and_shape(name: str) -> None:
+    shapes = [(7,), (5, 3), (4, 3, 3, 2), (1,), ()]
+    parameters = [nn.Parameter(torch.ones(s, dtype=d)) for s in shapes for d in (torch.float32, torch.bfloat16)]
+    optimizer = OPTIMIZERS[name](parameters)
+    for p in parameters:
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    rows = [t for s in optimizer.state.values() for k, t in s.items() if isinstance(t, Tensor) and k != "step"]
+    assert state_bytes(name, parameters) == sum(t.numel() * t.element_size() for t in rows)
+
+
+def test_8_bit_adam_is_what_bitsandbytes_makes() -> None:
+    bitsandbytes = pytest.importorskip("bitsandbytes")
+    parameters = [nn.Parameter(torch.ones(n)) for n in (10, 4095, 4096, 5000, 70_000)]
+    optimizer = bitsandbytes.optim.AdamW8bit(parameters, lr=0.1)
+    optimizer.fill_qmap()
+    for p in parameters:
+        p.grad = torch.ones_like(p)
+        optimizer.init_state(optimizer.param_groups[0], p, 0, 0)
+    rows = [
+        t for s in optimizer.state.values() for k, t in s.items() if isinstance(t, Tensor) and not k.startswith("qmap")
+    ]
+    assert state_bytes("adam8bit", parameters) == sum(t.numel() * t.element_size() for t in rows)
 
 
 def test_gradients_are_there_from_the_start_or_fresh(run: Run) -> None:

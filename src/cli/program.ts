@@ -1,5 +1,6 @@
 /** The command line: arguments in, one outcome out. */
 import { Command, CommanderError, Option } from "commander";
+import { optimizers } from "../core/config";
 import { Cancelled, UserError } from "../helper/user_error";
 import { models } from "./commands/models";
 import { optimize, type OptimizeOptions } from "./commands/optimize";
@@ -19,7 +20,7 @@ const profileOptions = (): Option[] => [
   new Option("--kwargs <json>", "arguments for the model's class or function"),
   new Option("--loss <name>", "a function or class that the file defines or imports, as F.cross_entropy (without it: the sum of the outputs)"),
   new Option("--target <spec>", "what the loss takes besides the output, written like an input; once per target").default([]).argParser(collect),
-  new Option("--optimizer <name>", "whose states to count").choices(["none", "sgd", "momentum", "adam", "adamw"]),
+  new Option("--optimizer <name>", "whose states to count").choices(optimizers),
   new Option("--autocast <type>", "run under autocast").choices(["bf16", "fp16"]),
   new Option("--device <name>", "cpu, cuda, cuda:1, or a device to estimate for"),
   new Option("--gradients <when>", "parameter gradients are there when the step starts (accumulate, the default) or appear during backward (fresh)").choices(["fresh", "accumulate"]),

@@ -3,7 +3,7 @@ import schema from "../../media/monet.schema.json";
 import type { Graph } from "./graph";
 import { checkShape, DocumentError } from "./graph_document";
 
-export const optimizers = ["none", "sgd", "momentum", "adam", "adamw"] as const;
+export const optimizers = ["none", "sgd", "momentum", "adam", "adamw", "adafactor", "adam8bit"] as const;
 export const autocasts = ["bf16", "fp16"] as const;
 
 export interface ModelConfig {
