@@ -27,7 +27,7 @@ export interface Graph {
   readonly operators: readonly Operator[];
   readonly outputs: readonly number[];
   /** What copies between device and host take; without it a plan can't offload. */
-  readonly transfer?: Transfer;
+  readonly transfer?: Transfer | undefined;
   readonly batch?: Batch;
 }
 

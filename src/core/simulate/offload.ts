@@ -108,7 +108,7 @@ export class Offloads {
     let free = 0;
     const going: number[] = [];
     for (const t of tensors) {
-      if (int(this.need, t) < 0) {
+      if (int(this.need, t) < 2 * n - 1 - int(partEnd, t)) { // never, or in the backward of another part
         this.from[t] = -1;
         this.count--;
         continue;

@@ -61,6 +61,8 @@ export interface Problem {
   readonly transfer: { readonly out: Float64Array; readonly back: Float64Array; readonly overlaps: boolean } | null;
   /** Per storage: the last operator of its part, model or loss. Each part runs by itself, and knows its own clocks alone. */
   readonly partEnd: Int32Array;
+  /** Storages that may be offloaded, but for what operators without backward save. */
+  readonly offloadable: Uint8Array;
 }
 
 export function indexGraph(graph: Graph): Problem {
@@ -106,6 +108,7 @@ export function indexGraph(graph: Graph): Problem {
   });
 
   const partEnd = new Map<string | undefined, number>(operators.map(({ part, id }) => [part, id]));
+  const lastOfPart = producer.map((i) => partEnd.get(operators[i]?.part) ?? 0);
   const { transfer } = graph;
 
   return {
@@ -141,7 +144,8 @@ export function indexGraph(graph: Graph): Problem {
       back: bytes.map((each) => transferTime(transfer.from_host, each)),
       overlaps: transfer.overlaps,
     },
-    partEnd: producer.map((i) => partEnd.get(operators[i]?.part) ?? 0),
+    partEnd: lastOfPart,
+    offloadable: isOutput.map((output, s) => Number(transfer !== undefined && output === 0 && (bytes[s] ?? 0) > 0 && (lastUse[s] ?? 0) <= (lastOfPart[s] ?? 0))),
     strands: flat.some(({ implementation: x }) => x.backward === null && (x.saves.length > 0 || x.internal_bytes > 0)),
   };
 }

@@ -128,9 +128,9 @@ export class Schedule implements Intervals {
   }
 
   private offloadGenes(choice: Int32Array, genes: Int32Array): void {
-    const { storages, bytes } = this.problem;
+    const { storages, offloadable } = this.problem;
     const found: number[] = [];
-    for (let t = 0; t < storages; t++) if (int(genes, t) === offload && bit(this.always, t) === 0 && num(bytes, t) > 0) found.push(t);
+    for (let t = 0; t < storages; t++) if (int(genes, t) === offload && bit(offloadable, t) === 1 && bit(this.always, t) === 0) found.push(t);
     this.offloads.choose(found, choice, this);
   }
 

@@ -25,6 +25,12 @@ import { LinearProgram, type Glpk } from "./linear";
  * recomputed and u never, then at i either u is there (j runs after i) or w is (it ran before): both are charged
  *   min(bytes(u), bytes(w)) · D_uj,   D_uj ≥ R_j − R_u.
  *
+ * Offload, where the graph has links: O_u, storage u is offloaded. It is available then, and wherever it may be away
+ * nothing is charged for it: 1 − R_u above is 1 − R_u − O_u, and D_uj ≥ R_j − R_u − O_u − Σ_w O_w. Where transfers don't
+ * overlap, O_u costs both of its own. Where they do, the copies to the host follow each other and end within forward, so
+ *   Σ O_u · out(u) ≤ Σ Y_ip · forward + W,   and those back within backward:   Σ O_u · back(u) ≤ Σ Y_ip · backward + Σ R_j · cheapest + W',
+ * where W and W' are what else these halves of the step take: waits, and further recomputes. Both cost what they are.
+ *
  * Every legal plan satisfies these rows, so the relaxation, and its dual by LinearProgram.dualBound, bounds them all.
  */
 export interface Bound {
@@ -136,10 +142,12 @@ function snapshotProgram(problem: Problem, budget: number): { readonly program: 
   const there = Uint8Array.from(isOutput);
   for (let q = 0; q < total; q++) if (bit(problem.hasBackward, q) === 0) for (const u of rowOf(saves, q)) there[u] = 1;
   for (let u = 0; u < storages; u++) if (bit(there, u) === 0) keepStorage[u] = program.column(0, true);
+  const away = offloadColumns(problem, program, there);
+  if (problem.transfer?.overlaps === true) addLinks(problem, program, away, { choose, recompute });
   const again = (u: number): number => int(recompute, int(producer, u));
   /** Σ terms ≤ S_u + R_u, where the terms are certain (a constant one) or not. */
   const available = (need: Terms, certain: number, u: number): void => {
-    if (bit(there, u) === 0) program.row([...need, [int(keepStorage, u), -1], [again(u), -1]], -certain);
+    if (bit(there, u) === 0) program.row([...need, [int(keepStorage, u), -1], [again(u), -1], [int(away, u), -1]], -certain);
   };
 
   // Needs. A storage is certainly needed by i if every implementation saves it.
@@ -174,7 +182,7 @@ function snapshotProgram(problem: Problem, budget: number): { readonly program: 
     let before = -1;
     return list.map(({ i, need }) => {
       const column = program.column(0);
-      program.row([...need, [again(u), -1], [column, -1]], 0);
+      program.row([...need, [again(u), -1], [int(away, u), -1], [column, -1]], 0);
       if (before >= 0) program.row([[before, 1], [column, -1]], 0);
       before = column;
       return { i, column };
@@ -187,7 +195,7 @@ function snapshotProgram(problem: Problem, budget: number): { readonly program: 
     if (bit(there, u) === 1) return;
     if (int(certainNeed, u) < i) {
       charged += size(u);
-      terms.push([again(u), -size(u)]);
+      terms.push([again(u), -size(u)], [int(away, u), -size(u)]);
       return;
     }
     const last = resident[u]?.filter((entry) => entry.i < i).at(-1);
@@ -239,7 +247,7 @@ function snapshotProgram(problem: Problem, budget: number): { readonly program: 
     const over = int(takesForward, i);
     if (over >= 0 && !range(implementations, i).every((q) => bit(problem.savesTaken, q) === 1)) {
       charged -= num(takenBytes, i) / sizeUnit;
-      terms.push([int(keepStorage, over), num(takenBytes, i) / sizeUnit]);
+      terms.push([int(keepStorage, over), num(takenBytes, i) / sizeUnit], [int(away, over), num(takenBytes, i) / sizeUnit]);
     }
     if (!close(i)) return null;
   }
@@ -266,7 +274,8 @@ function snapshotProgram(problem: Problem, budget: number): { readonly program: 
       left.set(best.j, roomOf(best.j) - amount);
       if (best.column < 0) {
         best.column = program.column(0);
-        program.row([[int(recompute, best.j), 1], [again(u), -1], [best.column, -1]], 0);
+        const gone = [u, ...rowOf(problem.makes, best.j)].map((s) => [int(away, s), -1] as const);
+        program.row([[int(recompute, best.j), 1], [again(u), -1], ...gone, [best.column, -1]], 0);
       }
       terms.push([best.column, amount]);
     }
@@ -319,7 +328,7 @@ function snapshotProgram(problem: Problem, budget: number): { readonly program: 
       } else if (certain) {
         // max(1 − R_u, R_j): resident, or there because j reads it.
         const either = program.column(0);
-        program.row([[again(u), -1], [either, -1]], -1);
+        program.row([[again(u), -1], [int(away, u), -1], [either, -1]], -1);
         program.row([[column, 1], [either, -1]], 0);
         terms.push([either, size(u)]);
       } else terms.push([column, size(u)]);
@@ -330,6 +339,44 @@ function snapshotProgram(problem: Problem, budget: number): { readonly program: 
     if (!close(2 * n - 1 - at)) return null;
   }
   return { program, clocks };
+}
+
+/** O_u of the storages that can be offloaded; −1 for the rest. */
+function offloadColumns({ transfer, storages, offloadable }: Problem, program: LinearProgram, there: Uint8Array): Int32Array {
+  const columns = new Int32Array(storages).fill(-1);
+  if (transfer === null) return columns;
+  for (let u = 0; u < storages; u++) {
+    if (bit(there, u) === 1 || bit(offloadable, u) === 0) continue;
+    columns[u] = program.column(transfer.overlaps ? 0 : (num(transfer.out, u) + num(transfer.back, u)) / timeUnit, true);
+  }
+  return columns;
+}
+
+/** The two rows of links that overlap with the step. */
+function addLinks(problem: Problem, program: LinearProgram, away: Int32Array, { choose, recompute }: { readonly choose: Int32Array; readonly recompute: Int32Array }): void {
+  const { transfer, operators: n, implementations, forwardTime, backwardTime, recomputeTime } = problem;
+  if (transfer === null) return;
+  for (const [takes, during, again] of [[transfer.out, forwardTime, false], [transfer.back, backwardTime, true]] as const) {
+    const terms: (readonly [number, number])[] = [];
+    let certain = 0;
+    let all = 0;
+    away.forEach((column, u) => {
+      if (column < 0) return;
+      terms.push([column, num(takes, u) / timeUnit]);
+      all += num(takes, u) / timeUnit;
+    });
+    for (let i = 0; i < n; i++) {
+      const own = range(implementations, i);
+      for (const q of own) {
+        if (own.length === 1) certain += num(during, q) / timeUnit;
+        else terms.push([int(choose, q), -num(during, q) / timeUnit]);
+      }
+      if (again) terms.push([int(recompute, i), -Math.min(...own.map((q) => num(recomputeTime, q))) / timeUnit]);
+    }
+    if (all === 0) continue;
+    terms.push([program.column(all), -all]);
+    program.row(terms, certain);
+  }
 }
 
 /** Operators whose moments are worth rows: all of a small graph; of a large one those that take most, and some of the rest. */

@@ -4,7 +4,7 @@ import { eagerChoice, type Problem } from "../simulate/problem";
 import { draft, type Draft } from "./draft";
 
 /**
- * The fastest of ALL plans of the format within a budget, for small graphs.
+ * The fastest of ALL plans of the format that offload nothing, within a budget, for small graphs.
  *
  * After the forward pass, what a step does and costs depends on the past through one thing only: the set H
  * of tensors held when it starts. So, per choice of implementations and of random operators that may run

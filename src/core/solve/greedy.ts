@@ -1,6 +1,6 @@
 import { bit, int, item, num } from "../simulate/arrays";
-import { makerOf } from "../simulate/problem";
-import { drop, keep, retain } from "../simulate/schedule";
+import { makerOf, type Problem } from "../simulate/problem";
+import { drop, keep, offload, retain } from "../simulate/schedule";
 import { better, type Candidate, type Evaluator, type Genome } from "./genome";
 import { Random } from "./random";
 
@@ -21,7 +21,8 @@ export const habits: readonly Habit[] = [
  * Evicts until the plan fits, after dynamic tensor rematerialization (Kirisame et al., ICLR 2021): at a moment over the
  * budget that tensor t goes which is held there for the least
  *   h(t) = (time to recompute t and what is missing before it) / (bytes(t) · clocks since its last use),
- * or without the last factor. What goes is held again from its first recompute after that moment. Where nothing is left to
+ * or without the last factor. What goes is held again from its first recompute after that moment; where the links have
+ * room, or waiting for them takes less, it is offloaded, and goes for good if that does not help. Where nothing is left to
  * evict, that operator changes its implementation which lowers the moment for the least time per byte, up to `switches`
  * times: each takes an evaluation of every other choice. Null: it does not fit.
  */
@@ -31,6 +32,7 @@ export function greedy(evaluator: Evaluator, budget: number, start: Genome, { mo
   const genes = start.genes.slice();
   const choice = start.choice.slice();
   const missing = new Missing(evaluator);
+  const links = new Links(problem);
   const used = new Int32Array(problem.tensors);
   // Of a large graph several go at once, or it would take as many evaluations as it has tensors.
   const together = Math.ceil(n / 400);
@@ -40,29 +42,38 @@ export function greedy(evaluator: Evaluator, budget: number, start: Genome, { mo
     const over = peak - Math.max(...moments); // random states, in every moment alike
     const clock = moment === "first" ? moments.findIndex((bytes) => bytes + over > budget) : moments.indexOf(peak - over);
     const read = missing.readBefore(clock, choice, used);
-    const found: { t: number; from: number; score: number }[] = [];
+    links.load(genes, choice, time);
+    const found: { t: number; from: number; score: number; away: boolean }[] = [];
     for (const t of evaluator.space.tensors) {
       const maker = makerOf(problem, t);
       const unread = t < storages ? int(lastUse, t) : maker; // forward is done with it
       const held = schedule.intervalAt(t, clock);
-      if (held < 0 || bit(schedule.always, t) === 1) continue;
+      if (held < 0 || bit(schedule.always, t) === 1 || schedule.offloads.isAway(t, clock)) continue;
       const from = int(schedule.from, held);
       if (clock < n && unread >= clock) continue;
       if (clock >= n && from < clock && read(t)) continue;
       const stale = staleness ? Math.max(1, clock - Math.max(int(used, t), from < n ? unread : from)) : 1;
       const size = t < storages ? num(bytes, t) : num(internal, int(choice, maker));
-      if (size > 0) found.push({ t, from, score: missing.time(maker, clock, choice) / (size * stale) });
+      if (size === 0) continue;
+      const again = missing.time(maker, clock, choice);
+      // Once only, or it would come and go for ever; and what was read in backward is back already.
+      const wait = int(genes, t) === keep && int(used, t) < n ? links.wait(t) : Infinity;
+      found.push({ t, from, score: Math.min(again, wait) / (size * stale), away: wait < again });
     }
     if (found.length === 0) {
       if (switches-- <= 0 || !changeImplementation(evaluator, genes, choice, clock, { moment: num(moments, clock), time })) return null;
       continue;
     }
     found.sort((a, b) => a.score - b.score || a.t - b.t);
-    for (const { t, from } of found.slice(0, together)) {
+    for (const { t, from, away } of found.slice(0, together)) {
+      if (away) {
+        genes[t] = offload;
+        continue;
+      }
       const maker = makerOf(problem, t);
       const gene = int(genes, t);
       const behind = 2 * n - 1 - clock - maker;
-      if (clock < n) genes[t] = gene === keep ? retain : Math.max(drop, -gene);
+      if (clock < n) genes[t] = gene >= offload ? retain : Math.max(drop, -gene);
       else if (from < n && int(used, t) >= n) genes[t] = Math.min(drop, 1 - behind); // forward's part ends with its use before
       else genes[t] = Math.max(drop, Math.min(behind, Math.abs(gene)) - 1);
     }
@@ -123,6 +134,38 @@ export function rebuild(evaluator: Evaluator, budget: number, start: Candidate, 
     if (better(here, best, budget)) best = here;
   }
   return best;
+}
+
+/** How busy the links are: what waiting for one more tensor would take. */
+class Links {
+  private readonly problem: Problem;
+  private readonly left = { out: 0, back: 0 };
+
+  constructor(problem: Problem) {
+    this.problem = problem;
+  }
+
+  /** A step takes `time`; its forward is what copies to the host can overlap with, the rest what copies back can. */
+  load(genes: Int32Array, choice: Int32Array, time: number): void {
+    const { transfer, operators: n, storages, forwardTime } = this.problem;
+    if (transfer?.overlaps !== true) return;
+    let forward = 0;
+    for (let i = 0; i < n; i++) forward += num(forwardTime, int(choice, i));
+    this.left.out = forward;
+    this.left.back = time - forward;
+    for (let t = 0; t < storages; t++) {
+      if (int(genes, t) !== offload) continue;
+      this.left.out -= num(transfer.out, t);
+      this.left.back -= num(transfer.back, t);
+    }
+  }
+
+  wait(t: number): number {
+    const { transfer, storages, offloadable } = this.problem;
+    if (transfer === null || t >= storages || bit(offloadable, t) === 0) return Infinity;
+    const beyond = (takes: number, left: number): number => Math.max(0, takes - Math.max(0, left));
+    return beyond(num(transfer.out, t), this.left.out) + beyond(num(transfer.back, t), this.left.back);
+  }
 }
 
 /** What a schedule reads, and what it would take to make a tensor again. */

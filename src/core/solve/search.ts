@@ -1,6 +1,6 @@
 import { int, item } from "../simulate/arrays";
 import type { Problem } from "../simulate/problem";
-import { drop, keep, retain } from "../simulate/schedule";
+import { drop, keep, offload, retain } from "../simulate/schedule";
 import { cutBlocks, type Block } from "./blocks";
 import { better, totalTime, type Candidate, type Evaluator, type Genome } from "./genome";
 import { Random } from "./random";
@@ -61,6 +61,8 @@ export function search(judge: Judge, budget: number, start: Genome, options: Sea
 /** Operators judged by a polish, in all its evaluations: what a small graph has time for, a large one has not. */
 const mostJudged = 1_000_000;
 
+const genesOf = ({ offloads }: Space): readonly number[] => (offloads === true ? [drop, keep, retain, offload] : [drop, keep, retain]);
+
 /** Steepest single changes until none helps: cheap, and leaves nothing obvious on the table. */
 export function polish(judge: Judge, budget: number, start: Candidate): Candidate {
   const genes = start.genes.slice();
@@ -71,7 +73,7 @@ export function polish(judge: Judge, budget: number, start: Candidate): Candidat
     const before = best;
     for (const t of judge.space.tensors) {
       const old = int(genes, t);
-      for (const gene of [drop, keep, retain]) {
+      for (const gene of genesOf(judge.space)) {
         if (gene === old || left-- <= 0) continue;
         genes[t] = gene;
         const { peak, time } = judge.judge({ genes, choice }, budget);
@@ -125,7 +127,7 @@ export function classical(problem: Problem): Genome[] {
   const choice = problem.implementations.slice(0, problem.operators);
   const blocks = cutBlocks(problem);
   const starts: Genome[] = [];
-  for (const inner of [drop, retain]) {
+  for (const inner of problem.transfer === null ? [drop, retain] : [drop, retain, offload]) {
     for (let stride = 1; stride <= blocks.length; stride = Math.ceil(stride * 1.5)) {
       const genes = new Int32Array(problem.tensors).fill(inner);
       blocks.forEach((block, k) => {
@@ -143,6 +145,7 @@ class Moves {
   readonly empty: boolean;
   private readonly tensors: Int32Array;
   private readonly together: Space["together"];
+  private readonly offloads: boolean;
   private readonly several: Int32Array;
   /** Units with at least two decidable tensors, these alone in `tensors`. */
   private readonly units: readonly Block[];
@@ -156,9 +159,10 @@ class Moves {
   private operator = -1;
   private oldState = 0;
 
-  constructor({ genes, tensors, implementations, units, groups, together }: Space) {
+  constructor({ genes, tensors, implementations, units, groups, together, offloads = false }: Space) {
     this.tensors = tensors;
     this.together = together;
+    this.offloads = offloads;
     this.implementations = implementations;
     const several: number[] = [];
     for (let i = 0; i + 1 < implementations.length; i++) if (int(implementations, i + 1) - int(implementations, i) > 1) several.push(i);
@@ -193,8 +197,16 @@ class Moves {
     if (dice > 0.7 && this.units.length > 0) return this.scramble(random, genes, choice);
     this.tensor = int(this.tensors, random.below(this.tensors.length));
     this.oldState = int(genes, this.tensor);
-    genes[this.tensor] = random.otherGene(this.oldState, choice.length);
+    genes[this.tensor] = this.sendsAway(random) ? offload : random.otherGene(this.oldState, choice.length);
     return true;
+  }
+
+  private sendsAway(random: Random): boolean {
+    return this.offloads && random.next() < 0.2;
+  }
+
+  private gene(random: Random, span: number): number {
+    return this.sendsAway(random) ? offload : random.gene(span);
   }
 
   undo(genes: Int32Array, choice: Int32Array): void {
@@ -211,7 +223,7 @@ class Moves {
     const unit = item(this.units, random.below(this.units.length));
     this.save([unit], genes, choice);
     const count = 2 + random.below(2);
-    for (let k = 0; k < count; k++) genes[int(unit.tensors, random.below(unit.tensors.length))] = random.gene(choice.length);
+    for (let k = 0; k < count; k++) genes[int(unit.tensors, random.below(unit.tensors.length))] = this.gene(random, choice.length);
     return true;
   }
 
@@ -252,7 +264,7 @@ class Moves {
     this.save(blocks, genes, choice);
     const begin = random.below(from.tensors.length);
     const end = Math.min(from.tensors.length, begin + 1 + random.below(4));
-    const states = Array.from({ length: end - begin }, () => (random.next() < 0.5 ? null : random.gene(choice.length)));
+    const states = Array.from({ length: end - begin }, () => (random.next() < 0.5 ? null : this.gene(random, choice.length)));
     for (const to of blocks) {
       for (let k = begin; k < end; k++) {
         genes[int(to.tensors, k)] = states[k - begin] ?? int(genes, int(from.tensors, k));

@@ -34,7 +34,7 @@ export interface Progress {
 /** A way to find a plan within a budget: the fastest it can, or null. All of them are pure functions. */
 export type Solver = (problem: Problem, budget: number, tools: Tools) => Draft | null;
 
-/** Optimal over all plans of the format; for small graphs only. */
+/** Optimal over all plans of the format that offload nothing; for small graphs only. */
 export const exactSolver: Solver = (problem, budget) => exact(problem, budget);
 
 /** Annealing over the whole graph from the eager plan, or from the plan of least memory where that fails. */
@@ -57,12 +57,15 @@ export function restrict(graph: Graph, exactness: Implementation["exactness"]): 
   return { ...graph, operators: graph.operators.map((operator) => ({ ...operator, implementations: operator.implementations.filter((x, k) => k === 0 || allowed(x)) })) };
 }
 
+/** The same graph for plans that offload nothing. */
+export const withoutOffload = (graph: Graph): Graph => ({ ...graph, transfer: undefined });
+
 /** The best plan within a budget (null: no limit) with its bound, or the least memory and what stands in the way. */
 export function solve(graph: Graph, budget: number | null, tools: Tools): Solution {
   const problem = indexGraph(graph);
   const workshop = new Workshop(problem, tools);
   const limit = budget ?? Number.MAX_SAFE_INTEGER;
-  const draft = isSmall(problem) ? exact(problem, limit) : drafted(problem, workshop.best(limit, []));
+  const draft = workshop.fastest(limit);
   if (draft !== null) return workshop.planned(draft, budget, limit);
   return workshop.infeasible(limit);
 }
@@ -114,6 +117,20 @@ export class Workshop {
   quick(budget: number): Candidate | null {
     const plans = habits.map((habit) => greedy(this.evaluator, budget, this.eager, habit)).filter((plan) => plan !== null);
     return plans.reduce<Candidate | null>((best, plan) => (best === null || better(plan, best, budget) ? plan : best), null);
+  }
+
+  /** The optimum of a small graph, but for what offloading gains on it; else the best that is found. */
+  fastest(budget: number): Draft | null {
+    const { problem } = this;
+    const optimum = isSmall(problem) ? exact(problem, budget) : null;
+    if (this.isProven) return optimum;
+    const found = drafted(problem, this.best(budget, []));
+    return found !== null && (optimum === null || found.summary.time < optimum.summary.time) ? found : optimum;
+  }
+
+  /** What the exact program finds is all there is: it knows nothing of offloads. */
+  private get isProven(): boolean {
+    return this.problem.transfer === null && isSmall(this.problem);
   }
 
   /** Eager where it fits and nothing else could be faster; else search, of smaller graphs from the master program on. */
@@ -204,7 +221,7 @@ export class Workshop {
     let draft = draftOfGenome(this.problem, this.least);
     if (isSmall(this.problem)) draft = leastExact(this.problem, draft);
     const smallest = this.planned(draft, draft.summary.peak, draft.summary.peak);
-    const proven = budget < this.problem.fixed || lowerBound(this.problem, budget, this.tools.glpk).time === Infinity || isSmall(this.problem);
+    const proven = budget < this.problem.fixed || lowerBound(this.problem, budget, this.tools.glpk).time === Infinity || this.isProven;
     return { kind: "infeasible", budget, proven, smallest, dominatedBy: domination(simulate(this.problem.graph, smallest.plan), this.problem.fixed) };
   }
 

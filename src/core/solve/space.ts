@@ -14,6 +14,8 @@ export interface Space {
   readonly units: readonly Block[];
   /** Blocks whose decisions may be copied from one to another. */
   readonly groups: readonly (readonly Block[])[];
+  /** Whether the gene `offload` means anything. */
+  readonly offloads?: boolean;
   /** Genes that mean something together, as the judge alone knows; none: not this time. */
   readonly together?: (random: Random) => readonly (readonly [tensor: number, gene: number])[];
 }
@@ -43,6 +45,7 @@ export function spaceOf(problem: Problem): Space {
     tensors: decidable(problem),
     implementations: problem.implementations,
     units: unitBlocks(problem),
+    offloads: problem.transfer !== null,
     groups: [...groupAlike(problem, cutBlocks(problem)), ...groupAlike(problem, unitBlocks(problem))].map(({ blocks }) => blocks),
   };
 }
