@@ -207,12 +207,18 @@ def _profile(options: argparse.Namespace, say: Callable[..., None]) -> str:
     if options.optimizer not in OPTIMIZERS:
         raise MonetError(f"--optimizer {options.optimizer} is not known; it is one of {', '.join(OPTIMIZERS)}")
 
-    made = target.load(options.target, options.input, options.loss_targets, options.kwargs, options.loss)
     place = _device(options.device)
     estimated = isinstance(place, estimate.Card)
+    load = partial(target.load, options.target, options.input, options.loss_targets, options.kwargs, options.loss)
+    try:
+        made = load(shapes_alone=estimated)
+    except MonetError:
+        if not estimated:
+            raise
+        made = load()  # a model that looks at values while it is built; or a mistake, which is told again
     device = torch.device("cpu") if estimated else place
     moved = pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), (made.args, made.kwargs, made.targets))
-    model = made.model.to(device)
+    model = made.model if estimated else made.model.to(device)
     description = estimate.describe(place) if estimated else graph.describe_device(device)
     environment = [
         description["name"], str(description["threads"]), torch.__version__, platform.machine(), "measure-3",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ._private import pytree
@@ -34,7 +33,9 @@ def resized(inputs: Any, size: int) -> Any:
     old = size_of(inputs)
 
     def change(t: Tensor) -> Tensor:
-        return t[torch.arange(size, device=t.device) % old] if old is not None and t.dim() and t.shape[0] == old else t
+        if old is None or not t.dim() or t.shape[0] != old:
+            return t
+        return t.repeat(-(-size // old), *[1] * (t.dim() - 1))[:size].clone()
 
     return pytree.tree_map_only(Tensor, change, inputs)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import inspect
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ._private import FakeTensorMode
 from .capture import user_frame
 from .entry import Entry, read_entry
 from .errors import MonetError
@@ -79,13 +81,15 @@ class Target:
 
 
 def load(
-    target: str, inputs: list[str], targets: list[str], kwargs: str | None, loss: str | None, seed: int = 0
-) -> Target:
+    target: str, inputs: list[str], targets: list[str], kwargs: str | None, loss: str | None, seed: int = 0,
+    *, shapes_alone: bool = False,
+) -> Target:  # fmt: skip
     """Build the model of `FILE:MODEL` and random inputs for it, the same for the same seed.
 
     MODEL is a class (called with `kwargs`), a function that returns a model, a model, or an entry function, which
-    returns a model with its inputs and its loss. Raises MonetError with the place in the user's file when something
-    there fails.
+    returns a model with its inputs and its loss. With `shapes_alone` all tensors are fake and take no memory, so that a
+    model may be larger than this machine. Raises MonetError with the place in the user's file when something there
+    fails, as building from shapes alone does where it looks at values.
     """
     path, separator, name = target.rpartition(":")
     if not separator or not name:
@@ -98,27 +102,28 @@ def load(
         raise MonetError("--target is what a loss function takes beside the output; name that function with --loss")
     loss_specs = [parse_spec(s) for s in targets]
     settings = _settings(kwargs)
-    module = _import(file)
-    torch.manual_seed(seed)
-    found = _build(module, file, name, settings)
-    if isinstance(found, nn.Module):
-        if not specs:
-            raise MonetError(f"what does {name} take? give its input, as --input 'float32[8,3,224,224]'")
-        generator = torch.Generator().manual_seed(seed)
-        made = [(s.name, s.make(generator)) for s in specs]
-        entry = Entry(
-            model=found,
-            args=tuple(t for n, t in made if not n),
-            kwargs=_nested({n: t for n, t in made if n}),
-            loss=None if loss is None else _loss(module, file, loss),
-            targets=tuple(s.make(generator) for s in loss_specs),
-        )
-    elif specs or loss is not None:
-        raise MonetError(
-            f"{file}: {name} returns its inputs and its loss itself; leave out --input, --loss and --target"
-        )
-    else:
-        entry = found
+    with FakeTensorMode() if shapes_alone else contextlib.nullcontext():
+        module = _import(file)
+        torch.manual_seed(seed)
+        found = _build(module, file, name, settings)
+        if isinstance(found, nn.Module):
+            if not specs:
+                raise MonetError(f"what does {name} take? give its input, as --input 'float32[8,3,224,224]'")
+            generator = torch.Generator().manual_seed(seed)
+            made = [(s.name, s.make(generator)) for s in specs]
+            entry = Entry(
+                model=found,
+                args=tuple(t for n, t in made if not n),
+                kwargs=_nested({n: t for n, t in made if n}),
+                loss=None if loss is None else _loss(module, file, loss),
+                targets=tuple(s.make(generator) for s in loss_specs),
+            )
+        elif specs or loss is not None:
+            raise MonetError(
+                f"{file}: {name} returns its inputs and its loss itself; leave out --input, --loss and --target"
+            )
+        else:
+            entry = found
     return Target(
         model=entry.model.train(), args=entry.args, kwargs=entry.kwargs, targets=entry.targets, loss=entry.loss,
         file=file, name=name, source_hash=hashlib.sha256(file.read_bytes()).hexdigest(),

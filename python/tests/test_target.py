@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -368,3 +369,72 @@ def test_a_dict_argument_is_named_by_its_entries(tmp_path: Path) -> None:
             '{"in_features": 3, "out_features": 4}',
             None,
         )
+
+
+# ---- from shapes alone -----------------------------------------------------------------------------------------------
+
+LARGE = """
+import torch
+from torch import nn
+
+class Wide(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(16_384, 16_384) for _ in range(4))
+        self.register_buffer("scale", torch.ones(1 << 28))
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = torch.relu(layer(x))
+        return x * self.scale[:1]
+
+class Looks(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rates = [r.item() for r in torch.linspace(0, 0.5, 3)]
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return nn.functional.dropout(self.layer(x), self.rates[1])
+
+class Wrong(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, depth)
+"""
+
+CHILD = """
+import resource, sys
+from monet_torch.__main__ import main
+code = main(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+sys.exit(code)
+"""
+
+
+def test_for_a_card_that_is_not_here_nothing_of_the_parameters_size_is_allocated(tmp_path: Path) -> None:
+    (tmp_path / "large.py").write_text(LARGE)
+    out = tmp_path / "graph.json"
+    command = ["profile", f"{tmp_path / 'large.py'}:Wide", "--input", "float32[8,16384]", "--device", "A100"]
+    env = {**os.environ, "PYTHONPATH": str(PACKAGE)}
+    child = subprocess.run(
+        [sys.executable, "-c", CHILD, *command, "--out", str(out)], env=env, capture_output=True, text=True, check=True
+    )
+    fixed = json.loads(out.read_text())["fixed"]
+    assert fixed["parameters"] == 4 * 4 * (16_384 * 16_384 + 16_384)
+    assert fixed["buffers"] == 4 << 28
+    # Python and torch themselves take some 400 MiB; a single layer has 1 GiB.
+    assert int(child.stdout.split()[-1]) < 900 << 10
+
+
+@pytest.mark.parametrize(("model", "code"), [("Looks", 0), ("Wrong", 2)])
+def test_a_model_that_looks_at_values_is_built_with_some(
+    model: str, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "large.py").write_text(LARGE)
+    out = tmp_path / "graph.json"
+    command = ["profile", f"{tmp_path / 'large.py'}:{model}", "--input", "float32[8,4]", "--device", "A100"]
+    assert command_line.main([*command, "--out", str(out)]) == code
+    assert out.exists() == (code == 0)
+    if code:
+        assert re.search(r"large\.py:\d+: building Wrong failed \(NameError", capsys.readouterr().err)
