@@ -98,7 +98,7 @@ def opt() -> Entry:
 
 
 def bloom() -> Entry:
-    return _decoder(hf.BloomConfig(vocab_size=_VOCABULARY, hidden_size=128, n_layer=3, n_head=4))
+    return _decoder(hf.BloomConfig(vocab_size=_VOCABULARY, hidden_size=128, n_layer=3, n_head=4, use_cache=False))
 
 
 def falcon() -> Entry:

@@ -20,6 +20,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -31,6 +32,7 @@ FILES = {  # file -> the packages that its models come from
     "vision.py": ["torchvision", "timm"],
 }
 OVERHEAD = 0.10
+LEAST_PART = 0.08  # of what a model keeps
 MEMORY = 16 << 30  # bytes of address space that one process may take
 
 
@@ -51,6 +53,7 @@ class Row:
     overhead: float = 0.0
     equal: bool = False
     off: dict[str, float] = field(default_factory=dict)  # measured against predicted peak: eager, planned
+    why: str = ""  # it isn't captured whole
     problem: str = ""
     seconds: float = 0.0
     tried: str = ""
@@ -113,31 +116,80 @@ def attempt(entry: str, work: Path, limit: int) -> Row:
 
 
 def _attempt(row: Row, work: Path, limit: int) -> None:
-    stem = row.name.replace(".py:", ".")
-    target, graph, plan = f"{HERE / row.name}", work / f"{stem}.graph.json", work / f"{stem}.plan.json"
-    _helper(["profile", target, "--out", str(graph)], limit)
-    document = json.loads(graph.read_text())
-    row.captured, row.operators, row.fixed = "whole", len(document["operators"]), sum(document["fixed"].values())
-    frontier = work / f"{stem}.frontier.json"
+    target, stem = f"{HERE / row.name}", row.name.replace(".py:", ".")
+    try:
+        graph = _profiled(target, work / stem, limit)
+    except Failed as failure:
+        row.why = str(failure)
+        _in_parts(row, target, work, limit)
+        return
+    row.captured, row.operators, row.fixed = "whole", len(graph["operators"]), sum(graph["fixed"].values())
+    report = _planned(target, work / stem, limit)
+    predicted = report["predicted"]
+    row.eager, row.planned = report["eager_peak"] - row.fixed, report["planned_peak"] - row.fixed
+    row.overhead, row.equal, row.off = _overhead(predicted), report["equal"], _off(report, row.fixed)
+    if report["eager_forwards"]:  # hooks, or attributes that change: seen when it runs
+        row.why, row.off = f"not planned: {'; '.join(report['eager_forwards'])}", {}
+        _in_parts(row, target, work, limit)
+    elif report["differences"]:
+        row.problem = _differing([d["what"] for d in report["differences"]], report["compared"])
+
+
+def _in_parts(row: Row, target: str, work: Path, limit: int) -> None:
+    """The parts that a model which can't be captured has, those that keep most, each planned by itself."""
+    script = [sys.executable, "-W", "ignore", str(HERE / "in_parts.py")]
+    found = json.loads(_run([*script, "find", target], limit))
+    parts = [p for p in found["parts"] if p["kept"] >= LEAST_PART * found["kept"]]
+    if not parts:
+        raise Failed(row.why)
+    plans = []
+    for part in parts:
+        stem = work / f"{row.name.replace('.py:', '.')}.{part['name'].replace('*', '_')}"
+        graph = _profiled(target, stem, limit, part["name"])
+        row.operators += len(graph["operators"]) * len(part["paths"])
+        report = _planned(target, stem, limit)
+        row.overhead = max(row.overhead, _overhead(report["predicted"]))
+        off = _off(report, sum(graph["fixed"].values()))
+        row.off = {k: max(off[k], row.off.get(k, 0.0), key=abs) for k in off}
+        plans.append(f"{part['name']}={stem}.plan.json")
+    checked = json.loads(_run([*script, "check", target, *plans], limit))
+    row.eager, row.planned = checked["eager"], checked["planned"]
+    row.captured = ", ".join(f"`{p['name']}`" for p in parts)
+    row.equal = not checked["differences"] and not checked["not_planned"]
+    if checked["differences"]:
+        row.problem = _differing(checked["differences"], checked["compared"])
+    elif checked["not_planned"]:
+        row.problem = f"not planned: {'; '.join(checked['not_planned'])}"
+
+
+def _profiled(target: str, stem: Path, limit: int, part: str | None = None) -> dict[str, Any]:
+    graph = f"{stem}.graph.json"
+    _helper(["profile", target, "--out", graph, *(["--part", part] if part else [])], limit)
+    document: dict[str, Any] = json.loads(Path(graph).read_text())
+    return document
+
+
+def _planned(target: str, stem: Path, limit: int) -> dict[str, Any]:
+    """What verify reports of the plan that takes the least memory at an overhead that is acceptable."""
+    graph, frontier, plan = (Path(f"{stem}.{kind}.json") for kind in ("graph", "frontier", "plan"))
     _run(["node", str(CLI), "plan", str(graph), "--frontier", "--out", str(frontier)], limit)
     plans = [p for p in json.loads(frontier.read_text())["plans"] if _overhead(p["predicted"]) <= OVERHEAD]
     plan.write_text(json.dumps(min(plans, key=lambda p: p["predicted"]["peak"])))
-    report = json.loads(
-        _helper(["verify", target, str(plan), "--graph", str(graph), "--pairs", "0", "--json"], limit, may_differ=True)
-    )
+    arguments = ["verify", target, str(plan), "--graph", str(graph), "--pairs", "0", "--json"]
+    report: dict[str, Any] = json.loads(_helper(arguments, limit, may_differ=True))
+    return report
+
+
+def _off(report: dict[str, Any], fixed: int) -> dict[str, float]:
     predicted = report["predicted"]
-    row.eager, row.planned = report["eager_peak"] - row.fixed, report["planned_peak"] - row.fixed
-    row.overhead = _overhead(predicted)
-    row.equal = report["equal"]
-    row.off = {
-        "eager": row.eager / (predicted["eager_peak"] - row.fixed) - 1,
-        "planned": row.planned / (predicted["peak"] - row.fixed) - 1,
+    return {
+        "eager": (report["eager_peak"] - fixed) / (predicted["eager_peak"] - fixed) - 1,
+        "planned": (report["planned_peak"] - fixed) / (predicted["peak"] - fixed) - 1,
     }
-    if report["differences"]:
-        names = ", ".join(d["what"] for d in report["differences"][:3])
-        row.problem = f"{len(report['differences'])} of {report['compared']} differ from eager's: {names}"
-    elif report["eager_forwards"]:
-        row.problem = f"not planned: {'; '.join(report['eager_forwards'])}"
+
+
+def _differing(names: list[str], compared: int) -> str:
+    return f"{len(names)} of {compared} differ from eager's: {', '.join(names[:3])}"
 
 
 def _overhead(predicted: dict[str, int]) -> float:
@@ -168,7 +220,7 @@ def _run(command: list[str], limit: int, may_differ: bool = False) -> str:
 
 
 def _what(command: list[str]) -> str:
-    return next(word for word in command if word in ("profile", "plan", "verify"))
+    return next(word for word in command if word in ("profile", "plan", "verify", "find", "check"))
 
 
 def _wrong(row: Row) -> bool:
@@ -197,23 +249,33 @@ def table(rows: list[Row]) -> str:
         f"{platform.python_version()}; {versions}).",
         "",
         f"{len(rows)} architectures, unedited, with random weights in small configurations: {whole} are planned whole, "
-        f"{len(planned) - whole} in named parts, {len(rows) - len(planned)} not; "
+        f"{len(planned) - whole} in named parts (`--part`), {len(rows) - len(planned)} not; "
         f"{sum(map(_wrong, rows)) or 'none'} with a gradient that differs from eager's.",
         "",
         "- *Gradients*: loss, every gradient and every buffer of a step by the plan, against eager's, bit for bit.",
         "- *Memory*: the measured peak of that step, as a share of eager's, both above parameters, gradients and "
         f"inputs; the plan is the one that takes the least at up to {OVERHEAD:.0%} overhead (predicted).",
+        "- In parts: the rest runs as eager does; gradients and memory are those of the whole step, the overhead and "
+        "*off* those of the part with the most.",
         "- *Off*: how far measured peaks (of eager's step, of the planned one) are from the predicted ones.",
         "",
         "| architecture | captured | operators | gradients | memory | overhead | eager's peak | off |",
         "|---|---|--:|---|--:|--:|--:|--:|",
     ]
     lines += [_line(r) for r in rows]
+    reasons = [f"- {_title(r)}: {r.why}" for r in rows if r.why]
+    if reasons:
+        lines += ["", "Not captured whole, and why:", "", *reasons]
     return "\n".join([*lines, *(["", *absent] if absent else []), ""])
 
 
+def _title(row: Row) -> str:
+    file, _, name = row.name.partition(".py:")
+    return f"{name.replace('_', ' ')} ({file.replace('_', ' ')})"
+
+
 def _line(row: Row) -> str:
-    name = row.name.replace(".py:", ": ").replace("_", " ")
+    name = _title(row)
     if not row.equal:
         return f"| {name} | {row.problem or 'no'} | | | | | | |"
     off = ", ".join(f"{x:+.2%}" for x in row.off.values())

@@ -52,6 +52,7 @@ def _model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", dest="loss_targets", action="append", default=[], metavar="SPEC")
     parser.add_argument("--kwargs", metavar="JSON")
     parser.add_argument("--loss", metavar="NAME")
+    parser.add_argument("--part", metavar="NAME", help="only this submodule, or the first of several: encoder.layers.*")
 
 
 def _positive(text: str) -> int:
@@ -199,9 +200,9 @@ def _device(name: str) -> Any:
 def _profile(options: argparse.Namespace, say: Callable[..., None]) -> str:
     import torch
 
-    from . import batch, estimate, graph, profile, step, target
+    from . import batch, estimate, graph, parts, profile, step, target
     from ._private import pytree
-    from .errors import MonetError
+    from .errors import CaptureError, MonetError
     from .optimizer import OPTIMIZERS
 
     if options.optimizer not in OPTIMIZERS:
@@ -217,6 +218,9 @@ def _profile(options: argparse.Namespace, say: Callable[..., None]) -> str:
             raise
         made = load()  # a model that looks at values while it is built; or a mistake, which is told again
     device = torch.device("cpu") if estimated else place
+    autocast = _autocast(options.autocast, device.type)
+    if options.part:
+        made = parts.only(made, options.part, device, autocast)
     moved = pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), (made.args, made.kwargs, made.targets))
     model = made.model if estimated else made.model.to(device)
     description = estimate.describe(place) if estimated else graph.describe_device(device)
@@ -228,9 +232,7 @@ def _profile(options: argparse.Namespace, say: Callable[..., None]) -> str:
     def graph_of(inputs: Any, say: Callable[..., None], samples: profile.Samples) -> dict[str, Any]:
         say("trace", 0, 1)
         args, kwargs, targets = inputs
-        captured, loss = step.capture_step(
-            model, args, kwargs, targets, made.loss, _autocast(options.autocast, device.type)
-        )
+        captured, loss = step.capture_step(model, args, kwargs, targets, made.loss, autocast)
         say("trace", 1, 1)
         cache = profile.Cache(folder, [*environment, *([] if samples == profile.SAMPLES else [str(samples)])])
         measure = estimate.measure_for(place) if estimated else partial(profile.measure_on_device, samples=samples)
@@ -243,11 +245,14 @@ def _profile(options: argparse.Namespace, say: Callable[..., None]) -> str:
                 "inputs": options.input, "loss": options.loss, "autocast": options.autocast,
                 "torch": torch.__version__, "python": platform.python_version(),
                 "options": {"targets": options.loss_targets, "kwargs": options.kwargs, "optimizer": options.optimizer,
-                            "gradients": options.gradients, "device": options.device},
+                            "gradients": options.gradients, "device": options.device, "part": options.part},
             },
         )  # fmt: skip
 
-    document = graph_of(moved, say, profile.SAMPLES)
+    try:
+        document = graph_of(moved, say, profile.SAMPLES)
+    except CaptureError as error:
+        raise CaptureError(f"{error}{parts.advice(made, device, autocast)}") from error
 
     def again(inputs: Any) -> dict[str, Any]:
         return graph_of(inputs, lambda _, *more: say("batch", *more), profile.FEW_SAMPLES)
@@ -268,7 +273,7 @@ def _cache_folder() -> Path:
 
 
 def _verify(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int, str]:
-    from . import batch, target, verify
+    from . import batch, parts, target, verify
     from .errors import MonetError, PlanMismatch
 
     graph = _read(options.graph, "monet-graph", _OF_GRAPH)
@@ -284,12 +289,16 @@ def _verify(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int,
     made = target.load(options.target, source["inputs"], extra["targets"], extra["kwargs"], source["loss"])
     size = graph.get("batch", {}).get("size")
     inputs = made.args, made.kwargs, made.targets
-    if size is not None and size != batch.size_of(inputs):  # an entry function makes its own
+    of_whole = size is not None and not extra.get("part")  # a part gets its inputs from the rest of the model
+    if of_whole and size != batch.size_of(inputs):  # an entry function makes its own
         args, kwargs, targets = batch.resized(inputs, size)
         made = replace(made, args=args, kwargs=kwargs, targets=targets)
     device = _device(extra["device"])
+    autocast = _autocast(source["autocast"], device.type)
+    if extra.get("part"):
+        made = parts.only(made, extra["part"], device, autocast)
     report = verify.verify(
-        made, plan, graph, autocast=_autocast(source["autocast"], device.type), device=device, pairs=options.pairs,
+        made, plan, graph, autocast=autocast, device=device, pairs=options.pairs,
         progress=say, trace=Path(options.trace) if options.trace else None,
     )  # fmt: skip
     report.changed_since_profiled = source["sources"].get(made.file.name) != made.source_hash

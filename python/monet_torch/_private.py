@@ -19,13 +19,14 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 from torch.profiler import ProfilerActivity, profile
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import TreeSpec
 
 __all__ = [
+    "LOOKS_AT_VALUES",
     "PARAMETERS_AGAIN",
     "FakeTensorMode",
     "OpOverload",
@@ -47,6 +48,9 @@ __all__ = [
     "version_of",
 ]
 
+
+LOOKS_AT_VALUES = (DataDependentOutputException, DynamicOutputShapeException)
+"""What a fake tensor raises where it would take values to know."""
 
 PARAMETERS_AGAIN = frozenset({"_flat_weights", "_flat_weight_refs"})
 """Attributes of nn.RNNBase that list its parameters, and are made again in a forward that finds other ones."""

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ._private import FakeTensorMode, OpOverload, is_lazy, pytree, storage_key
+from ._private import LOOKS_AT_VALUES, FakeTensorMode, OpOverload, is_lazy, pytree, storage_key
 from .autocast import Autocast, casts_before, in_autocast
 from .captured import HIDDEN_STATE, Captured, Operator, Ref, Source, Value
 from .errors import CaptureError
@@ -324,13 +324,15 @@ class Flattener:
         place: tuple[str, str, str, Source | None], in_place: Any,
     ) -> Any:  # fmt: skip
         fake_args, fake_kwargs = self._fakes_of(args, kwargs)
-        with torch.set_grad_enabled(grad), in_autocast(cast):
-            if target._schema.is_mutable:
-                # A leaf may be written under no_grad only (running counters are no leaves that train).
-                with torch.no_grad():
-                    result = target(*fake_args, **fake_kwargs)
-            else:
+        # A leaf may be written under no_grad only (running counters are no leaves that train).
+        with torch.set_grad_enabled(grad and not target._schema.is_mutable), in_autocast(cast):
+            try:
                 result = target(*fake_args, **fake_kwargs)
+            except LOOKS_AT_VALUES as error:
+                where = f"{place[3].file}:{place[3].line}: " if place[3] else ""
+                raise CaptureError(
+                    f"{where}how large what {target} gives is depends on values of tensors, so no one schedule fits it"
+                ) from error
         id_ = len(self.operators)
         outputs: list[int] = []
 

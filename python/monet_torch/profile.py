@@ -275,9 +275,19 @@ class _Bench:
                 flat = _fill(torch.empty(n, dtype=value.dtype, device=value.device), below, root.kind == "buffer")
                 storages[value.storage] = flat
             tensor = torch.as_strided(flat, value.shape, value.stride, value.offset).detach()
+            self._make_legal(v, tensor)
             if value.requires_grad and value.dtype.is_floating_point:
                 tensor.requires_grad_()
             self.tensors[v] = tensor
+
+    def _make_legal(self, v: int, tensor: Tensor) -> None:
+        """Some operators don't take whatever comes."""
+        name, args = self.o.name, self.o.args
+        if name.startswith("aten.embedding_bag") and args[2] == Ref(v):  # where each bag begins in the indices
+            indices = self.captured.values[args[1].id].shape[0]
+            tensor.copy_(torch.arange(len(tensor)) * (indices // max(1, len(tensor))))
+        elif name.startswith("aten.binary_cross_entropy.") and tensor.is_floating_point():  # probabilities
+            tensor.sigmoid_()
 
     def _bound(self) -> int:
         """Integers are most often indices: keep them inside what they may index."""

@@ -12,7 +12,8 @@ from . import containers
 from .autocast import Autocast
 from .capture import capture
 from .captured import Captured, Ref
-from .errors import MonetError
+from .errors import CaptureError, MonetError
+from .state import hooked
 
 MODEL = "model"
 
@@ -54,6 +55,9 @@ def capture_step(
     """
     step = Step(model, loss).train()
     captured = capture(step, (args, kwargs, targets), autocast=autocast, loss_prefix=MODEL)
+    reason = hooked(list(model.modules()))  # also those that the forward itself has put there
+    if reason:
+        raise CaptureError(f"{reason}, and a planned forward would not run them")
     first = captured.outputs[0]
     if not isinstance(first, Ref) or captured.values[first.id].shape or not captured.values[first.id].requires_grad:
         raise MonetError("the loss must return one number that requires a gradient, as a tensor without dimensions")

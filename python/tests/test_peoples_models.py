@@ -14,6 +14,7 @@ from models import assert_equal, plan_for, planned_model, step
 from torch import Tensor, nn
 
 import monet_torch
+from monet_torch import profile
 from monet_torch.capture import capture
 from monet_torch.entry import read_entry
 from monet_torch.errors import CaptureError
@@ -192,6 +193,45 @@ def fills_its_input(net: Net, batch: dict[str, Tensor]) -> Tensor:
 def test_a_forward_that_puts_something_into_what_it_was_given_is_refused() -> None:
     with pytest.raises(CaptureError, match="puts something else into a list, dict or object that it was given"):
         capture(Net(fills_its_input), ({"x": X},))
+
+
+# ---- operators that don't take whatever comes ------------------------------------------------------------------------
+
+
+class Bags(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.bag = nn.EmbeddingBag(50, 8)
+
+    def forward(self, ids: Tensor, offsets: Tensor) -> Tensor:
+        return self.bag(ids, offsets).sigmoid().mean(1)
+
+
+def test_an_operator_is_measured_on_values_that_it_takes() -> None:
+    args = torch.randint(0, 50, (12,)), torch.tensor([0, 5, 9])
+    loss = torch.nn.functional.binary_cross_entropy
+    captured, scalar = capture_step(Bags(), args, {}, (torch.rand(3),), loss, None)
+    measured = profile.profile(captured, scalar, profile.Cache(None, []))
+    assert {o.name for o in captured.operators} >= {
+        "aten.embedding_bag.padding_idx",
+        "aten.binary_cross_entropy.default",
+    }
+    assert all(each[0].backward is not None for each in measured)
+
+
+# ---- hooks -----------------------------------------------------------------------------------------------------------
+
+
+def puts_hooks(net: Net, x: Tensor) -> Tensor:
+    """As transformers does where a model wants its own hidden states."""
+    if not net.f._forward_hooks:
+        net.f.register_forward_hook(lambda module, args, output: None)
+    return net.g(net.f(x))
+
+
+def test_a_step_whose_forward_puts_hooks_on_submodules_is_refused_before_it_is_measured() -> None:
+    with pytest.raises(CaptureError, match=r"a submodule \(Linear\) has hooks, and a planned forward"):
+        capture_step(Net(puts_hooks), (X,), {}, (), None, None)
 
 
 # ---- small ones of many kinds, as the zoo has them -------------------------------------------------------------------

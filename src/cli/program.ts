@@ -20,6 +20,7 @@ const profileOptions = (): Option[] => [
   new Option("--kwargs <json>", "arguments for the model's class or function"),
   new Option("--loss <name>", "a function or class that the file defines or imports, as F.cross_entropy (without it: the sum of the outputs)"),
   new Option("--target <spec>", "what the loss takes besides the output, written like an input; once per target").default([]).argParser(collect),
+  new Option("--part <name>", "only this submodule, or the first of several alike, as encoder.layers.*; the rest runs as eager does"),
   new Option("--optimizer <name>", "whose states to count").choices(optimizers),
   new Option("--autocast <type>", "run under autocast").choices(["bf16", "fp16"]),
   new Option("--device <name>", "cpu, cuda, cuda:1, or a device to estimate for"),

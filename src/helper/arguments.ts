@@ -7,6 +7,8 @@ export interface ProfileSettings {
   readonly target?: readonly string[];
   readonly kwargs?: string;
   readonly loss?: string;
+  /** A submodule by its path, `*` for the numbers of several alike. */
+  readonly part?: string;
   readonly optimizer?: string;
   readonly autocast?: string;
   readonly device?: string;
@@ -32,7 +34,7 @@ export function settingsOf({ inputs, targets, kwargs, threads, ...rest }: ModelC
 }
 
 export function profileArguments({ file, model }: NamedModel, out: string, settings: ProfileSettings): string[] {
-  const named = (["kwargs", "loss", "optimizer", "autocast", "device", "gradients", "threads"] as const).flatMap((name) => {
+  const named = (["kwargs", "loss", "part", "optimizer", "autocast", "device", "gradients", "threads"] as const).flatMap((name) => {
     const value = settings[name];
     return value === undefined ? [] : [`--${name}`, value];
   });

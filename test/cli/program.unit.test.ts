@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { applyLines } from "../../src/cli/parts";
 import { splitTarget } from "../../src/cli/target";
 import { ranges } from "../../src/cli/schedule";
 import { eagerPlan } from "../../src/core/solve/draft";
@@ -273,6 +274,14 @@ describe("monet optimize and verify", () => {
     expect(w.files()).toEqual(["net.graph.json", "net.plan.json", "net.py"]);
     const asJson = await w.monet("optimize", "net.py:net", "--input", "float32[1,3,8,8]", "--budget", "max", "--verify", "--json");
     expect(document(asJson.out)).toMatchObject({ plan: ".monet/net.plan.json", verify: { ok: true } });
+  });
+
+  it("a part has files of its own, and its plan goes to every submodule that is alike", async () => {
+    const { out } = await w.monet("optimize", "net.py:net", "--input", "float32[1,3,8,8]", "--budget", "max", "--part", "blocks.*.0");
+    expect(w.helperArguments()).toEqual(expect.arrayContaining(["--part", "blocks.*.0"]));
+    expect(out).toContain('import monet_torch\nfor part in model.blocks:\n    monet_torch.apply(part[0], ".monet/net.net.blocks._.0.plan.json")\n');
+    expect(applyLines("encoder.layers.*.blocks.*", "p")).toBe('for part in model.encoder.layers:\n    for part1 in part.blocks:\n        monet_torch.apply(part1, "p")');
+    expect(applyLines("head", "p")).toBe('monet_torch.apply(model.head, "p")');
   });
 
   it("a difference is exit code 1, and is printed", async () => {

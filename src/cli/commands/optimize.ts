@@ -2,9 +2,9 @@ import { resolve } from "node:path";
 import { configured } from "../config";
 import { exitCodes } from "../../helper/exit";
 import { writeJson } from "../files";
-import { defaultFile } from "../../helper/files";
 import type { Io } from "../io";
 import type { Outcome } from "../outcome";
+import { applyLines, fileOf } from "../parts";
 import { headline } from "../schedule";
 import type { Solver, SolverOptions } from "../solving";
 import { readTarget } from "../target";
@@ -26,14 +26,15 @@ export async function optimize(io: Io, solver: Solver, name: string, given: Opti
   const target = await readTarget(io, name);
   const options = configured(io, target, given);
   // Beside a plan of another name, so that this model's usual graph stays the one of its usual plan.
-  const graphFile = (options.out === undefined ? null : graphBeside(options.out)) ?? defaultFile(target.file, target.model, "graph");
+  const graphFile = (options.out === undefined ? null : graphBeside(options.out)) ?? fileOf(target, options.part, "graph");
   const graph = await profileTarget(io, target, graphFile, options);
   const plan = await planFor(io, solver, graph, budget, options.exactness);
-  const out = options.out ?? defaultFile(target.file, target.model, "plan");
+  const out = options.out ?? fileOf(target, options.part, "plan");
   writeJson(io, out, plan);
 
   const facts = { graph: graphFile, plan: out, ...graphFacts(graph), ...planFacts(plan) };
-  const use = `Plan: ${out}\nUse it: import monet_torch; ${options.loss === undefined ? "" : "loss = "}monet_torch.apply(model, ${JSON.stringify(out)}${options.loss === undefined ? "" : ", loss=loss"})\n`;
+  const whole = `import monet_torch; ${options.loss === undefined ? "" : "loss = "}monet_torch.apply(model, ${JSON.stringify(out)}${options.loss === undefined ? "" : ", loss=loss"})`;
+  const use = `Plan: ${out}\nUse it: ${options.part === undefined ? whole : `import monet_torch\n${applyLines(options.part, out)}`}\n`;
   if (options.verify !== true) return { exit: exitCodes.ok, text: `${headline(plan)}\n${use}`, json: { ...facts, verify: null } };
   const result = await runVerify(io, target, resolve(io.cwd, out), resolve(io.cwd, graphFile), options);
   return {

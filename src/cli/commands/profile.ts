@@ -8,9 +8,9 @@ import { findInterpreter } from "../../helper/interpreter";
 import { configured } from "../config";
 import { exitCodes } from "../../helper/exit";
 import { readGraph } from "../files";
-import { defaultFile } from "../../helper/files";
 import type { Io } from "../io";
 import type { Outcome } from "../outcome";
+import { fileOf } from "../parts";
 import { ProgressLine } from "../progress";
 import { count } from "../table";
 import { readTarget, type Target } from "../target";
@@ -45,7 +45,7 @@ export async function profileTarget(io: Io, target: Target, out: string, options
 export async function profile(io: Io, name: string, given: ProfileOptions): Promise<Outcome> {
   const target = await readTarget(io, name);
   const options = configured(io, target, given);
-  const out = options.out ?? defaultFile(target.file, target.model, "graph");
+  const out = options.out ?? fileOf(target, options.part, "graph");
   const graph = await profileTarget(io, target, out, options);
   const facts = graphFacts(graph);
   const text = [
