@@ -225,7 +225,7 @@ def _profile(options: argparse.Namespace, say: Callable[..., None]) -> str:
     model = made.model if estimated else made.model.to(device)
     description = estimate.describe(place) if estimated else graph.describe_device(device)
     environment = [
-        description["name"], str(description["threads"]), torch.__version__, platform.machine(), "measure-3",
+        description["name"], str(description["threads"]), torch.__version__, platform.machine(), "measure-4",
     ]  # fmt: skip
     folder = None if options.no_cache or estimated else Path(options.cache) if options.cache else _cache_folder()
 

@@ -117,6 +117,7 @@ class Frame:
         self.rng: dict[int, Any] = {}
         # Per operator: handles to be emptied once it has unpacked all.
         self.remade: dict[int, list[weakref.ref[Handle]]] = {}
+        self.told: set[int] = set()  # whose backward was told to start
         self.output_cells: list[Cell] = []
         self.constants = dict(zip((v.id for v in program.captured.own_constants), constants, strict=True))
         self.versions: dict[int, int] = {}
@@ -135,12 +136,15 @@ class Frame:
         with torch.set_grad_enabled(o.grad), in_autocast(o.autocast):
             return call(*args, **kwargs)
 
+    def starts(self, op: int) -> None:
+        """For who watches: the forward of `op` comes next, and what the one before it left is gone."""
+        if self.program.trace is not None:
+            self.program.trace("forward", op, op)
+
     def end(self, op: int, tensors: tuple[Tensor, ...]) -> None:
         """Operator `op` has run on and to `tensors`: say what the tensors that autograd saved are."""
         program = self.program
         assert self.held is not None
-        if program.trace is not None:
-            program.trace("forward", op, op)
         for position, root in program.cells_to_make[op]:
             cell = Cell(tensors[position].detach(), False)
             self.held[root] = cell
@@ -365,13 +369,10 @@ class Frame:
         args, kwargs = pytree.tree_map_only(Ref, tensor_of, (o.args, o.kwargs))
         if o.name in HIDDEN_STATE:
             # The running statistics were updated in the forward and are not to be again; the batch's own don't
-            # depend on them. Where internals are wanted, copies stand in, so that as many tensors are packed.
+            # depend on them. Copies stand in, so that as many tensors are packed.
             positions, flag = HIDDEN_STATE[o.name]
             if args[flag]:
-                args = tuple(
-                    a if k not in positions or a is None else a.clone() if wants_internals else None
-                    for k, a in enumerate(args)
-                )
+                args = tuple(a if k not in positions or a is None else a.clone() for k, a in enumerate(args))
         packed: list[Any] = []
         keep = [h.root == INTERNAL if h is not None else False for h in (r() for r in self.handles[o.id])]
 
@@ -466,11 +467,12 @@ class Frame:
 
     def unpacked(self, op: int) -> None:
         """Count the unpacks of an operator; after the last, what was recomputed for it is the engine's to free."""
+        if self.program.trace is not None:
+            self._starts_backward(op)
         left = self.unpacks_left[op] - 1
         self.unpacks_left[op] = left
         if left <= 0:
-            if self.program.trace is not None:
-                self.program.trace("backward", self.program.clock - op, op)
+            self.told.discard(op)
             self.unpacks_left[op] = len(self.handles[op])  # a retained graph may be unpacked again
             for reference in self.remade.pop(op, ()):
                 handle = reference()
@@ -480,6 +482,17 @@ class Frame:
                 handle.extra = None
                 if handle.root == INTERNAL:
                     handle.tensor = None
+
+    def _starts_backward(self, op: int) -> None:
+        """For who watches: the backward of `op` comes next, as nothing has to be made for it any more."""
+        if op in self.told or any(
+            h.tensor is None if h.root == INTERNAL else h.root >= 0 and h.cell is None and self.cell(h.root) is None
+            for h in self.live_handles(op)
+        ):
+            return
+        self.told.add(op)
+        if self.program.trace is not None:
+            self.program.trace("backward", self.program.clock - op, op)
 
 
 def unpack(handle: Handle) -> Tensor:

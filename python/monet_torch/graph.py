@@ -25,15 +25,19 @@ def document(
 ) -> dict[str, Any]:  # fmt: skip
     """Assemble the graph file's JSON object, without its hash. `inputs` is the pytree of tensors given to the step."""
     storages = [v for v in captured.values if v.storage == v.id]
+    sizes = {v.id: v.storage_bytes for v in storages}
+    for o, (eager, *_) in zip(captured.operators, measured, strict=True):
+        sizes |= {v: n for v, n in zip(o.outputs, eager.made, strict=bool(eager.made)) if v in sizes}
     graph: dict[str, Any] = {
         "format": "monet-graph", "version": 1, "hash": "", "structure": captured.structure(), "made_from": made_from,
         "device": device, "fixed": fixed_bytes(model, inputs, gradients, optimizer), "gradients": gradients,
-        "rng_state_bytes": torch.get_rng_state().numel(),
+        # Those of a card are on the host, too.
+        "rng_state_bytes": 0 if device["type"] == "cuda" else torch.get_rng_state().numel(),
         "values": [
             {
                 "id": v.id, "name": v.target or v.name, "kind": v.kind, "shape": list(v.shape),
                 "dtype": str(v.dtype).removeprefix("torch."),
-                "bytes": v.storage_bytes if v.storage == v.id else 0, "storage": v.storage, "producer": v.producer,
+                "bytes": sizes.get(v.id, 0), "storage": v.storage, "producer": v.producer,
                 "requires_grad": v.requires_grad,
             }
             for v in captured.values

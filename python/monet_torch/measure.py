@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from statistics import median
 from typing import Any
 
@@ -76,6 +77,60 @@ def allocator_peak(step: Step, device: torch.device | str = "cpu") -> Measured:
     if device.type == "cuda":
         return _cuda_peak(step, device)
     return _summary(allocator_timeline(step))
+
+
+MARK_BYTES = 1_000_003  # of an allocation that says "here" in the allocator's timeline
+
+
+def leave_mark() -> None:
+    """Allocate and free what no operator would."""
+    torch.empty(MARK_BYTES, dtype=torch.uint8)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Live bytes above what was in use when the step started: at a mark, at their most until the next, and there."""
+
+    before: int
+    moment: int
+    after: int
+
+
+def windows(step: Callable[[Callable[[], None]], object], device: torch.device | str = "cpu") -> list[Window]:
+    """Run `step(mark)` once; what the allocator saw from each call of `mark` to the next, and from the last to the end.
+
+    What is meant by bytes: as in `allocator_peak`.
+    """
+    device = torch.device(device)
+    if device.type == "cuda":
+        return _cuda_windows(step, device)
+    levels: list[list[int]] = []  # of each window, one after another
+    live = 0
+    for event in allocator_timeline(lambda: step(leave_mark)):
+        if event.bytes == MARK_BYTES:
+            levels.append([live])
+        elif event.bytes != -MARK_BYTES:
+            live += event.bytes
+            if levels:
+                levels[-1].append(live)
+    return [Window(each[0], max(each), each[-1]) for each in levels]
+
+
+def _cuda_windows(step: Callable[[Callable[[], None]], object], device: torch.device) -> list[Window]:
+    samples: list[tuple[int, int]] = []  # at each mark: live now, and the most since the mark before
+
+    def mark() -> None:
+        stats = torch.cuda.memory_stats(device)
+        samples.append((int(stats["requested_bytes.all.current"]), int(stats["requested_bytes.all.peak"])))
+        torch.cuda.reset_peak_memory_stats(device)
+
+    with _without_collector():
+        torch.cuda.synchronize(device)
+        start = int(torch.cuda.memory_stats(device)["requested_bytes.all.current"])
+        step(mark)
+        torch.cuda.synchronize(device)
+        mark()
+    return [Window(live - start, most - start, after - start) for (live, _), (after, most) in pairwise(samples)]
 
 
 def tracker_peak(step: Step) -> Measured:

@@ -28,7 +28,7 @@ from .errors import CaptureError, MonetError, PlanMismatch
 from .flatten import is_users
 from .plan import Plan, load_plan
 from .post_mortem import explain, note, peak_so_far
-from .runtime import Program
+from .runtime import Program, Trace
 from .state import State, Watch, attributes_of, hooked, state_of, tensor_at
 from .units import human
 
@@ -182,7 +182,7 @@ class _Runtime:
         self.planned = 0
         self.larger = 0
         self.eager: Counter[str] = Counter()
-        self.trace: Callable[[str, int, int], None] | None = None
+        self.trace: Trace | None = None
         self.watch: Watch | None = None
         self.latest: tuple[Captured, list[Any]] | None = None  # what the last planned forward returned
 
@@ -369,10 +369,15 @@ class _PlannedLoss:
         if isinstance(program, str):
             self.runtime.say(program)
             return self.loss(output, *targets, **named)
-        program.trace = self.runtime.trace
+        program.trace = self._trace(len(latest[0].operators))
         with torch.autocast(device, enabled=False):
             (result,) = program(_constants(program.captured, leaves, functools.partial(tensor_at, module)))
         return cast(Tensor, result)
+
+    def _trace(self, before: int) -> Trace | None:
+        """In the ids and on the clock of model and loss together: the loss comes after so many operators."""
+        trace = self.runtime.trace
+        return trace and (lambda kind, clock, operator: trace(kind, clock + before, operator + before))
 
     def _capture(self, module: nn.Module, args: Any, autocast: Any, model: Captured) -> Program | str:
         if len(self.programs) >= _MOST_SIGNATURES:

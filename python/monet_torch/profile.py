@@ -25,9 +25,10 @@ from torch.autograd.graph import saved_tensors_hooks
 from . import operators
 from ._private import cpu_allocations, is_view, keep_card_busy, pytree, storage_key
 from .autocast import in_autocast
-from .captured import Captured, Operator, Ref, Value
+from .captured import HIDDEN_STATE, Captured, Operator, Ref, Value
 from .errors import MonetError, is_out_of_memory
 from .geometry import extent, is_dense
+from .measure import MARK_BYTES, leave_mark
 
 Progress = Callable[[str, int, int, str], None]
 """Called with stage, done, total and the name of the operator at hand."""
@@ -37,7 +38,6 @@ Samples = tuple[int, int]  # runs per time: at least, and where they are short a
 SAMPLES: Samples = (5, 15)
 FEW_SAMPLES: Samples = (3, 3)
 _BLOCK = 1 << 20
-_MARK = 1_000_003  # bytes of an allocation that says "the forward ends here" in the allocator's timeline
 
 
 @dataclass
@@ -61,7 +61,10 @@ class Gradient:
 
 @dataclass
 class Measured:
-    """One implementation of one signature. `saves` are positions: ("i", k) the k-th input, ("o", k) output."""
+    """One implementation of one signature. `saves` are positions: ("i", k) the k-th input, ("o", k) output.
+
+    `made`: bytes of the storage that each output lies in, which a kernel may make larger than the trace foresaw.
+    """
 
     name: str
     exactness: str
@@ -71,6 +74,7 @@ class Measured:
     recompute: Run
     backward: Run | None
     gradients: list[Gradient] = field(default_factory=list)
+    made: list[int] = field(default_factory=list)
 
 
 def signature_of(captured: Captured, o: Operator, gradients: Sequence[Geometry | None]) -> str:
@@ -146,6 +150,7 @@ def _to_json(m: Measured) -> Any:
         "name": m.name, "exactness": m.exactness, "saves": m.saves, "internal_bytes": m.internal_bytes,
         "forward": vars(m.forward), "recompute": vars(m.recompute),
         "backward": vars(m.backward) if m.backward else None, "gradients": [vars(g) for g in m.gradients],
+        "made": m.made,
     }  # fmt: skip
 
 
@@ -160,6 +165,7 @@ def _from_json(row: Any) -> Measured:
             Gradient(g["input"], g["bytes"], g["alias"], g["dense"], g["view"], geometry(g["geometry"]))
             for g in row["gradients"]
         ],
+        row["made"],
     )  # fmt: skip
 
 
@@ -361,20 +367,30 @@ def measure_on_device(
 def _measure(bench: _Bench, name: str, exactness: str, build: Callable[[Operator, bool], Any]) -> Measured:
     o = bench.o
     plain = build(o, False)
-    saves, internal_bytes = _observe(bench, plain)
+    saves, internal_bytes, made = _observe(bench, plain)
     forward_peak, backward_peak, gradients = _memory(bench, name, build)
     in_place = o.in_place is not None
     with torch.set_grad_enabled(bench.has_backward):
         forward = _time(_Timed(bench, build(o, in_place), in_place))
         # A recompute runs eager's operator, out of place as a rule.
         again = _time(_Timed(bench, o.target, False)) if in_place and name == "eager" else forward
-    run, recompute = Run(forward[0], forward_peak, forward[1]), Run(again[0], forward_peak, again[1])
+    run = Run(forward[0], forward_peak, forward[1])
+    recompute = Run(again[0], forward_peak + _stand_ins(bench), again[1])
     if not bench.has_backward:
-        return Measured(name, exactness, saves, internal_bytes, run, recompute, None)
+        return Measured(name, exactness, saves, internal_bytes, run, recompute, None, [], made)
     backward = _time(_TimedBackward(bench, plain))
     return Measured(
-        name, exactness, saves, internal_bytes, run, recompute, Run(backward[0], backward_peak, backward[1]), gradients
-    )
+        name, exactness, saves, internal_bytes, run, recompute, Run(backward[0], backward_peak, backward[1]), gradients,
+        made,
+    )  # fmt: skip
+
+
+def _stand_ins(bench: _Bench) -> int:
+    """Bytes of the copies that a recompute writes its running statistics to."""
+    positions, flag = HIDDEN_STATE.get(bench.o.name, ((), 0))
+    if not positions or not bench.o.args[flag]:
+        return 0
+    return sum(bench.tensors[ref.id].nbytes for ref in (bench.o.args[k] for k in positions) if isinstance(ref, Ref))
 
 
 class _Timed:
@@ -413,8 +429,8 @@ class _TimedBackward:
         return self.bench.backward(self.outputs, True)
 
 
-def _observe(bench: _Bench, call: Callable[..., Any]) -> tuple[list[tuple[str, int]], int]:
-    """Which of its inputs and outputs an operator saves for backward, and how many bytes besides."""
+def _observe(bench: _Bench, call: Callable[..., Any]) -> tuple[list[tuple[str, int]], int, list[int]]:
+    """Which of its inputs and outputs an operator saves for backward, how many bytes besides, and its outputs' own."""
     packed: list[Tensor] = []
 
     def pack(t: Tensor) -> Tensor:
@@ -436,7 +452,7 @@ def _observe(bench: _Bench, call: Callable[..., Any]) -> tuple[list[tuple[str, i
             saves.append(places[address])
         else:
             internals[address] = t.untyped_storage().nbytes()
-    return sorted(set(saves)), sum(internals.values())
+    return sorted(set(saves)), sum(internals.values()), [t.untyped_storage().nbytes() for t in outputs]
 
 
 def _memory(bench: _Bench, name: str, build: Callable[[Operator, bool], Any]) -> tuple[int, int, list[Gradient]]:
@@ -455,8 +471,7 @@ def _memory(bench: _Bench, name: str, build: Callable[[Operator, bool], Any]) ->
         outputs = bench.outputs(bench.run(call, tensors))
         if not bench.has_backward:
             return
-        del_mark = torch.empty(_MARK, dtype=torch.uint8)
-        del del_mark
+        leave_mark()
         results = bench.backward(outputs, False)
         found.extend(_describe_gradients(bench, results))
 
@@ -466,10 +481,10 @@ def _memory(bench: _Bench, name: str, build: Callable[[Operator, bool], Any]) ->
     start: int | None = None
     backward_peak = 0
     for _, _, size in cpu_allocations(step):
-        if size == _MARK:
+        if size == MARK_BYTES:
             start = level
             continue
-        if size == -_MARK:
+        if size == -MARK_BYTES:
             continue
         level += size
         if start is None:

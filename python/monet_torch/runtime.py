@@ -22,7 +22,12 @@ from .offload import Host
 from .plan import Plan
 
 Trace = Callable[[str, int, int], None]
-"""Called with (event, clock, id) in debugging: "forward"/"backward"/"recompute" and an operator id."""
+"""For who watches: called with (event, clock, operator) as a "forward", "offload", "fetch", "recompute" or
+"backward" starts. Of a transfer, it is the operator that made what goes or comes back.
+
+A backward starts with the first tensor that it unpacks, or once all of them have been made again; one that saved
+nothing tells nothing.
+"""
 
 
 class Program:
@@ -113,7 +118,7 @@ class Program:
         # Until a forward has shown what autograd saves, all of it passes through the frame.
         self.tracked = [True] * len(values)
         self.hooked = [True] * count
-        self.every = self._compile()
+        self.every = self._compile(watched=True)
         self.run: Callable[[Frame, tuple[Tensor, ...]], list[Any]] | None = None
 
     def _hold_for_backward_alone(self) -> None:
@@ -198,10 +203,11 @@ class Program:
             return call
         return o.in_place if in_place and o.in_place is not None else o.target
 
-    def _compile(self) -> Callable[[Frame, tuple[Tensor, ...]], list[Any]]:
+    def _compile(self, watched: bool = False) -> Callable[[Frame, tuple[Tensor, ...]], list[Any]]:
         """One line of Python per operator; a value's name is unbound at its last use.
 
-        Hooks are in place for those operators alone whose saved tensors pass through the frame.
+        Hooks are in place for those operators alone whose saved tensors pass through the frame. `watched` has each
+        operator tell that it starts.
         """
         captured = self.captured
         names: dict[str, Any] = {}
@@ -235,6 +241,8 @@ class Program:
             args = [render(a) for a in o.args] + [f"{k}={render(a)}" for k, a in o.kwargs.items()]
             call = f"f{o.id}({', '.join(args)})"
             indent = "        " if within else "    "
+            if watched:
+                lines.append(f"{indent}F.starts({o.id})")
             if o.id in self.plan.rng:
                 lines.append(f"{indent}F.save_rng({o.id})")
             if not o.grad or o.autocast is not None:

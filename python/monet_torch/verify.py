@@ -18,7 +18,7 @@ from . import planned
 from ._private import pytree
 from .autocast import Autocast, in_autocast
 from .errors import PlanMismatch
-from .measure import allocator_peak, interleaved, tracker_peak
+from .measure import allocator_peak, interleaved, tracker_peak, windows
 from .step import loss_of
 from .target import Target
 from .units import human
@@ -89,6 +89,7 @@ class StepRunner:
         self.args, self.kwargs, self.targets = pytree.tree_map_only(
             Tensor, lambda t: t.to(device), (target.args, target.kwargs, target.targets)
         )
+        self.loss = target.loss
         self.accumulate = gradients == "accumulate"
         self.state = {k: v.clone() for k, v in self.model.state_dict().items()}
 
@@ -108,11 +109,16 @@ class StepRunner:
             else:
                 p.grad = None
 
-    def __call__(self) -> Tensor:
+    def forward(self) -> tuple[Any, Tensor]:
+        """What the model returns, and the loss."""
         with in_autocast(self.autocast):
             output = self.model(*self.args, **self.kwargs)
-            loss = loss_of(output, self.targets, self.target.loss)
+            return output, loss_of(output, self.targets, self.loss)
+
+    def __call__(self) -> Tensor:
+        output, loss = self.forward()
         loss.backward()  # type: ignore[no-untyped-call]
+        del output  # held until here, as in a training loop
         return loss
 
     def timed(self) -> None:
@@ -206,7 +212,10 @@ def verify(
     step.reset()
     report.eager_tracker_peak = fixed + tracker_peak(step).peak_bytes
 
-    planned.apply(step.model, plan)
+    if step.loss is None:
+        planned.apply(step.model, plan)
+    else:
+        step.loss = planned.apply(step.model, plan, loss=step.loss)
     try:
         at("planned step")
         try:
@@ -218,15 +227,16 @@ def verify(
         for d in compare(eager, mine):
             as_eager = d.largest <= OWN_SPREAD * moves.get(d.what, -1.0)
             (report.within_eagers_own if as_eager else report.differences).append(d)
-        del eager, mine
         at("planned memory")
         step.reset()
         report.planned_peak = fixed + allocator_peak(step, device).peak_bytes
         step.reset()
         report.planned_tracker_peak = fixed + tracker_peak(step).peak_bytes
         if trace is not None:
-            step.reset()
-            trace.write_text("".join(f"{json.dumps(event)}\n" for event in runtime_events(step)), encoding="utf-8")
+            events = runtime_events(step, fixed, torch.ones_like(mine["loss"]))
+            trace.write_text("".join(f"{json.dumps(event)}\n" for event in events), encoding="utf-8")
+
+        del eager, mine
 
         def eager_step() -> None:
             with planned.paused(step.model):
@@ -246,22 +256,40 @@ def verify(
         report.larger_forwards = state["larger"]
     finally:
         planned.remove(step.model)
+        step.loss = target.loss
         step.reset()
     return report
 
 
-def runtime_events(step: StepRunner) -> list[dict[str, Any]]:
-    """What the runtime does in one planned step; the timeline of `simulate` must tell the same.
+def runtime_events(step: StepRunner, fixed: int, gradient: Tensor) -> list[dict[str, Any]]:
+    """What the runtime does in one planned step, and the live bytes of the device meanwhile.
 
-    An operator without saved tensors has no backward event, and neither has a loss that runs outside the plan.
+    Each event lasts until the next: `before`, the most (`moment`) and `after`. The timeline of `simulate` must tell
+    the same, but for an operator without saved tensors, which has no backward event, and the sum of the outputs that
+    stands for a loss: what they do counts to the event before. `gradient`, of the loss, is made beforehand: no graph
+    has it.
     """
     events: list[dict[str, Any]] = []
     runtime = planned._runtimes[step.model]
-    runtime.trace = lambda kind, clock, operator: events.append({"kind": kind, "clock": clock, "operator": operator})
-    try:
-        step()
-    finally:
-        runtime.trace = None
+
+    def run(mark: Callable[[], None]) -> None:
+        def told(kind: str, clock: int, operator: int) -> None:
+            events.append({"kind": kind, "clock": clock, "operator": operator})
+            mark()
+
+        runtime.trace = told
+        try:
+            output, loss = step.forward()
+            loss.backward(gradient)  # type: ignore[no-untyped-call]
+        finally:
+            runtime.trace = None
+        mark()
+        del output
+
+    step.reset()
+    *during, _ = windows(run, step.device)
+    for event, window in zip(events, during, strict=True):
+        event.update({name: fixed + n for name, n in asdict(window).items()})
     return events
 
 

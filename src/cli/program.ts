@@ -90,6 +90,7 @@ function build(io: Io, solver: Solver, run: Run): Command {
   withOptions(command("verify <target> <plan>", "run a real training step of FILE:MODEL with and without the plan, and compare"), [
     new Option("--graph <file>", "the training graph that the plan was made for"),
     new Option("--pairs <n>", "steps to time, each with and without the plan"),
+    new Option("--timeline <file>", "the measured memory of the step over the predicted one, event by event: FILE.html or FILE.json"),
     new Option("--threads <n>", "threads that torch may use"),
     pythonOption(),
     jsonOption(),

@@ -47,13 +47,16 @@ export interface VerifySettings {
   readonly pairs?: string;
   readonly threads?: string;
   readonly json?: boolean;
+  /** Where the helper writes what ran and the bytes that were live, as lines of JSON. */
+  readonly trace?: string;
 }
 
-export function verifyArguments({ file, model }: NamedModel, plan: string, graph: string, { pairs, threads, json }: VerifySettings): string[] {
+export function verifyArguments({ file, model }: NamedModel, plan: string, graph: string, { pairs, threads, json, trace }: VerifySettings): string[] {
   return [
     `${file}:${model}`, plan, "--graph", graph,
     ...(pairs === undefined ? [] : ["--pairs", pairs]),
     ...(threads === undefined ? [] : ["--threads", threads]),
+    ...(trace === undefined ? [] : ["--trace", trace]),
     ...(json === true ? ["--json"] : []),
   ];
 }

@@ -3,6 +3,8 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { applyLines } from "../../src/cli/parts";
 import { splitTarget } from "../../src/cli/target";
 import { ranges } from "../../src/cli/schedule";
+import type { Measured } from "../../src/core/measured";
+import { simulate } from "../../src/core/simulate";
 import { eagerPlan } from "../../src/core/solve/draft";
 import { atBatch } from "../../src/core/batch";
 import { parseGraph } from "../../src/core/graph";
@@ -312,6 +314,62 @@ describe("monet optimize and verify", () => {
     const { exit } = await w.monet("verify", "net.py:net", "other/x.plan.json");
     expect(exit).toBe(0);
     expect(w.helperArguments()).toContain(join(w.folder, ".monet", "net.graph.json"));
+  });
+
+  describe("lays the measured timeline over the predicted one", () => {
+    /** The runtime as the simulator has it: gradients that are handed on belong to the backward before. */
+    const asPredicted = (): Measured[] => {
+      const events: Measured[] = [];
+      for (const { kind, clock, operator, before, moment, after } of simulate(w.graph, eagerPlan(w.graph)).events) {
+        const last = events.at(-1);
+        if (kind !== "sum" && kind !== "accumulate") events.push({ kind, clock, operator, before, moment, after });
+        else if (last !== undefined) Object.assign(last, { moment: Math.max(last.moment, moment), after });
+      }
+      return events;
+    };
+    const verify = async (events: Measured[], file: string): Promise<{ exit: number; out: string }> => {
+      await w.monet("optimize", "net.py:net", "--budget", "max");
+      w.trace(events);
+      return await w.monet("verify", "net.py:net", ".monet/net.plan.json", "--timeline", file);
+    };
+
+    it("and says that they are equal", async () => {
+      const { exit, out } = await verify(asPredicted(), "step.json");
+      expect([exit, out]).toEqual([0, `gradients equal: True\n  timeline: Measured and predicted live bytes are equal in all ${asPredicted().length} events of the step.\n  (step.json)\n`]);
+      const { peak, parting, events } = document(w.read("step.json")) as { peak: object; parting: unknown; events: { name: string }[] };
+      const bytes = simulate(w.graph, eagerPlan(w.graph)).peak;
+      expect([peak, parting, events.length]).toEqual([{ predicted: bytes, measured: bytes }, null, asPredicted().length]);
+      expect(w.files()).toEqual(["net.graph.json", "net.plan.json", "net.py", "step.json"]);
+    });
+
+    it("and names the first event where bytes part, on a page that needs nothing else", async () => {
+      const events = asPredicted();
+      const [earlier, later] = [events[3]!, events[9]!];
+      events[9] = { ...later, moment: later.moment - 1000 };
+      events[3] = { ...earlier, after: earlier.after - 24 };
+      const below = await verify(events, "step.html");
+      expect(below.out).toMatch(/They first part at event 4, forward of .*: once it is over, .* were live and .* predicted \(−24 B\)\. 2 of \d+ events differ; none takes more than predicted\./);
+      const page = w.read("step.html");
+      expect(page).toMatch(/<polyline class="measured" points="[\d., ]+"\/>/);
+      expect(page).toContain("first part here");
+      expect(page).toMatch(/<td>10<\/td><td>[^<]*<\/td><td>equal<\/td><td>−1,000 B<\/td><td>equal<\/td>/);
+      expect(page).not.toMatch(/https?:|<script|<link|src=/);
+      events[9] = { ...later, moment: later.moment + 1 };
+      expect((await verify(events, "step.html")).out).toMatch(/2 of \d+ events differ\.\n/);
+    });
+
+    it("and names what ran instead of what was predicted", async () => {
+      const events = asPredicted();
+      const [first, second, ...rest] = events as [Measured, Measured, ...Measured[]];
+      expect((await verify([first, { ...second, kind: "recompute" }, ...rest], "step.json")).out).toMatch(/They part at event 2: predicted was forward of .*, and what ran is recompute of .*\./);
+      const needed = events.slice(0, w.graph.operators.length);
+      expect((await verify(needed, "step.json")).out).toMatch(/predicted was backward of .*, and what ran is the end of the step\./);
+    });
+
+    it("and refuses a file of another kind before any Python runs", async () => {
+      await w.monet("optimize", "net.py:net", "--budget", "max");
+      await refuses(["verify", "net.py:net", ".monet/net.plan.json", "--timeline", "step.txt", "--python", "no-such-python"], 2, /--timeline step.txt: name a file that ends in .html \(a page\) or .json\./);
+    });
   });
 
   it("leaves no plan when nothing fits", async () => {

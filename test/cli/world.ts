@@ -7,6 +7,7 @@ import type { Io } from "../../src/cli/io";
 import { runCli } from "../../src/cli/program";
 import type { Solution, Solver } from "../../src/cli/solving";
 import type { Graph } from "../../src/core/graph";
+import type { Measured } from "../../src/core/measured";
 import { eagerPlan } from "../../src/core/solve/draft";
 import { largestBatch } from "../../src/core/solve/largest";
 import { loadGlpk } from "../support/tools";
@@ -56,6 +57,8 @@ if arguments[0] == "profile":
 else:
     with open(os.path.join(here, "verdict")) as file:
         equal = file.read() == "equal"
+    if "--trace" in arguments:
+        shutil.copy(os.path.join(here, "trace"), arguments[arguments.index("--trace") + 1])
     print(json.dumps({"ok": equal}) if "--json" in arguments else f"gradients equal: {equal}")
     sys.exit(0 if equal else 1)
 `;
@@ -72,6 +75,8 @@ export interface World {
   readonly helperArguments: () => string[];
   solution: (graph: Graph, budget: number) => Solution;
   verdict: (text: "equal" | "differs") => void;
+  /** What the helper saw run. */
+  trace: (events: readonly Measured[]) => void;
   signal: AbortSignal;
   readonly remove: () => void;
 }
@@ -104,6 +109,9 @@ export function world(): World {
     },
     verdict: (text) => {
       writeFileSync(place("packages", "monet_torch", "verdict"), text);
+    },
+    trace: (events) => {
+      writeFileSync(place("packages", "monet_torch", "trace"), events.map((event) => `${JSON.stringify(event)}\n`).join(""));
     },
     write: (name, text) => {
       writeFileSync(place("work", name), text);

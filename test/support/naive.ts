@@ -175,7 +175,7 @@ function walk(graph: Graph, plan: Plan, structure: boolean): [peak: number, time
         minus = values[operators[j]!.outputs[0]!]!.bytes;
       }
       const stays = fresh(j).reduce((sum, id) => sum + values[id]!.bytes, 0) + y.internal_bytes;
-      moment(live + (structure ? stays : y.recompute.peak) - minus);
+      moment(live + (structure ? stays : wanted ? Math.max(y.forward.peak, y.recompute.peak) : y.recompute.peak) - minus);
       for (const id of fresh(j)) {
         if (heldValue(id, c)) continue;
         add(`v${id}`, values[id]!.bytes);

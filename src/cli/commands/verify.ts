@@ -1,21 +1,26 @@
-import { existsSync } from "node:fs";
-import { resolve } from "node:path";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
 import type { Graph } from "../../core/graph";
+import type { Measured } from "../../core/measured";
 import { verifyArguments, type VerifySettings } from "../../helper/arguments";
 import { runHelper, type HelperResult } from "../../helper/helper";
 import { UserError } from "../../helper/user_error";
 import { exitCodes } from "../../helper/exit";
-import { readGraph, readPlan } from "../files";
+import { readGraph, readPlan, readText, writeJson, writeText } from "../files";
 import { defaultFile } from "../../helper/files";
 import type { Io } from "../io";
 import type { Outcome } from "../outcome";
 import { ProgressLine } from "../progress";
 import { readTarget, type Target } from "../target";
+import { timelineDocument, timelinePage, timelineReport } from "../timeline";
 import { helperOptions } from "./profile";
 
 export interface VerifyOptions extends VerifySettings {
   readonly graph?: string;
   readonly python?: string;
+  /** A file for the measured timeline over the predicted one, HTML or JSON. */
+  readonly timeline?: string;
 }
 
 /** `NAME.plan.json` was made from `NAME.graph.json`, unless it is said otherwise. */
@@ -47,12 +52,36 @@ export async function verify(io: Io, name: string, plan: string, options: Verify
   const target = await readTarget(io, name);
   const graphFile = options.graph ?? graphOf(io, target, plan);
   const graph: Graph = readGraph(io, graphFile);
-  readPlan(io, plan, graph);
-  const result = await runVerify(io, target, resolve(io.cwd, plan), resolve(io.cwd, graphFile), options);
+  const document = readPlan(io, plan, graph);
+  const run = (settings: VerifyOptions): Promise<HelperResult> => runVerify(io, target, resolve(io.cwd, plan), resolve(io.cwd, graphFile), settings);
+  const out = options.timeline;
+  if (out === undefined) return outcomeOf(await run(options), options, null);
+  if (!/\.(html|json)$/.test(out)) throw new UserError("input", `--timeline ${out}: name a file that ends in .html (a page) or .json.`);
+  const folder = mkdtempSync(join(tmpdir(), "monet-"));
+  try {
+    const trace = join(folder, "trace");
+    const result = await run({ ...options, trace });
+    const measured = readText(io, trace, "trace").trimEnd().split("\n").map((line) => JSON.parse(line) as Measured);
+    const report = timelineReport(graph, document, measured);
+    if (out.endsWith(".json")) writeJson(io, out, timelineDocument(graph, report));
+    else writeText(io, out, timelinePage(graph, report));
+    return outcomeOf(result, options, { file: out, verdict: report.verdict, parting: report.comparison.parting });
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+interface TimelineFacts {
+  readonly file: string;
+  readonly verdict: string;
+  readonly parting: unknown;
+}
+
+function outcomeOf(result: HelperResult, options: VerifyOptions, timeline: TimelineFacts | null): Outcome {
   return {
     exit: result.differs ? exitCodes.differs : exitCodes.ok,
-    text: `${result.output}\n`,
-    json: options.json === true ? verifyDocument(result) : null,
+    text: `${result.output}\n${timeline === null ? "" : `  timeline: ${timeline.verdict}\n  (${timeline.file})\n`}`,
+    json: options.json === true ? Object.assign({}, verifyDocument(result), timeline === null ? {} : { timeline }) : null,
   };
 }
 

@@ -47,6 +47,8 @@ export interface Problem {
   readonly forwardPeak: Float64Array;
   readonly recomputeTime: Float64Array;
   readonly recomputePeak: Float64Array;
+  /** Of a recompute that makes internals, too. */
+  readonly remakePeak: Float64Array;
   readonly backwardTime: Float64Array;
   readonly backwardPeak: Float64Array;
   readonly hasBackward: Uint8Array;
@@ -134,6 +136,7 @@ export function indexGraph(graph: Graph): Problem {
     forwardPeak: per((x) => x.forward.peak),
     recomputeTime: per((x) => x.recompute.time),
     recomputePeak: per((x) => x.recompute.peak),
+    remakePeak: per((x) => Math.max(x.forward.peak, x.recompute.peak)),
     backwardTime: per((x) => x.backward?.time ?? 0),
     backwardPeak: per((x) => x.backward?.peak ?? 0),
     hasBackward: Uint8Array.from(flat, ({ implementation }) => Number(implementation.backward !== null)),

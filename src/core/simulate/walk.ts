@@ -158,7 +158,7 @@ export class Walk {
           !wanted && startOf(over) !== clock && bit(problem.savesTaken, r) === 0
             ? num(problem.takenBytes, j)
             : 0;
-        const moment = live + num(problem.recomputePeak, r) - taken;
+        const moment = live + num(wanted ? problem.remakePeak : problem.recomputePeak, r) - taken;
         if (moment > highest) {
           highest = moment;
           highestIn = j;

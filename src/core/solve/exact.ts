@@ -260,7 +260,7 @@ class ExactProgram {
       const wanted = num(problem.internal, r) > 0 && ((j === operator && !heldNow(internals)) || starts(internals));
       const over = int(problem.takes, j);
       const taken = !wanted && over >= 0 && computed.has(over) && !starts(over) && !needed.has(over) && !later.has(over) && bit(problem.savesTaken, r) === 0;
-      peak = Math.max(peak, sum() + num(problem.recomputePeak, r) - (taken ? num(problem.takenBytes, j) : 0));
+      peak = Math.max(peak, sum() + num(wanted ? problem.remakePeak : problem.recomputePeak, r) - (taken ? num(problem.takenBytes, j) : 0));
       for (const s of row(problem.makes, j)) {
         if (live.has(s)) continue;
         live.add(s);
