@@ -11,7 +11,7 @@ import { drop, keep, retain } from "../src/core/simulate/schedule";
 import { boundAt, fastest, lowerBound } from "../src/core/solve/bound";
 import { draftOfGenome, eagerSummary, writePlan, type Draft } from "../src/core/solve/draft";
 import { exact } from "../src/core/solve/exact";
-import { eagerGenome, Evaluator } from "../src/core/solve/genome";
+import { eagerGenome, Evaluator, workOf } from "../src/core/solve/genome";
 import { greedy, habits, rebuild } from "../src/core/solve/greedy";
 import { exactSolver, hierarchicalSolver, searchSolver, solve, type Tools } from "../src/core/solve/solve";
 import { leastMemory, polish, search } from "../src/core/solve/search";
@@ -191,7 +191,7 @@ describe("greedy plans, taken apart and together again", () => {
           if (plan === null) continue;
           found++;
           expectLegal(graph, draftOfGenome(problem, plan), budget);
-          const again = rebuild(evaluator, budget, plan, { seed: 1, rounds: 10 });
+          const again = rebuild(evaluator, budget, plan, { seed: 1, work: 50 * workOf(problem) });
           expectLegal(graph, draftOfGenome(problem, again), budget);
           expect(again.time).toBeLessThanOrEqual(plan.time);
           if (again.time < plan.time) better++;

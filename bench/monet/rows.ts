@@ -38,6 +38,7 @@ const reachOf = (gene: number): number => (isExact(gene) ? Math.abs(gene) - exac
 export class MonetRows implements Judge {
   readonly space: Space;
   readonly scale: { readonly step: number; readonly perByte: number };
+  work = 0;
   readonly nodes: number;
   readonly stages: number;
   readonly instance: Instance;
@@ -226,6 +227,7 @@ export class MonetRows implements Judge {
 
   judge(genome: Genome, budget: number, limit: Limit = none): { peak: number; time: number } {
     for (const [node, gene] of this.forced) genome.genes[node] = gene;
+    this.work += this.nodes + this.stages;
     const time = this.decode(genome, limit.score);
     return time > limit.score ? { peak: Infinity, time } : this.charge(budget, time, limit, null);
   }

@@ -29,6 +29,8 @@ interface Point {
   readonly operators: number;
   readonly what: "frontier" | "one budget";
   readonly seconds: number;
+  /** Processor seconds: the same, on a machine that has nothing else to do. */
+  readonly processor: number;
   readonly first: number | null;
   readonly mebibytes: number;
   /** Largest gap over the upper three quarters of the budgets; of the one budget otherwise. */
@@ -42,22 +44,23 @@ async function measure(family: string, size: number): Promise<Point> {
   const operators = graph.operators.length;
   const started = performance.now();
   const seconds = (): number => (performance.now() - started) / 1e3;
+  const processor = (): number => (process.cpuUsage().user + process.cpuUsage().system) / 1e6;
   const mebibytes = (): number => process.resourceUsage().maxRSS / 1024;
   if (operators <= sizeOfFrontier) {
     let first: number | null = null;
     const { points } = frontier(graph, steps, { glpk, seed: 1, iterations: effort.frontier }, () => (first ??= seconds()));
     const gaps = points.slice(Math.ceil(points.length / 4)).map(({ gap }) => gap);
-    return { family, operators, what: "frontier", seconds: seconds(), first, mebibytes: mebibytes(), gap: Math.max(...gaps) };
+    return { family, operators, what: "frontier", seconds: seconds(), processor: processor(), first, mebibytes: mebibytes(), gap: Math.max(...gaps) };
   }
   const fixed = fixedBytes(graph);
   const budget = Math.round(fixed + 0.8 * (simulateEager(graph).peak - fixed));
   const solution = solve(graph, budget, { glpk, seed: 1, iterations: effort.plan });
-  return { family, operators, what: "one budget", seconds: seconds(), first: null, mebibytes: mebibytes(), gap: solution.kind === "plan" ? solution.gap : Infinity };
+  return { family, operators, what: "one budget", seconds: seconds(), processor: processor(), first: null, mebibytes: mebibytes(), gap: solution.kind === "plan" ? solution.gap : Infinity };
 }
 
-/** Slope of log(seconds) over log(operators), least squares. */
+/** Slope of log(processor seconds) over log(operators), least squares. */
 function exponent(points: readonly Point[]): number {
-  const logs = points.map(({ operators, seconds }) => [Math.log(operators), Math.log(seconds)] as const);
+  const logs = points.map(({ operators, processor }) => [Math.log(operators), Math.log(processor)] as const);
   const mean = (k: 0 | 1): number => logs.reduce((sum, each) => sum + each[k], 0) / logs.length;
   const [x, y] = [mean(0), mean(1)];
   return logs.reduce((sum, [a, b]) => sum + (a - x) * (b - y), 0) / logs.reduce((sum, [a]) => sum + (a - x) ** 2, 0);
@@ -71,16 +74,16 @@ const [family, size] = process.argv.slice(2);
 if (size !== undefined && family !== undefined) process.stdout.write(JSON.stringify(await measure(family, Number(size))));
 else {
   process.stdout.write(`${cpus()[0]?.model ?? "?"}, ${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB; Node ${process.version}\n`);
-  line(["family", "operators", "what", "seconds", "first s", "MiB", "gap"]);
+  line(["family", "operators", "what", "seconds", "processor", "first s", "MiB", "gap"]);
   for (const [name, { sizes }] of Object.entries(families)) {
     if (family !== undefined && family !== name) continue;
     const points: Point[] = [];
     for (const each of sizes) {
       const { stdout } = await promisify(execFile)(process.execPath, [fileURLToPath(import.meta.url), name, String(each)]);
       const point = JSON.parse(stdout) as Omit<Point, "gap"> & { gap: number | null };
-      const { operators, what, seconds, first, mebibytes } = point;
+      const { operators, what, seconds, processor, first, mebibytes } = point;
       points.push({ ...point, gap: point.gap ?? Infinity });
-      line([name, String(operators), what, seconds.toFixed(1), first?.toFixed(1) ?? "–", mebibytes.toFixed(0), point.gap === null ? "no plan" : `${(100 * point.gap).toFixed(2)}%`]);
+      line([name, String(operators), what, seconds.toFixed(1), processor.toFixed(1), first?.toFixed(1) ?? "–", mebibytes.toFixed(0), point.gap === null ? "no plan" : `${(100 * point.gap).toFixed(2)}%`]);
     }
     for (const what of ["frontier", "one budget"] as const) {
       const alike = points.filter((point) => point.what === what);

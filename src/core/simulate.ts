@@ -67,8 +67,9 @@ export class Simulator {
     this.walk = new Walk(problem);
   }
 
-  run(choice: Int32Array, schedule: Schedule): Walk {
-    this.walk.run(choice, schedule, this.profile(choice).gradients, null);
+  /** Beyond `most` bytes the peak is infinite: nobody asks how far. */
+  run(choice: Int32Array, schedule: Schedule, most = Infinity): Walk {
+    this.walk.run(choice, schedule, this.profile(choice).gradients, null, null, most);
     return this.walk;
   }
 

@@ -54,8 +54,11 @@ export class Walk {
     this.rerun = new Int32Array(problem.operators);
   }
 
-  /** Structure is the gradient profile for `structurePeak`; null leaves that out. */
-  run(choice: Int32Array, schedule: Schedule, gradients: GradientProfile, structure: GradientProfile | null, trace: Trace | null = null): void {
+  /**
+   * Structure is the gradient profile for `structurePeak`; null leaves that out. Where a moment exceeds `most` the walk
+   * ends, with an infinite peak and no more to tell.
+   */
+  run(choice: Int32Array, schedule: Schedule, gradients: GradientProfile, structure: GradientProfile | null, trace: Trace | null = null, most = Infinity): void {
     const { problem, moments, needed, computed, lastRead, readIn, freedAt, cursor, rerun } = this;
     const { operators: n, storages, bytes, producer, reads, makes, dies, saves, internal } = problem;
     const { from, to, always, closureStart, closureOperators } = schedule;
@@ -78,6 +81,7 @@ export class Walk {
     let structurePeak = 0;
     let time = 0;
     let restored = 0;
+    this.peak = Infinity;
 
     for (let i = 0; i < n; i++) {
       const q = int(choice, i);
@@ -88,6 +92,7 @@ export class Walk {
       const moment = live + num(problem.forwardPeak, q) - taken;
       moments[i] = moment;
       if (moment > peak) peak = moment;
+      if (moment > most) return;
       if (live + stays - taken > structurePeak) structurePeak = live + stays - taken;
       time += num(problem.forwardTime, q);
       live += stays;
@@ -235,6 +240,7 @@ export class Walk {
       moments[clock] = highest;
       this.recomputing[clock] = highestIn;
       if (highest > peak) peak = highest;
+      if (highest > most) return;
     }
     this.peak = peak + restored * problem.rng;
     this.structurePeak = structurePeak + restored * problem.rng;

@@ -41,7 +41,7 @@ export function frontier(graph: Graph, steps: number, tools: Tools, onPoint?: (p
   for (let k = steps - 1; k >= 0; k--) {
     tools.onProgress?.({ stage: "frontier", done: steps - 1 - k, total: steps });
     const budget = budgets[k] ?? 0;
-    if (!small) above = workshop.best(budget, [...(above === null ? [] : [above]), ...(k === 0 ? [bottom] : [])], false) ?? above;
+    if (!small) above = workshop.best(budget, [...(above === null ? [] : [above]), ...(k === 0 ? [bottom] : [])], k === 0) ?? above;
     const draft = small ? exact(problem, budget) : above === null || above.peak > budget ? null : draftOfGenome(problem, above);
     if (draft === null) continue;
     drafts.push({ budget, draft });

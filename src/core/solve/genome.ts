@@ -32,27 +32,34 @@ export class Evaluator implements Judge {
   readonly simulator: Simulator;
   readonly space: Space;
   readonly scale: { readonly step: number; readonly perByte: number };
-  evaluations = 0;
+  work = 0;
+  private readonly perOperator: number;
 
   constructor(problem: Problem) {
     this.problem = problem;
     this.space = spaceOf(problem);
     this.schedule = new Schedule(problem);
     this.simulator = new Simulator(problem);
+    this.perOperator = workOf(problem) / problem.operators;
     const time = totalTime(problem);
     const peak = this.evaluate(eagerGenome(problem)).peak;
     this.scale = { step: time / (2 * problem.operators), perByte: time / Math.max(1, peak - problem.fixed) };
   }
 
   /** The steps say what it takes, so a genome that is too slow need not be walked for its peak. */
-  judge(genome: Genome, _budget: number, { score }: Limit = none): { readonly peak: number; readonly time: number } {
-    this.evaluations++;
+  judge(genome: Genome, budget: number, { score, perByte }: Limit = none): { readonly peak: number; readonly time: number } {
     const { schedule, simulator } = this;
-    const { genes, choice } = genome;
-    schedule.fromGenes(choice, genes);
+    const { choice } = genome;
+    this.decode(genome);
     if (schedule.conflict >= 0) return { peak: Infinity, time: Infinity };
     const time = this.timeOf(choice);
-    return time > score ? { peak: Infinity, time } : simulator.run(choice, schedule);
+    return time > score ? { peak: Infinity, time } : simulator.run(choice, schedule, budget + (score - time) / perByte);
+  }
+
+  private decode({ genes, choice }: Genome): void {
+    const { schedule, problem } = this;
+    schedule.fromGenes(choice, genes);
+    this.work += this.perOperator * (problem.operators + int(schedule.closureStart, problem.operators));
   }
 
   private timeOf(choice: Int32Array): number {
@@ -66,8 +73,7 @@ export class Evaluator implements Judge {
 
   /** Peak, time and moments of a genome; a genome that reruns a pinned operator has an infinite peak. */
   evaluate({ genes, choice }: Genome): Walk {
-    this.evaluations++;
-    this.schedule.fromGenes(choice, genes);
+    this.decode({ genes, choice });
     const walk = this.simulator.run(choice, this.schedule);
     if (this.schedule.conflict >= 0) walk.peak = Infinity;
     return walk;
@@ -84,6 +90,9 @@ export function better(a: Candidate, b: Candidate, budget: number): boolean {
   if (a.peak > budget || b.peak > budget) return a.peak < b.peak || (a.peak === b.peak && a.time < b.time);
   return a.time < b.time || (a.time === b.time && a.peak < b.peak);
 }
+
+/** What one evaluation takes where nothing is recomputed: operators, and tensors that they read. */
+export const workOf = (problem: Problem): number => problem.operators + problem.reads.data.length;
 
 export function totalTime(problem: Problem): number {
   let total = 0;

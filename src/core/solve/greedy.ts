@@ -37,13 +37,13 @@ export function greedy(evaluator: Evaluator, budget: number, start: Genome, { mo
   // Of a large graph several go at once, or it would take as many evaluations as it has tensors.
   const together = Math.ceil(n / 400);
   for (;;) {
-    const { peak, time, moments } = evaluator.evaluate({ genes, choice });
+    const { peak, time, moments, restored } = evaluator.evaluate({ genes, choice });
     if (peak <= budget) return { genes, choice, peak, time };
-    const over = peak - Math.max(...moments); // random states, in every moment alike
-    const clock = moment === "first" ? moments.findIndex((bytes) => bytes + over > budget) : moments.indexOf(peak - over);
+    const room = budget - restored * problem.rng; // random states are in every moment alike
+    const clock = moment === "first" ? moments.findIndex((bytes) => bytes > room) : moments.indexOf(peak - restored * problem.rng);
     const read = missing.readBefore(clock, choice, used);
     links.load(genes, choice, time);
-    const found: { t: number; from: number; score: number; away: boolean }[] = [];
+    const found: Eviction[] = [];
     for (const t of evaluator.space.tensors) {
       const maker = makerOf(problem, t);
       const unread = t < storages ? int(lastUse, t) : maker; // forward is done with it
@@ -64,8 +64,7 @@ export function greedy(evaluator: Evaluator, budget: number, start: Genome, { mo
       if (switches-- <= 0 || !changeImplementation(evaluator, genes, choice, clock, { moment: num(moments, clock), time })) return null;
       continue;
     }
-    found.sort((a, b) => a.score - b.score || a.t - b.t);
-    for (const { t, from, away } of found.slice(0, together)) {
+    for (const { t, from, away } of cheapest(found, together)) {
       if (away) {
         genes[t] = offload;
         continue;
@@ -78,6 +77,19 @@ export function greedy(evaluator: Evaluator, budget: number, start: Genome, { mo
       else genes[t] = Math.max(drop, Math.min(behind, Math.abs(gene)) - 1);
     }
   }
+}
+
+interface Eviction {
+  readonly t: number;
+  readonly from: number;
+  readonly score: number;
+  /** To host memory, rather than to be made again. */
+  readonly away: boolean;
+}
+
+function cheapest(found: Eviction[], count: number): Eviction[] {
+  const before = (a: Eviction, b: Eviction): number => a.score - b.score || a.t - b.t;
+  return count === 1 ? [found.reduce((low, each) => (before(each, low) < 0 ? each : low))] : found.sort(before).slice(0, count);
 }
 
 /** In place; false where no other implementation of one operator lowers the moment. */
@@ -105,15 +117,15 @@ function changeImplementation(evaluator: Evaluator, genes: Int32Array, choice: I
  * Ruin and recreate (Schrimpf et al., J. Comput. Phys. 2000): keep again what a stretch of operators, or a few tensors
  * anywhere, gave up; evict until it fits; take the outcome where it is faster, or hardly slower while the walk is young.
  */
-export function rebuild(evaluator: Evaluator, budget: number, start: Candidate, { seed, rounds }: { readonly seed: number; readonly rounds: number }): Candidate {
+export function rebuild(evaluator: Evaluator, budget: number, start: Candidate, { seed, work }: { readonly seed: number; readonly work: number }): Candidate {
   const { problem, space } = evaluator;
   const { operators: n } = problem;
   const random = new Random(seed);
   let here = start;
   let best = start;
-  const cooling = Math.pow(0.01, 1 / Math.max(1, rounds));
-  let temperature = 0.3 * evaluator.scale.step;
-  for (let round = 0; round < rounds; round++, temperature *= cooling) {
+  const begun = evaluator.work;
+  for (let done = 0; done < 1; done = (evaluator.work - begun) / work) {
+    const temperature = 0.3 * evaluator.scale.step * Math.pow(0.01, done);
     const genes = here.genes.slice();
     const choice = here.choice.slice();
     const stretch = random.next() < 0.6;

@@ -8,7 +8,7 @@ import type { Highs } from "./branching";
 import { draftOfGenome, eagerSummary, writePlan, type Draft } from "./draft";
 import { exact, isSmall } from "./exact";
 import { greedy, habits, rebuild } from "./greedy";
-import { better, eagerGenome, Evaluator, type Candidate, type Genome } from "./genome";
+import { better, eagerGenome, Evaluator, workOf, type Candidate, type Genome } from "./genome";
 import type { Glpk } from "./linear";
 import { master } from "./master";
 import { blockOptions, type BlockOptions } from "./options";
@@ -70,8 +70,8 @@ export function solve(graph: Graph, budget: number | null, tools: Tools): Soluti
   return workshop.infeasible(limit);
 }
 
-/** Operators up to which a search makes all its evaluations. */
-const fullEffort = 250;
+/** Work of one evaluation up to which a search makes them all: that of some 250 operators. */
+const fullEffort = 525;
 
 /** Operators beyond which the master program takes longer than all else (minutes and gigabytes at 10,000), and greedy plans are as good. */
 const mostOfMaster = 600;
@@ -80,7 +80,7 @@ const mostOfMaster = 600;
 const mostSwitches = 8;
 
 /** Nobody minds how much of this is proven away. */
-const closeEnough = 1.001;
+const closeEnough = 1.003;
 
 /** What searches of one problem share: the evaluator, block options, the plan of least memory. */
 export class Workshop {
@@ -96,7 +96,7 @@ export class Workshop {
   constructor(problem: Problem, tools: Tools) {
     this.problem = problem;
     // An evaluation of a larger graph takes longer, and is worth as much.
-    const effort = Math.min(1, fullEffort / problem.operators);
+    const effort = Math.min(1, fullEffort / workOf(problem));
     this.tools = { ...tools, iterations: Math.ceil(tools.iterations * effort) };
     this.evaluator = new Evaluator(problem);
     this.eager = this.evaluator.candidate(eagerGenome(problem));
@@ -177,7 +177,7 @@ export class Workshop {
       this.report("search", turn + 1, turns + 1);
       const start = found();
       if (start === null) return null;
-      const rebuilt = rebuild(evaluator, budget, start, { seed: seed + 2 * turn, rounds: Math.ceil(iterations / 40) });
+      const rebuilt = rebuild(evaluator, budget, start, { seed: seed + 2 * turn, work: (iterations / 4) * workOf(this.problem) });
       consider(rebuilt);
       consider(search(evaluator, budget, rebuilt, { seed: seed + 2 * turn + 1, iterations: iterations / 3, heat: 0.3 }));
     }
@@ -211,10 +211,25 @@ export class Workshop {
       const time = boundAt(bound, limit);
       return time > most.time ? { time, prices: bound.prices } : most;
     }, least);
-    if (known > closeEnough * proven().time) this.bounds.push(lowerBound(this.problem, limit, glpk));
+    const promising = Math.min(known, this.relaxation(limit));
+    if (promising > closeEnough * proven().time) this.bounds.push(lowerBound(this.problem, limit, glpk));
     const certificate = proven();
     if (highs === undefined || known <= certificate.time * 1.01) return certificate;
     return { ...certificate, time: Math.max(certificate.time, integerBound(this.problem, limit, highs, known)) };
+  }
+
+  /** No more can the relaxation prove for a budget: its bound is convex, so below the chord of any two that are known. */
+  private relaxation(limit: number): number {
+    let least = Infinity;
+    for (const below of this.bounds) {
+      if (below.budget > limit || below.time === Infinity) continue;
+      for (const above of this.bounds) {
+        if (above.budget <= below.budget || above.budget < limit) continue;
+        const share = (limit - below.budget) / (above.budget - below.budget);
+        least = Math.min(least, below.time + share * (above.time - below.time));
+      }
+    }
+    return least;
   }
 
   infeasible(budget: number): Infeasible {

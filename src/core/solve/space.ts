@@ -28,6 +28,8 @@ export interface Judge {
   readonly space: Space;
   /** The mean time of a step, and what a byte is worth in time to begin with. */
   readonly scale: { readonly step: number; readonly perByte: number };
+  /** What all that was judged took so far: operators run and tensors they read. Efforts are limited by it, never by a clock. */
+  readonly work: number;
   /** May stop early, with an infinite peak, once time + perByte · max(0, peak − budget) is sure to exceed the limit. */
   judge(genome: Genome, budget: number, limit?: Limit): { readonly peak: number; readonly time: number };
 }
