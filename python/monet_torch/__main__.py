@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import platform
 import re
 import sys
@@ -36,6 +35,10 @@ def _parser() -> argparse.ArgumentParser:
     profile.add_argument("--no-cache", action="store_true")
     profile.add_argument("--out", metavar="FILE", required=True)
     _common(profile)
+
+    calibrate = commands.add_parser("calibrate", help="compare the card that is here with its data sheet")
+    calibrate.add_argument("--device", default="cuda")
+    _common(calibrate)
 
     verify = commands.add_parser("verify", help="run a real step, eager and planned, and compare")
     verify.add_argument("target", metavar="FILE:MODEL")
@@ -90,7 +93,7 @@ def main(argv: list[str] | None = None) -> int:
             torch.set_num_threads(options.threads)
         # What the user's file prints is not part of the answer.
         with _progress(options.progress) as say, contextlib.redirect_stdout(sys.stderr):
-            code, text = (0, _profile(options, say)) if options.command == "profile" else _verify(options, say)
+            code, text = _COMMANDS[options.command](options, say)
         if text:
             print(text, file=answers)
         return code
@@ -192,12 +195,12 @@ def _device(name: str) -> Any:
                 "estimate (python -m monet_torch profile --device A100 …)"
             )
         return torch.device(name)
-    from . import estimate
+    from . import calibration, estimate
 
-    return estimate.find(name)
+    return calibration.calibrated(estimate.find(name))
 
 
-def _profile(options: argparse.Namespace, say: Callable[..., None]) -> str:
+def _profile(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int, str]:
     import torch
 
     from . import batch, estimate, graph, parts, profile, step, target
@@ -227,7 +230,7 @@ def _profile(options: argparse.Namespace, say: Callable[..., None]) -> str:
     environment = [
         description["name"], str(description["threads"]), torch.__version__, platform.machine(), "measure-4",
     ]  # fmt: skip
-    folder = None if options.no_cache or estimated else Path(options.cache) if options.cache else _cache_folder()
+    folder = None if options.no_cache or estimated else Path(options.cache) if options.cache else profile.cache_folder()
 
     def graph_of(inputs: Any, say: Callable[..., None], samples: profile.Samples) -> dict[str, Any]:
         say("trace", 0, 1)
@@ -263,13 +266,8 @@ def _profile(options: argparse.Namespace, say: Callable[..., None]) -> str:
     out.parent.mkdir(parents=True, exist_ok=True)
     profile.write_whole(out, json.dumps(document, separators=(",", ":")))
     if not options.json or options.progress == "-":
-        return ""
-    return json.dumps({"graph": str(out), "hash": document["hash"], "operators": len(document["operators"])})
-
-
-def _cache_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(base) / "monet"
+        return 0, ""
+    return 0, json.dumps({"graph": str(out), "hash": document["hash"], "operators": len(document["operators"])})
 
 
 def _verify(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int, str]:
@@ -306,6 +304,18 @@ def _verify(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int,
     text = json.dumps({**report.to_json(), "text": table}) if options.json else table
     return (0 if report.ok else 1), text
 
+
+def _calibrate(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int, str]:
+    from . import calibration
+    from .errors import EnvironmentProblem
+
+    place = _device(options.device)
+    if getattr(place, "type", None) != "cuda":
+        raise EnvironmentProblem(f"--device {options.device} is no CUDA card that is here, so it can't be measured")
+    return 0, json.dumps({**calibration.calibrate(place), "file": str(calibration.file())})
+
+
+_COMMANDS = {"profile": _profile, "verify": _verify, "calibrate": _calibrate}
 
 # What verify reads, as paths: a file without one of these is cut short, or of another program.
 _OF_GRAPH = [

@@ -26,7 +26,8 @@ from .profile import Geometry, Gradient, Measured, Run
 class Card:
     """Peak dense TFLOP/s in fp32 (TF32 where PyTorch's convolutions use it by default) and 16 bits, GB/s, GiB.
 
-    From the vendor's data sheets of each product.
+    From the vendor's document that `source` names. `compute` and `memory` are the shares of its peaks that a good
+    kernel reaches: usual ones, or those measured on the card `calibrated_on`.
     """
 
     name: str
@@ -34,11 +35,14 @@ class Card:
     half: float
     bandwidth: float
     gib: int
+    source: str
     launch_ns: int = 4000
+    compute: float = 0.8
+    memory: float = 0.9
+    calibrated_on: str | None = None
 
 
 CARDS = [Card(**row) for row in json.loads(Path(__file__).with_name("cards.json").read_text(encoding="utf-8"))]
-_COMPUTE, _MEMORY = 0.8, 0.9  # the share of its peak that a good kernel reaches
 
 
 def find(name: str) -> Card:
@@ -53,6 +57,7 @@ def find(name: str) -> Card:
 def describe(card: Card) -> dict[str, Any]:
     return {
         "type": "cuda", "name": card.name, "total_bytes": card.gib << 30, "threads": 1, "estimated": True,
+        **({} if card.calibrated_on is None else {"calibrated_on": card.calibrated_on}),
     }  # fmt: skip
 
 
@@ -150,10 +155,10 @@ def _bytes(t: Tensor) -> int:
 
 
 def _roofline(card: Card, flops: int, moved: int, dtype: torch.dtype, launches: bool) -> int:
-    """t = max(flops / (0.8·peak), bytes / (0.9·bandwidth)) + launch, in nanoseconds."""
+    """t = max(flops / (compute · peak), bytes / (memory · bandwidth)) + launch, in nanoseconds."""
     if not launches and not flops:
         return 0
     peak = card.half if dtype in (torch.float16, torch.bfloat16) else card.fp32
-    compute = flops / (_COMPUTE * peak * 1e12)
-    memory = moved / (_MEMORY * card.bandwidth * 1e9)
+    compute = flops / (card.compute * peak * 1e12)
+    memory = moved / (card.memory * card.bandwidth * 1e9)
     return int(max(compute, memory) * 1e9) + card.launch_ns

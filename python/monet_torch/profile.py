@@ -126,6 +126,12 @@ class Cache:
         self.changed = False
 
 
+def cache_folder() -> Path:
+    """Where this machine's measurements are kept."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(base) / "monet"
+
+
 def write_whole(path: Path, text: str) -> None:
     """Write a file so that nobody ever sees half of it."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

@@ -2,6 +2,7 @@
 import { Command, CommanderError, Option } from "commander";
 import { optimizers } from "../core/config";
 import { Cancelled, UserError } from "../helper/user_error";
+import { devices, type DevicesOptions } from "./commands/devices";
 import { models } from "./commands/models";
 import { optimize, type OptimizeOptions } from "./commands/optimize";
 import { plan, type PlanOptions } from "./commands/plan";
@@ -103,6 +104,13 @@ function build(io: Io, solver: Solver, run: Run): Command {
     jsonOption(),
   ]).action((file: string, options: ShowOptions) => {
     run(show(io, file, options));
+  });
+  withOptions(command("devices", "list the cards that --device can estimate, or compare the card that is here with its row"), [
+    new Option("--calibrate", "measure the card that is here; estimates of all cards use what is found"),
+    pythonOption(),
+    jsonOption(),
+  ]).action((options: DevicesOptions) => {
+    run(devices(io, options));
   });
   for (const each of [program, ...program.commands]) each.exitOverride().configureOutput({ writeOut: io.out, writeErr: io.err });
   return program;

@@ -137,6 +137,17 @@ describe("monet profile", () => {
   });
 });
 
+describe("monet devices", () => {
+  it("lists the cards with where their numbers are from", async () => {
+    const { exit, out } = await w.monet("devices");
+    expect(exit).toBe(0);
+    expect(out).toMatch(/^card +GiB +GB\/s +TFLOP\/s fp32 +16 bits +from$/m);
+    expect(out).toMatch(/^A100-80GB +80 +2039 +19\.5 +312 +NVIDIA A100 data sheet/m);
+    expect(out.trim().split("\n").length).toBeGreaterThan(12);
+    expect(document((await w.monet("devices", "--json")).out)["devices"]).toHaveLength(out.trim().split("\n").length - 1);
+  });
+});
+
 describe("monet plan", () => {
   beforeEach(() => {
     w.write("net.graph.json", JSON.stringify(w.graph));
