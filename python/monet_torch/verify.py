@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -80,6 +82,14 @@ class Report:
         return {**asdict(self), "equal": self.equal, "within_budget": self.within_budget, "ok": self.ok}
 
 
+def seed_everything(seed: int) -> None:
+    """Python's and NumPy's generators too: a model may drop layers or mask spans by them."""
+    random.seed(seed)
+    torch.manual_seed(seed)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(seed)
+
+
 class StepRunner:
     """The step that was profiled, on real tensors: the same seed, gradients fresh or accumulated."""
 
@@ -96,7 +106,7 @@ class StepRunner:
     def reset(self, seed: int = 0) -> None:
         with torch.no_grad():
             self.model.load_state_dict(self.state)
-        torch.manual_seed(seed)
+        seed_everything(seed)
         self.clear_gradients()
 
     def clear_gradients(self) -> None:
