@@ -14,6 +14,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import resource
 import subprocess
 import sys
@@ -257,13 +258,15 @@ def table(rows: list[Row]) -> str:
         f"inputs; the plan is the one that takes the least at up to {OVERHEAD:.0%} overhead (predicted).",
         "- In parts: the rest runs as eager does; gradients and memory are those of the whole step, the overhead and "
         "*off* those of the part with the most.",
-        "- *Off*: how far measured peaks (of eager's step, of the planned one) are from the predicted ones.",
+        "- *Off*: how far measured peaks (of eager's step, of the planned one) are from the predicted ones. Eager's "
+        "own may be higher, where a local variable of Python holds a tensor longer than anything needs it, and lower, "
+        "where the model has checkpoints of its own.",
         "",
         "| architecture | captured | operators | gradients | memory | overhead | eager's peak | off |",
         "|---|---|--:|---|--:|--:|--:|--:|",
     ]
     lines += [_line(r) for r in rows]
-    reasons = [f"- {_title(r)}: {r.why}" for r in rows if r.why]
+    reasons = [f"- {_title(r)}: {_reason(r.why)}" for r in rows if r.why]
     if reasons:
         lines += ["", "Not captured whole, and why:", "", *reasons]
     return "\n".join([*lines, *(["", *absent] if absent else []), ""])
@@ -274,10 +277,17 @@ def _title(row: Row) -> str:
     return f"{name.replace('_', ' ')} ({file.replace('_', ' ')})"
 
 
+def _reason(why: str) -> str:
+    """Without folders of this machine, what PyTorch says of it, and the parts, which the table has."""
+    text = why.partition("; parts of it can be planned")[0].removeprefix("profile: ")
+    text = re.sub(r" \(Could not guard.*", "", text)
+    return re.sub(r"/\S*/(site-packages|zoo)/", "", text)
+
+
 def _line(row: Row) -> str:
     name = _title(row)
     if not row.equal:
-        return f"| {name} | {row.problem or 'no'} | | | | | | |"
+        return f"| {name} | no: {_reason(row.problem)} | | | | | | |"
     off = ", ".join(f"{x:+.2%}" for x in row.off.values())
     return (
         f"| {name} | {row.captured} | {row.operators} | equal | {row.planned / row.eager:.0%} | {row.overhead:+.1%} "
