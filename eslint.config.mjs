@@ -9,7 +9,7 @@ const forbid = (patterns, message) => ({
 });
 
 export default tseslint.config(
-  { ignores: ["dist/", ".vscode-test/", "node_modules/", ".venv/", "coverage/", "python/", "examples/", "**/.monet/"] },
+  { ignores: ["dist/", ".cache/", ".vscode-test/", "node_modules/", ".venv/", "coverage/", "python/", "examples/", "**/.monet/"] },
   {
     files: ["**/*.ts"],
     extends: [tseslint.configs.strictTypeChecked, tseslint.configs.stylisticTypeChecked],
