@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ._private import pytree
 from .captured import Captured, Operator
-from .optimizer import state_bytes
+from .optimizer import state_bytes, step_bytes
 from .profile import Measured, Run
 
 
@@ -32,6 +32,7 @@ def document(
         "format": "monet-graph", "version": 1, "hash": "", "structure": captured.structure(), "made_from": made_from,
         "device": device, "fixed": fixed_bytes(model, inputs, gradients, optimizer), "gradients": gradients,
         # Those of a card are on the host, too.
+        "optimizer_step": optimizer_step(model, gradients, optimizer, device["type"]),
         "rng_state_bytes": 0 if device["type"] == "cuda" else torch.get_rng_state().numel(),
         "values": [
             {
@@ -114,6 +115,13 @@ def fixed_bytes(model: nn.Module, inputs: Any, gradients: str, optimizer: str) -
         "gradients": weights if gradients == "accumulate" else 0,
         "optimizer": state_bytes(optimizer, trainable),
     }
+
+
+def optimizer_step(model: nn.Module, gradients: str, optimizer: str, device: str) -> int:
+    """Bytes above what is fixed at the peak of the optimizer's step, which gradients that came with backward see."""
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    fresh = sum(p.numel() * p.element_size() for p in trainable) if gradients == "fresh" else 0
+    return fresh + step_bytes(optimizer, trainable, foreach=device == "cuda")
 
 
 def describe_device(device: torch.device) -> dict[str, Any]:

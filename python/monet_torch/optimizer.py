@@ -40,6 +40,18 @@ _STATES: dict[str, Callable[[Tensor], int]] = {
 OPTIMIZERS = tuple(_STATES)
 
 
+def step_bytes(optimizer: str, parameters: Iterable[Tensor], foreach: bool) -> int:
+    """The most bytes that a step takes besides parameters, gradients and states, when activations are gone.
+
+    With `foreach`, PyTorch's default on CUDA, Adam makes the denominators of all parameters at once; else three tensors
+    of one parameter at a time. Adafactor's default is a loop, with two. The others write in place.
+    """
+    sizes = [_bytes(p) for p in parameters]
+    if optimizer in ("adam", "adamw"):
+        return sum(sizes) if foreach else 3 * max(sizes, default=0)
+    return 2 * max(sizes, default=0) if optimizer == "adafactor" else 0
+
+
 def state_bytes(optimizer: str, parameters: Iterable[Tensor]) -> int:
     """Bytes on the parameters' device. torch.optim's own optimizers without amsgrad; adam8bit is bitsandbytes'."""
     return sum(_STATES[optimizer](p) for p in parameters)

@@ -16,8 +16,9 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from monet_torch import __main__ as command_line
 from monet_torch import estimate, graph, profile
+from monet_torch._private import cpu_allocations
 from monet_torch.optimizer import OPTIMIZERS as OPTIMIZER_NAMES
-from monet_torch.optimizer import state_bytes
+from monet_torch.optimizer import state_bytes, step_bytes
 from monet_torch.step import capture_step
 from monet_torch.target import load
 
@@ -279,6 +280,28 @@ def test_states_have_the_parameters_type_and_shape(name: str) -> None:
     optimizer.step()
     rows = [t for s in optimizer.state.values() for k, t in s.items() if isinstance(t, Tensor) and k != "step"]
     assert state_bytes(name, parameters) == sum(t.numel() * t.element_size() for t in rows)
+
+
+@pytest.mark.parametrize("foreach", [True, False])
+@pytest.mark.parametrize("name", ["sgd", "momentum", "adam", "adamw", "adafactor"])
+def test_what_a_step_takes_besides_is_what_torch_takes(name: str, foreach: bool) -> None:
+    parameters = [nn.Parameter(torch.randn(s)) for s in ((256, 128), (64, 512), (1000,), (32, 16, 3, 3))]
+    for p in parameters:
+        p.grad = torch.randn_like(p)
+    optimizer = OPTIMIZERS[name](parameters)
+    if name != "adafactor":  # its default is a loop on every device
+        optimizer.param_groups[0]["foreach"] = foreach
+    optimizer.step()
+    level = peak = 0
+    mine: set[int] = set()
+    for _, address, size in cpu_allocations(optimizer.step):
+        if size > 0:
+            mine.add(address)
+        elif address not in mine:
+            continue
+        level += size
+        peak = max(peak, level)
+    assert step_bytes(name, parameters, foreach) == pytest.approx(peak, abs=4096)
 
 
 def test_8_bit_adam_is_what_bitsandbytes_makes() -> None:

@@ -22,6 +22,8 @@ export interface Graph {
   };
   readonly fixed: Readonly<Record<string, number>>;
   readonly gradients: "fresh" | "accumulate";
+  /** Bytes above what is fixed at the peak of the optimizer's step; missing in graphs of older releases. */
+  readonly optimizer_step?: number;
   readonly rng_state_bytes: number;
   readonly values: readonly Value[];
   readonly operators: readonly Operator[];
@@ -154,6 +156,9 @@ export function activationBytes({ values, operators }: Graph): number {
 export const transferTime = ({ latency, bytes_per_second }: Link, bytes: number): number => latency + Math.ceil((bytes / bytes_per_second) * 1e9);
 
 export const fixedBytes = (graph: Graph): number => Object.values(graph.fixed).reduce((sum, bytes) => sum + bytes, 0);
+
+/** The optimizer's step comes when activations are gone: no plan makes it smaller. */
+export const optimizerPeak = (graph: Graph): number => fixedBytes(graph) + (graph.optimizer_step ?? 0);
 
 /** Every sum that a simulator or a solver makes of a step stays below what a number holds exactly. */
 function checkTotals({ fixed, values, operators, transfer }: Graph): void {

@@ -181,6 +181,14 @@ describe("monet plan", () => {
     expect(asked).toEqual([fixed + Math.floor((eager_peak - fixed) / 2)]);
   });
 
+  it("no budget is below the optimizer's step", async () => {
+    const peak = 1_000_000 + Object.values(w.graph.fixed).reduce((sum, bytes) => sum + bytes, 0);
+    w.write("large.graph.json", JSON.stringify({ ...growing(w.graph, 8), optimizer_step: 1_000_000 }));
+    await refuses(["plan", "large.graph.json", "--budget", String(peak - 1)], 3, /^error: The budget of .* is below the .* that the optimizer's step takes when activations are gone/);
+    await refuses(["plan", "large.graph.json", "--max-batch", "--budget", String(peak - 1)], 3, /^error: No batch fits/);
+    expect((await w.monet("plan", "large.graph.json", "--budget", String(peak))).exit).toBe(0);
+  });
+
   it("plans for another batch size, in files of its own", async () => {
     w.write("net.graph.json", JSON.stringify(growing(w.graph, 8)));
     const { exit, json } = await answer("plan", "net.graph.json", "--batch", "12", "--budget", "max");

@@ -50,6 +50,13 @@ export async function planFor(io: Io, solver: Solver, graph: Graph, budget: Budg
       { budget: bytes, fixed: facts.fixed },
     );
   }
+  if (bytes < facts.optimizer_peak) {
+    throw new UserError(
+      "infeasible",
+      `The budget of ${formatBytes(bytes)} is below the ${formatBytes(facts.optimizer_peak)} that the optimizer's step takes when activations are gone: raise it above that, or use a smaller optimizer.`,
+      { budget: bytes, optimizer_peak: facts.optimizer_peak },
+    );
+  }
   const line = new ProgressLine(io);
   try {
     const solution = await solver.solve(graph, bytes, { signal: io.signal, onProgress: line.show, exactness });

@@ -1,6 +1,6 @@
 import { dirname, resolve } from "node:path";
 import { simulateEager } from "../../core/simulate";
-import { fixedBytes, type Graph } from "../../core/graph";
+import { fixedBytes, optimizerPeak, type Graph } from "../../core/graph";
 import { formatBytes, formatDuration } from "../../core/units";
 import { profileArguments, type ProfileSettings } from "../../helper/arguments";
 import { runHelper, type HelperOptions } from "../../helper/helper";
@@ -51,13 +51,14 @@ export async function profile(io: Io, name: string, given: ProfileOptions): Prom
   const text = [
     `${target.file}:${target.model} on ${graph.device.name}${graph.device.estimated ? " (estimated)" : ""}: ${count(graph.operators.length, "operator")}`,
     `One training step takes ${formatBytes(facts.eager_peak)} at its peak, ${formatBytes(facts.fixed)} of them fixed (parameters, optimizer, inputs), and ${formatDuration(facts.eager_time)}.`,
+    ...(graph.optimizer_step === undefined || graph.optimizer_step === 0 ? [] : [`The optimizer's step takes ${formatBytes(facts.optimizer_peak)} at its peak, whatever the plan.`]),
     `Training graph: ${out}`,
     "",
   ].join("\n");
   return { exit: exitCodes.ok, text, json: { graph: out, ...facts } };
 }
 
-export function graphFacts(graph: Graph): { model: string; device: string; estimated: boolean; operators: number; fixed: number; eager_peak: number; eager_time: number } {
+export function graphFacts(graph: Graph): { model: string; device: string; estimated: boolean; operators: number; fixed: number; eager_peak: number; eager_time: number; optimizer_peak: number } {
   const eager = simulateEager(graph);
   return {
     model: graph.made_from.model,
@@ -67,5 +68,6 @@ export function graphFacts(graph: Graph): { model: string; device: string; estim
     fixed: fixedBytes(graph),
     eager_peak: eager.peak,
     eager_time: eager.time,
+    optimizer_peak: optimizerPeak(graph),
   };
 }

@@ -1,6 +1,6 @@
 /** The largest batch that fits a budget, with its plan. */
 import { atBatch } from "../batch";
-import type { Graph, Implementation } from "../graph";
+import { optimizerPeak, type Graph, type Implementation } from "../graph";
 import type { Plan } from "../plan";
 import { indexGraph, type Problem } from "../simulate/problem";
 import { draftOfGenome, draftOfPlan, eagerSummary, writePlan } from "./draft";
@@ -31,7 +31,7 @@ const mostSamples = 2 ** 24;
 export function largestBatch(graph: Graph, limits: Limits, exactness: Implementation["exactness"], tools: Tools): Largest | null {
   const problemAt = (batch: number): Problem => indexGraph(restrict(atBatch(graph, batch), exactness));
   const within = (problem: Problem, { peak, time }: Candidate): boolean =>
-    peak <= limits.budget && time <= (1 + limits.overhead) * eagerSummary(problem).time;
+    Math.max(peak, optimizerPeak(problem.graph)) <= limits.budget && time <= (1 + limits.overhead) * eagerSummary(problem).time;
   let best = 0;
   let known: Genome = eagerGenome(problemAt(1));
   const fits = (genome: Genome) => (batch: number): boolean => {
