@@ -43,7 +43,7 @@ class _Native(torch.autograd.Function):
         return (*gradients, None)
 
 
-def _two(setting: Any) -> tuple[int, int]:
+def two(setting: Any) -> tuple[int, int]:
     numbers = (setting,) if isinstance(setting, int) else tuple(setting)
     return _pair(numbers[0]) if len(numbers) == 1 else (numbers[0], numbers[1])
 
@@ -52,12 +52,12 @@ def _smaller(
     x: Value, weight: Value, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> bool:
     """Is a sample unfolded less than the tensors turned around?"""
-    kernel, step = weight.shape[2:], _two(stride)
+    kernel, step = weight.shape[2:], two(stride)
     if x.device.type != "cuda" or len(x.shape) != 4 or groups != 1 or not is_contiguous(x.shape, x.stride):
         return False
     outputs = prod(
         (size + 2 * pad - gap * (k - 1) - 1) // s + 1
-        for size, pad, gap, k, s in zip(x.shape[2:], _two(padding), _two(dilation), kernel, step, strict=True)
+        for size, pad, gap, k, s in zip(x.shape[2:], two(padding), two(dilation), kernel, step, strict=True)
     )
     unfolded = x.shape[1] * prod(kernel) * outputs
     turned = prod(x.shape) + x.shape[0] * weight.shape[0] * outputs
@@ -69,5 +69,5 @@ def _native(
     x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
     groups: int = 1,
 ) -> Any:  # fmt: skip
-    settings = (_two(stride), _two(padding), _two(dilation), False, (0, 0), groups)
+    settings = (two(stride), two(padding), two(dilation), False, (0, 0), groups)
     return _Native.apply(x, weight, bias, settings)  # type: ignore[no-untyped-call]
