@@ -21,6 +21,7 @@ from monet_torch.measure import (
     interleaved,
     median_interval,
     tracker_peak,
+    windows,
 )
 
 K = 4096
@@ -194,6 +195,22 @@ def test_the_tracker_is_the_same_in_every_run() -> None:
         assert tracker_peak(step) == first
     parameters = sum(p.nbytes for p in model.parameters())
     assert first.end_bytes == parameters
+
+
+def test_windows_lie_between_marks_and_the_last_ends_with_the_step() -> None:
+    def step(mark: Callable[[], None]) -> None:
+        before = floats()
+        mark()
+        a = floats(2)
+        del a
+        mark()
+        b = floats(3)
+        del before
+        mark()
+        del b
+
+    found = [(w.before, w.moment, w.after) for w in windows(step)]
+    assert found == [(K, 3 * K, K), (K, 4 * K, 3 * K), (3 * K, 3 * K, 0)]
 
 
 def test_memory_that_a_former_profile_saw_does_not_confuse_this_one() -> None:
