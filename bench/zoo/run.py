@@ -81,7 +81,7 @@ def main() -> None:
         kept.write_text(json.dumps({name: asdict(r) for name, r in rows.items()}, indent=1))
         print(f"[{k + 1}/{len(chosen)}] {entry}: {_in_words(row)} ({row.seconds:.0f} s)", flush=True)
     if options.table:
-        options.table.write_text(table([rows[e] for e in entries if e in rows]))
+        options.table.write_text(table([rows.get(e, Row(e)) for e in entries]))
     sys.exit(1 if any(_wrong(r) for r in rows.values()) else 0)
 
 
@@ -236,8 +236,10 @@ def _in_words(row: Row) -> str:
     return f"{row.captured}, {row.planned / row.eager:.0%} of eager's at {row.overhead:+.1%}, peaks off by {off:.2%}"
 
 
-def table(rows: list[Row]) -> str:
+def table(all_rows: list[Row]) -> str:
     """docs/coverage.md."""
+    rows = [r for r in all_rows if r.tried]
+    untried = [_title(r) for r in all_rows if not r.tried]
     packages = sorted({p for packages in FILES.values() for p in packages})
     versions = ", ".join(f"{p} {version_of(p)}" for p in packages if version_of(p))
     absent = [f"- {file}: not tried, {' and '.join(_absent(file))} not installed" for file in FILES if _absent(file)]
@@ -269,6 +271,8 @@ def table(rows: list[Row]) -> str:
     reasons = [f"- {_title(r)}: {_reason(r.why)}" for r in rows if r.why]
     if reasons:
         lines += ["", "Not captured whole, and why:", "", *reasons]
+    if untried:
+        lines += ["", f"Not tried in this run: {', '.join(untried)}."]
     return "\n".join([*lines, *(["", *absent] if absent else []), ""])
 
 
