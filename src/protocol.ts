@@ -134,6 +134,7 @@ export interface ScheduleState {
   readonly gap: number | null;
   /** Counts of activations. */
   readonly kept: number;
+  readonly offloaded: number;
   readonly recomputed: number;
   /** Operators that run by another implementation than eager's. */
   readonly changed: number;

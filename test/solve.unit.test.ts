@@ -304,7 +304,7 @@ describe("the price of memory", () => {
     const solution = solve(graph, feasibleBudgetOf(graph, 0.5), tools);
     if (solution.kind !== "plan") throw new Error("no plan");
     const explanation = explain(graph, solution.plan);
-    const rents = { keeps: [] as number[], recomputes: [] as number[] };
+    const rents = { keeps: [] as number[], offloads: [] as number[], recomputes: [] as number[] };
     for (const { id, tensors } of explanation.operators) {
       for (const tensor of tensors) {
         const answer = why(graph, solution.plan, explanation, id, tensor);

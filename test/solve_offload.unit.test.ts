@@ -1,6 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { checkGraph, type Graph } from "../src/core/graph";
+import { scheduleText } from "../src/cli/schedule";
+import { explain } from "../src/core/explain";
+import { picture } from "../src/core/picture";
 import { checkPlan } from "../src/core/plan";
 import { simulate } from "../src/core/simulate";
 import { indexGraph } from "../src/core/simulate/problem";
@@ -11,6 +14,7 @@ import { exact, isSmall } from "../src/core/solve/exact";
 import { eagerGenome, Evaluator } from "../src/core/solve/genome";
 import { leastMemory, polish, search } from "../src/core/solve/search";
 import { solve, withoutOffload, type Tools } from "../src/core/solve/solve";
+import { why } from "../src/core/why";
 import { resnet50 } from "./support/networks";
 import { randomGraph, randomPlan } from "./support/random_graph";
 import { loadGlpk } from "./support/tools";
@@ -159,5 +163,25 @@ describe("plans that offload", () => {
     expect(slow.time).toBeLessThan(without.time);
     expect(still.offloaded).toBeGreaterThan(0);
     expect(still.time).toBeLessThan(without.time);
+  });
+});
+
+describe("a plan that offloads, for people", () => {
+  it("says what is in host memory between which operators, and what keeping it on the device would take", () => {
+    const graph = linked(resnet50(8, [1, 1, 1, 1]), 2, true);
+    const solution = solve(graph, halfOf(graph), tools);
+    if (solution.kind !== "plan") throw new Error("no plan");
+    const explanation = explain(graph, solution.plan);
+    const rows = explanation.operators.flatMap(({ id, tensors }) => tensors.map((tensor) => ({ ...tensor, operator: id }))).filter(({ fate }) => fate === "offloaded");
+    const entries = solution.plan.retain.filter(({ offload: away }) => away !== undefined);
+    const n = graph.operators.length;
+    expect(rows.map(({ id, away }) => [id, away])).toEqual(entries.map(({ value, offload: away }) => [value, [away![0], 2 * n - 1 - away![1]]]));
+    expect(explanation.offloaded).toBe(rows.reduce((sum, { bytes }) => sum + bytes, 0));
+    expect(why(graph, solution.plan, explanation, rows[0]!.operator, rows[0]!)).toMatchObject({ does: "offloads" });
+    const { bars, total } = picture(graph, solution.plan, explanation);
+    expect(total).toBe(solution.summary.time);
+    const bar = bars.find(({ kind, id }) => kind === "value" && id === rows[0]!.id)!;
+    expect(bar.segments.map(({ kind }) => kind)).toEqual(["kept", "kept"]);
+    expect(scheduleText(graph, solution.plan)).toContain("Offloaded to host memory");
   });
 });

@@ -31,6 +31,7 @@ def _parser() -> argparse.ArgumentParser:
         default="accumulate",
         help="parameter gradients are there when the step starts, or appear during backward",
     )
+    profile.add_argument("--offload", action="store_true", help="measure copies to host memory, so that plans offload")
     profile.add_argument("--cache", metavar="DIR")
     profile.add_argument("--no-cache", action="store_true")
     profile.add_argument("--out", metavar="FILE", required=True)
@@ -203,7 +204,7 @@ def _device(name: str) -> Any:
 def _profile(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int, str]:
     import torch
 
-    from . import batch, estimate, graph, parts, profile, step, target
+    from . import batch, estimate, graph, links, parts, profile, step, target
     from ._private import pytree
     from .errors import CaptureError, MonetError
     from .optimizer import OPTIMIZERS
@@ -213,6 +214,10 @@ def _profile(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int
 
     place = _device(options.device)
     estimated = isinstance(place, estimate.Card)
+    if options.offload and estimated:
+        raise MonetError(
+            f"--offload measures copies to host memory, and {options.device} is only estimated; leave one of them out"
+        )
     load = partial(target.load, options.target, options.input, options.loss_targets, options.kwargs, options.loss)
     try:
         made = load(shapes_alone=estimated)
@@ -248,7 +253,8 @@ def _profile(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int
                 "inputs": options.input, "loss": options.loss, "autocast": options.autocast,
                 "torch": torch.__version__, "python": platform.python_version(),
                 "options": {"targets": options.loss_targets, "kwargs": options.kwargs, "optimizer": options.optimizer,
-                            "gradients": options.gradients, "device": options.device, "part": options.part},
+                            "gradients": options.gradients, "device": options.device, "part": options.part,
+                            **({"offload": True} if options.offload else {})},
             },
         )  # fmt: skip
 
@@ -261,6 +267,8 @@ def _profile(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int
         return graph_of(inputs, lambda _, *more: say("batch", *more), profile.FEW_SAMPLES)
 
     document["batch"] = batch.growth(document, moved, again)
+    if options.offload:
+        document["transfer"] = links.measured(device, profile.Cache(folder, environment))
     document = graph.hashed(document)
     out = Path(options.out)
     out.parent.mkdir(parents=True, exist_ok=True)

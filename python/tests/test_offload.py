@@ -6,6 +6,7 @@ On the CPU by the same code as on CUDA, which `test_offload_cuda.py` is for.
 from __future__ import annotations
 
 import weakref
+from pathlib import Path
 from typing import Any
 
 import models
@@ -15,11 +16,12 @@ from models import Make, assert_equal, both, plan_for, planned_model, step, tota
 from torch import Tensor, nn
 
 import monet_torch
-from monet_torch import planned
+from monet_torch import links, planned
 from monet_torch.capture import capture
 from monet_torch.errors import MonetError
 from monet_torch.measure import allocator_peak, tracker_peak
 from monet_torch.offload import Host
+from monet_torch.profile import Cache
 from monet_torch.runtime import Program
 
 MAKERS: list[Make] = [models.convnet, models.decoder]
@@ -280,3 +282,13 @@ def test_an_offload_that_makes_no_sense_is_one_clear_sentence(row: dict[str, Any
     plan["retain"].append(row)
     with pytest.raises(MonetError, match="offload out of range"):
         monet_torch.apply(model, plan)
+
+
+def test_links_are_measured_once_and_remembered(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, ["here"])
+    transfer = links.measured(torch.device("cpu"), cache)
+    assert transfer["overlaps"] is False
+    for way in ("to_host", "from_host"):
+        assert transfer[way]["bytes_per_second"] > 1e7
+        assert transfer[way]["latency"] >= 0
+    assert links.measured(torch.device("cpu"), Cache(tmp_path, ["here"])) == transfer

@@ -27,6 +27,7 @@ const profileOptions = (): Option[] => [
   new Option("--device <name>", "cpu, cuda, cuda:1, or a device to estimate for"),
   new Option("--gradients <when>", "parameter gradients are there when the step starts (accumulate, the default) or appear during backward (fresh)").choices(["fresh", "accumulate"]),
   new Option("--threads <n>", "threads that torch may use"),
+  new Option("--offload", "measure copies to host memory too, so that plans may move tensors there and back"),
   new Option("--cache <folder>", "where measured operators are remembered"),
   new Option("--no-cache", "measure every operator again"),
 ];
@@ -67,6 +68,7 @@ function build(io: Io, solver: Solver, run: Run): Command {
   withOptions(command("plan <graph>", "find the fastest schedule that fits a budget"), [
     new Option("--budget <size>", "peak of the device (6GiB), share of what activations take (60%), max for the fastest, or eager"),
     new Option("--frontier", "plans for all budgets, from the least memory to no overhead"),
+    new Option("--no-offload", "move nothing to host memory, though the graph was profiled with --offload"),
     new Option("--batch <n>", "for another batch size than the profiled one"),
     new Option("--max-batch", "for the largest batch that fits the budget"),
     new Option("--overhead <share>", "with --max-batch: how much longer than eager's a step may take (10%)"),

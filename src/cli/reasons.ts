@@ -35,7 +35,7 @@ export function reasonsText(graph: Graph, plan: Plan): string {
 function sentence(graph: Graph, plan: Plan, operator: number, kind: Reason["kind"], { does, bytes, peak, time, otherwise, rent }: Why, steps: readonly string[]): string {
   const tensor = `${kind === "value" ? "the output" : "what is saved"} of ${nameOf(graph, operator)}`;
   const need = steps.length === 0 ? "" : ` for the backward of ${[...new Set(steps)].slice(0, 3).join(", ")}${steps.length > 3 ? ", …" : ""}`;
-  const fate = `${formatBytes(bytes)}, ${tensor}, is ${does === "keeps" ? "kept" : "recomputed"}${need}`;
+  const fate = `${formatBytes(bytes)}, ${tensor}, is ${does === "keeps" ? "kept" : does === "offloads" ? "kept, in host memory meanwhile," : "recomputed"}${need}`;
   if (otherwise === null) return `${fate}: the step returns it, or its operator must not run twice.`;
   const place = otherwise.at.kind === "recompute" ? `where ${nameOf(graph, otherwise.at.operator)} is recomputed` : `in the ${otherwise.at.kind} of ${nameOf(graph, otherwise.at.operator)}`;
   const change = otherwise.peak - peak;
@@ -45,9 +45,10 @@ function sentence(graph: Graph, plan: Plan, operator: number, kind: Reason["kind
     return `${fate}: recomputing it would take ${cost} more and ${effect}${worth(rent, "its memory is")}.`;
   }
   const gain = time > otherwise.time ? `take ${formatDuration(time - otherwise.time)} less` : "save no time";
-  if (change <= 0) return `${fate}: keeping it would ${gain} and not raise the peak${worth(rent, "its memory would be")}.`;
+  const keeping = does === "offloads" ? "keeping it on the device" : "keeping it";
+  if (change <= 0) return `${fate}: ${keeping} would ${gain} and not raise the peak${worth(rent, "its memory would be")}.`;
   const over = plan.budget !== null && otherwise.peak > plan.budget ? `, ${formatBytes(otherwise.peak - plan.budget)} over the budget` : "";
-  return `${fate}: keeping it would ${gain} and raise the peak to ${formatBytes(otherwise.peak)}, ${place}${over}${worth(rent, "its memory would be")}.`;
+  return `${fate}: ${keeping} would ${gain} and raise the peak to ${formatBytes(otherwise.peak)}, ${place}${over}${worth(rent, "its memory would be")}.`;
 }
 
 /** By the certificate's prices. */

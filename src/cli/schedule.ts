@@ -26,7 +26,7 @@ export function scheduleText(graph: Graph, plan: Plan): string {
   const [title = "", ...body] = table(columns, parts.flatMap(({ lines }) => lines)).split("\n");
   const text: string[] = [];
   for (const { part, lines } of parts) text.push("", partLine(part, graph), ...body.splice(0, lines.length));
-  return [headline(plan), ...summary(graph, explanation), "", ...legend, "", title, ...text, ""].join("\n");
+  return [headline(plan), ...summary(graph, explanation), "", ...legend, ...(explanation.offloaded === 0 ? [] : [legendOfHost]), "", title, ...text, ""].join("\n");
 }
 
 const legend = [
@@ -35,13 +35,16 @@ const legend = [
   "Left out are views, and tensors of less than a thousandth of what eager takes.",
 ];
 
-function summary(graph: Graph, { operators, kept, keptByEager, recomputes, recomputeTime, peak }: Explanation): string[] {
+const legendOfHost = "`host 12–40`: it is in host memory alone from after the forward of 12 until before the backward of 40.";
+
+function summary(graph: Graph, { operators, kept, keptByEager, offloaded, recomputes, recomputeTime, peak }: Explanation): string[] {
   const changed = operators.filter((row) => row.changed).length;
   const again = operators.filter((row) => row.recomputes > 0).length;
   const where = graph.operators[peak.operator];
   const moment = peak.kind === "forward" ? "forward" : "backward";
   return [
     `Kept from forward to backward: ${formatBytes(kept)}, where eager keeps ${formatBytes(keptByEager)}`,
+    ...(offloaded === 0 ? [] : [`Offloaded to host memory: ${formatBytes(offloaded)}`]),
     again === 0
       ? "Nothing is recomputed"
       : `Recomputed: ${count(again, "operator")} of ${operators.length}, in ${count(recomputes, "run")} that take ${formatDuration(recomputeTime)}`,
@@ -76,8 +79,9 @@ function operatorCells(row: OperatorRow, part: string): string[] {
   return [String(row.id), shortName(row.op), layer, source, row.changed ? row.implementation : ""];
 }
 
-function fateCells({ kind, bytes, fate, until, recomputedFor }: TensorRow): string[] {
-  const end = fate === "kept" && until.length === 0 ? "end" : until.join(", ");
+function fateCells({ kind, bytes, fate, until, recomputedFor, away }: TensorRow): string[] {
+  const held = fate === "kept" && until.length === 0 ? "end" : until.join(", ");
+  const end = away === null ? held : `${held}, host ${away.join("–")}`;
   return [`${kind === "internals" ? "own " : ""}${formatBytes(bytes)}`, ranges(recomputedFor), end];
 }
 

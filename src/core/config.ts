@@ -16,6 +16,7 @@ export interface ModelConfig {
   readonly device?: string;
   readonly gradients?: "accumulate" | "fresh";
   readonly threads?: number;
+  readonly offload?: boolean;
 }
 
 export interface Config {
@@ -163,6 +164,7 @@ export function configOf({ made_from: madeFrom, gradients }: Graph): ModelConfig
     autocast: autocasts.find((each) => each === autocast),
     device: text(options["device"]) ?? undefined,
     gradients,
+    offload: options["offload"] === true,
   });
 }
 
@@ -175,7 +177,7 @@ export function madeBy(graph: Graph, config: ModelConfig): boolean {
 
 /** Without what says nothing but the default. */
 function plain(config: { readonly [Key in keyof ModelConfig]?: ModelConfig[Key] | undefined }): ModelConfig {
-  const { inputs = [], kwargs, loss, targets, optimizer, autocast, device, gradients } = config;
+  const { inputs = [], kwargs, loss, targets, optimizer, autocast, device, gradients, offload } = config;
   return {
     inputs: inputs.map((spec) => spec.replaceAll(/\s/g, "")),
     ...(kwargs !== undefined && Object.keys(kwargs).length > 0 && { kwargs }),
@@ -185,6 +187,7 @@ function plain(config: { readonly [Key in keyof ModelConfig]?: ModelConfig[Key] 
     ...(autocast !== undefined && { autocast }),
     ...(device !== undefined && device !== "auto" && { device }),
     ...(gradients === "fresh" && { gradients }),
+    ...(offload === true && { offload }),
   };
 }
 

@@ -7,8 +7,13 @@ export interface TensorRow {
   readonly kind: "value" | "internals";
   readonly id: number;
   readonly bytes: number;
-  /** kept: held from forward; retained: recomputed once and held; recomputed: each time it is needed; unused: no step needs it. */
-  readonly fate: "kept" | "retained" | "recomputed" | "unused";
+  /**
+   * kept: held from forward; offloaded: so it is, for a while in host memory; retained: recomputed once and held;
+   * recomputed: each time it is needed; unused: no step needs it.
+   */
+  readonly fate: "kept" | "offloaded" | "retained" | "recomputed" | "unused";
+  /** The operator after whose forward it goes to host memory, and the one before whose backward it is back; null: it stays. */
+  readonly away: readonly [after: number, before: number] | null;
   /** The operators whose backward holds end with, one per interval. */
   readonly until: readonly number[];
   /** The operators before whose backward it is recomputed. */
@@ -46,6 +51,8 @@ export interface Explanation {
   /** Bytes held from forward to backward, by this plan and by eager. */
   readonly kept: number;
   readonly keptByEager: number;
+  /** Bytes that are in host memory for a while. */
+  readonly offloaded: number;
   /** Runs of operators in backward, and the nanoseconds that they take. */
   readonly recomputes: number;
   readonly recomputeTime: number;
@@ -63,6 +70,7 @@ export function explain(graph: Graph, plan: Plan): Explanation {
     operators,
     kept: total(({ tensors }) => keptBytes(tensors)),
     keptByEager: total(({ tensors, savedBytes }) => keptBytes(tensors) + savedBytes),
+    offloaded: total(({ tensors }) => offloadedBytes(tensors)),
     recomputes: total((row) => row.recomputes),
     recomputeTime: total((row) => row.recomputeTime),
     peak: { kind: highest?.kind ?? "forward", operator: highest?.operator ?? 0 },
@@ -70,6 +78,8 @@ export function explain(graph: Graph, plan: Plan): Explanation {
 }
 
 export const keptBytes = (tensors: readonly TensorRow[]): number => tensors.reduce((sum, { fate, bytes }) => (fate === "kept" ? sum + bytes : sum), 0);
+
+export const offloadedBytes = (tensors: readonly TensorRow[]): number => tensors.reduce((sum, { fate, bytes }) => (fate === "offloaded" ? sum + bytes : sum), 0);
 
 /** Splits the rows where the model goes on with another block or container. */
 export function partsOf(rows: readonly OperatorRow[]): Part[] {
@@ -95,6 +105,7 @@ function pathsAbove(module: string): string[] {
 function explainOperators(graph: Graph, plan: Plan, runs: ReadonlyMap<number, readonly number[]>): OperatorRow[] {
   const n = graph.operators.length;
   const held = new Map(plan.retain.map((entry) => [keyOf(entry.internals === undefined ? "value" : "internals", entry.internals ?? entry.value), entry.intervals]));
+  const away = new Map(plan.retain.flatMap(({ value, offload }) => (value === undefined || offload === undefined ? [] : [[value, [offload[0], 2 * n - 1 - offload[1]] as const]])));
   const wanted = neededStorages(graph, graph.operators.map((operator) => chosen(operator, plan)));
   const wantedByEager = neededStorages(graph, graph.operators.map((operator) => chosen(operator, null)));
   const read = new Set(graph.operators.filter(({ id }) => runs.has(id)).flatMap(({ inputs }) => inputs.map((id) => graph.values[id]?.storage ?? id)));
@@ -106,7 +117,9 @@ function explainOperators(graph: Graph, plan: Plan, runs: ReadonlyMap<number, re
     const clocks = runs.get(operator.id) ?? [];
     const tensor = (kind: TensorRow["kind"], id: number, bytes: number, needed: boolean): TensorRow => {
       const intervals = held.get(keyOf(kind, id)) ?? [];
-      return { kind, id, bytes, ...fateOf(intervals, clocks, n, needed, kind === "value" && outputs.has(id)) };
+      const gone = kind === "value" ? (away.get(id) ?? null) : null;
+      const row = fateOf(intervals, clocks, n, needed, kind === "value" && outputs.has(id));
+      return { kind, id, bytes, away: gone, ...row, fate: gone === null ? row.fate : "offloaded" };
     };
     const tensors = operator.outputs.flatMap((id) => {
       const value = graph.values[id];

@@ -1,5 +1,5 @@
 /** Memory and time of a place in the model: a layer, a call, a module, the whole. Operators of loops and shared layers are summed. */
-import { chosen, explain, keptBytes, type Explanation, type OperatorRow } from "./explain";
+import { chosen, explain, keptBytes, offloadedBytes, type Explanation, type OperatorRow } from "./explain";
 import type { Graph, Operator } from "./graph";
 import type { Plan } from "./plan";
 
@@ -18,6 +18,8 @@ export interface Numbers {
   /** Bytes that they make and that are held from forward to backward, by the plan and by eager. */
   readonly kept: number;
   readonly keptByEager: number;
+  /** Bytes that they make and that are in host memory for a while. */
+  readonly offloaded: number;
   /** Bytes of what the plan makes again in backward, and the nanoseconds that all these runs take. */
   readonly recomputed: number;
   readonly recomputeTime: number;
@@ -37,7 +39,7 @@ export const explained = (graph: Graph, plan: Plan): Explained => ({ graph, plan
 export function numbersOf({ graph, plan, explanation }: Explained, ids: readonly number[]): Numbers {
   const saved = new Set<number>();
   let [forward, backward, output, internals, workspace] = [0, 0, 0, 0, 0];
-  let [kept, keptByEager, recomputed, recomputeTime, extraTime] = [0, 0, 0, 0, 0];
+  let [kept, keptByEager, offloaded, recomputed, recomputeTime, extraTime] = [0, 0, 0, 0, 0, 0];
   for (const id of ids) {
     const operator = graph.operators[id];
     const row = explanation.operators[id];
@@ -54,12 +56,13 @@ export function numbersOf({ graph, plan, explanation }: Explained, ids: readonly
     workspace = Math.max(workspace, workspaceOf(graph, operator, plan));
     kept += keptBytes(row.tensors);
     keptByEager += keptBytes(row.tensors) + row.savedBytes;
+    offloaded += offloadedBytes(row.tensors);
     recomputed += recomputedBytes(row);
     recomputeTime += row.recomputeTime;
     extraTime += row.extraTime;
   }
   const savedBytes = [...saved].reduce((sum, id) => sum + (graph.values[id]?.bytes ?? 0), internals);
-  return { operators: ids, forward, backward, output, saved: savedBytes, workspace, kept, keptByEager, recomputed, recomputeTime, extraTime };
+  return { operators: ids, forward, backward, output, saved: savedBytes, workspace, kept, keptByEager, offloaded, recomputed, recomputeTime, extraTime };
 }
 
 /** Bytes of the storages that an operator makes. */

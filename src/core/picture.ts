@@ -1,5 +1,5 @@
 /** A plan as a picture: what the schedule panel draws. Finished numbers in parallel arrays, cheap to post and to draw. */
-import { chosen, partsOf, type Explanation } from "./explain";
+import { chosen, partsOf, type Explanation, type TensorRow } from "./explain";
 import { fixedBytes, type Graph, type Operator } from "./graph";
 import type { Plan } from "./plan";
 import { liveRanges, simulate, simulateEager, type Event, type LiveRange, type Timeline } from "./simulate";
@@ -44,7 +44,7 @@ export interface Bar {
   /** The operator that makes it. */
   readonly operator: number;
   readonly bytes: number;
-  readonly fate: "kept" | "retained" | "recomputed" | "unused";
+  readonly fate: TensorRow["fate"];
   /** Nanoseconds that all recomputes of its operator take, and how often that runs again. */
   readonly recomputeTime: number;
   readonly recomputes: number;
@@ -71,7 +71,8 @@ export function picture(graph: Graph, plan: Plan, explanation: Explanation): Pic
   for (const { tensor, from, to } of ranges) {
     if (tensor.kind === "gradient") continue;
     const key = `${tensor.kind} ${tensor.id}`;
-    const kind = timeline.events[from]?.kind === "recompute" ? "recomputed" : held.has(`${key} ${from}`) ? "kept" : "freed";
+    const made = timeline.events[from]?.kind;
+    const kind = made === "recompute" ? "recomputed" : made === "fetch" || (to !== null && timeline.events[to]?.kind === "offload") || held.has(`${key} ${from}`) ? "kept" : "freed";
     segments.set(key, [...(segments.get(key) ?? []), { kind, from: start[from] ?? 0, to: to === null ? total : (end[to] ?? total) }]);
   }
   const groups: { module: string; first: number; count: number }[] = [];

@@ -7,9 +7,9 @@ import { indexGraph, type Problem } from "./simulate/problem";
 import { Schedule } from "./simulate/schedule";
 
 export interface Why {
-  readonly does: "keeps" | "recomputes";
+  readonly does: "keeps" | "recomputes" | "offloads";
   readonly bytes: number;
-  /** The same plan with this one tensor dropped instead of kept, or kept instead of dropped; null where it can't be. */
+  /** The same plan with this one tensor dropped instead of kept, or kept on the device instead of the rest; null where it can't be. */
   readonly otherwise: {
     readonly peak: number;
     readonly time: number;
@@ -81,7 +81,7 @@ export function why(graph: Graph, plan: Plan, explanation: Explanation, operator
   const isOutput = row.kind === "value" && graph.outputs.some((id) => (graph.values[id]?.storage ?? id) === row.id);
   const fixed = isOutput || (keeps && graph.operators[operator]?.pinned === true);
   return {
-    does: keeps ? "keeps" : "recomputes",
+    does: keeps ? "keeps" : row.fate === "offloaded" ? "offloads" : "recomputes",
     bytes: row.bytes,
     rent: rentOf(graph, plan, operator, row),
     peak: now.peak,

@@ -35,11 +35,12 @@ export function hoverText(subject: Subject): string {
 }
 
 function summary(numbers: Numbers, { graph }: Explained): string {
-  const { operators, forward, backward, output, saved, workspace, kept, keptByEager, recomputed, recomputeTime } = numbers;
+  const { operators, forward, backward, output, saved, workspace, kept, keptByEager, offloaded, recomputed, recomputeTime } = numbers;
   const modules = new Set(operators.map((id) => graph.operators[id]?.module)).size;
   const rows: [string, string][] = [
     [l10n.t("Kept by the plan"), formatBytes(kept)],
     [l10n.t("Kept by eager PyTorch"), formatBytes(keptByEager)],
+    ...(offloaded > 0 ? [[l10n.t("Offloaded to host memory"), formatBytes(offloaded)] as [string, string]] : []),
     [l10n.t("Recomputed"), recomputed > 0 || recomputeTime > 0 ? `${formatBytes(recomputed)}, +${formatDuration(recomputeTime)}` : "–"],
     [l10n.t("Output"), formatBytes(output)],
     [l10n.t("Saved for backward"), formatBytes(saved)],
@@ -63,7 +64,7 @@ function reason({ explained, numbers, budget }: Subject): string {
   const answer = why(graph, plan, explanation, row.id, tensor);
   if (answer === null) return "";
   const made = tensor.kind === "value" ? l10n.t("the output of {0}", code(nameOf(explained, row.id))) : l10n.t("the internals of {0}", code(nameOf(explained, row.id)));
-  const does = answer.does === "keeps" ? l10n.t("Largest: {0}, {1}, kept.", made, formatBytes(answer.bytes)) : l10n.t("Largest: {0}, {1}, recomputed.", made, formatBytes(answer.bytes));
+  const does = answer.does === "offloads" ? l10n.t("Largest: {0}, {1}, offloaded to host memory.", made, formatBytes(answer.bytes)) : answer.does === "keeps" ? l10n.t("Largest: {0}, {1}, kept.", made, formatBytes(answer.bytes)) : l10n.t("Largest: {0}, {1}, recomputed.", made, formatBytes(answer.bytes));
   return `${does} ${plain(whyText(answer, graph, budget))}`;
 }
 
@@ -83,7 +84,7 @@ function implementations(ways: readonly Alternative[]): string {
 function operatorTable(explained: Explained, ids: readonly number[]): string {
   if (ids.length < 2) return "";
   const each = ids.map((id) => ({ id, numbers: numbersOf(explained, [id]) }));
-  const weight = ({ numbers }: { numbers: Numbers }): number => Math.max(numbers.kept, numbers.keptByEager, numbers.recomputed);
+  const weight = ({ numbers }: { numbers: Numbers }): number => Math.max(numbers.kept, numbers.keptByEager, numbers.offloaded, numbers.recomputed);
   const shown = [...each].sort((a, b) => weight(b) - weight(a) || a.id - b.id).slice(0, mostRows).sort((a, b) => a.id - b.id);
   const bytes = (count: number): string => (count === 0 ? "–" : formatBytes(count));
   const rows = shown.map(({ id, numbers: { forward, backward, kept, recomputed } }): [string, ...string[]] =>

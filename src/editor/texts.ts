@@ -18,15 +18,17 @@ export interface Standing {
 }
 
 /** `◆ 392 MiB kept · ↻ 98 MiB recomputed +1.2 ms`, in fewer words where that is too long; null where there is nothing to say. */
-export function hintText({ kept, recomputed, recomputeTime }: Numbers, { stale, estimated }: Standing): string | null {
+export function hintText({ kept, offloaded, recomputed, recomputeTime }: Numbers, { stale, estimated }: Standing): string | null {
   const keeps = kept > 0;
   const recomputes = recomputed > 0 || recomputeTime > 0;
-  if (!keeps && !recomputes) return null;
+  const offloads = offloaded > 0;
+  if (!keeps && !offloads && !recomputes) return null;
   const time = recomputeTime > 0 ? `+${estimated ? "~" : ""}${formatDuration(recomputeTime)}` : "";
   const again = recomputed > 0 ? `↻ ${formatBytes(recomputed)}` : "↻";
-  const inFull = [keeps ? l10n.t("◆ {0} kept", formatBytes(kept)) : "", recomputes ? l10n.t("{0} recomputed {1}", again, time).trim() : ""];
-  const inShort = [keeps ? `◆ ${formatBytes(kept)}` : "", recomputes ? `${again} ${time}`.trim() : ""];
-  const ways = [inFull, [inFull[0], inShort[1]], inShort, [inShort[0], again]].map((parts) => parts.filter((part) => part !== "").join(" · ")).map((text) => (stale ? staleText(text) : text));
+  const away = offloads ? `⇄ ${formatBytes(offloaded)}` : "";
+  const inFull = [keeps ? l10n.t("◆ {0} kept", formatBytes(kept)) : "", offloads ? l10n.t("{0} offloaded", away) : "", recomputes ? l10n.t("{0} recomputed {1}", again, time).trim() : ""];
+  const inShort = [keeps ? `◆ ${formatBytes(kept)}` : "", away, recomputes ? `${again} ${time}`.trim() : ""];
+  const ways = [inFull, [inFull[0], inFull[1], inShort[2]], [inFull[0], inShort[1], inShort[2]], inShort, [inShort[0], away, recomputes ? again : ""]].map((parts) => parts.filter((part) => part !== "").join(" · ")).map((text) => (stale ? staleText(text) : text));
   return ways.find((text) => text.length <= hintLength) ?? ways.at(-1) ?? null;
 }
 
@@ -61,6 +63,10 @@ function effectText({ does, otherwise, peak, time }: Why, graph: Graph, budget: 
     return l10n.t("Recomputing it would take {0} more and lower the peak by {1}, which this budget doesn't need.", cost, formatBytes(-rise));
   }
   const gain = formatDuration(Math.max(0, time - otherwise.time));
+  if (does === "offloads") {
+    if (rise <= 0) return l10n.t("Keeping it on the device would take {0} less and not raise the peak.", gain);
+    return l10n.t("Keeping it on the device would take {0} less and raise the peak to {1} ({2}).", gain, formatBytes(otherwise.peak), place);
+  }
   if (rise <= 0) return l10n.t("Keeping it would take {0} less and not raise the peak.", gain);
   if (budget === null || otherwise.peak <= budget) return l10n.t("Keeping it would take {0} less and raise the peak to {1} ({2}).", gain, formatBytes(otherwise.peak), place);
   return l10n.t("Keeping it would raise the peak to {0} ({1}), {2} over the budget.", formatBytes(otherwise.peak), place, formatBytes(otherwise.peak - budget));

@@ -14,6 +14,7 @@ export interface ProfileSettings {
   readonly device?: string;
   readonly gradients?: string;
   readonly threads?: string;
+  readonly offload?: boolean;
   /** A folder; false: measure everything again. */
   readonly cache?: string | boolean;
 }
@@ -38,9 +39,9 @@ export function profileArguments({ file, model }: NamedModel, out: string, setti
     const value = settings[name];
     return value === undefined ? [] : [`--${name}`, value];
   });
-  const { cache, input = [], target = [] } = settings;
+  const { cache, input = [], target = [], offload } = settings;
   const cached = cache === false ? ["--no-cache"] : typeof cache === "string" ? ["--cache", cache] : [];
-  return [`${file}:${model}`, ...input.flatMap((spec) => ["--input", spec]), ...target.flatMap((spec) => ["--target", spec]), ...named, ...cached, "--out", out];
+  return [`${file}:${model}`, ...input.flatMap((spec) => ["--input", spec]), ...target.flatMap((spec) => ["--target", spec]), ...named, ...(offload === true ? ["--offload"] : []), ...cached, "--out", out];
 }
 
 export interface VerifySettings {

@@ -73,6 +73,7 @@ export class LayerTree extends Disposable implements vscode.TreeDataProvider<Ite
         ...(model.freshness === "stale" ? [vscode.l10n.t("The code has changed since it was profiled.")] : []),
         vscode.l10n.t("Kept from forward to backward: {0} by eager, {1} by the plan", formatBytes(keptByEager), formatBytes(kept)),
         vscode.l10n.t("Forward {0}, backward {1}", formatDuration(numbers.forward), formatDuration(numbers.backward)),
+        ...(numbers.offloaded > 0 ? [vscode.l10n.t("{0} offloaded to host memory", formatBytes(numbers.offloaded))] : []),
         ...(numbers.recomputed > 0 ? [vscode.l10n.t("{0} recomputed, {1} more", formatBytes(numbers.recomputed), formatDuration(numbers.recomputeTime))] : []),
       ];
       item.tooltip = new vscode.MarkdownString(`**${node.path === "" ? model.name : node.path}**\n\n${lines.map((line) => `- ${line}`).join("\n")}`);

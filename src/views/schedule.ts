@@ -235,6 +235,7 @@ class SchedulePanel extends Disposable {
       recomputeTime: explained.explanation.recomputeTime,
       gap: bound === null || bound.time === 0 ? null : gapOf(predicted.time, bound.time),
       kept: tensors.filter(({ fate, bytes }) => fate === "kept" && bytes > 0).length,
+      offloaded: tensors.filter(({ fate }) => fate === "offloaded").length,
       recomputed: tensors.filter(({ fate, bytes }) => (fate === "recomputed" || fate === "retained") && bytes > 0).length,
       changed: explained.explanation.operators.filter(({ changed }) => changed).length,
       picture: this.drawn.picture,

@@ -26,7 +26,7 @@ function stateOf(graph: Parameters<typeof explained>[0], plan: Plan): ScheduleSt
   return {
     model: { id: "file:///m.py#M", name: "M", file: "m.py" }, line: 3, inputs: ["float32[8,3,224,224]"], batch: 8,
     device: { name: "card", estimated: true }, stale: false, budget: Math.round(peak * 1.05), peak, eagerPeak, time, overhead: time / eagerTime - 1,
-    recomputeTime: 0, gap: null, kept: 1, recomputed: 1, changed: 0,
+    recomputeTime: 0, gap: null, kept: 1, offloaded: 0, recomputed: 1, changed: 0,
     picture: picture(graph, plan, explained(graph, plan).explanation),
   };
 }

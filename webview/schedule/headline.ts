@@ -14,14 +14,14 @@ export interface Headline {
 const tight = 0.1;
 
 export function headlines(state: ScheduleState): Headline[] {
-  const { peak, eagerPeak, budget, overhead, recomputeTime, gap, kept, recomputed, changed } = state;
+  const { peak, eagerPeak, budget, overhead, recomputeTime, gap, kept, offloaded, recomputed, changed } = state;
   const saved = peak / eagerPeak - 1;
   return [
     { title: l10n.t("Peak memory"), value: formatBytes(peak), note: l10n.t("eager {0}", formatBytes(eagerPeak)) },
     { title: l10n.t("Saved"), value: formatPercent(saved), note: budget === null ? l10n.t("no budget") : peak <= budget ? l10n.t("within budget {0}", formatBytes(budget)) : l10n.t("above budget {0}", formatBytes(budget)), good: saved < 0 && (budget === null || peak <= budget) },
     { title: l10n.t("Step time"), value: formatPercent(overhead, { sign: true }), note: l10n.t("{0} recomputed", formatDuration(recomputeTime)) },
     { title: l10n.t("Any other plan"), ...proven(gap) },
-    { title: l10n.t("Activations"), value: l10n.t("{0} kept · {1} recomputed", kept, recomputed), note: changedText(changed) },
+    { title: l10n.t("Activations"), value: offloaded === 0 ? l10n.t("{0} kept · {1} recomputed", kept, recomputed) : l10n.t("{0} kept · {1} offloaded · {2} recomputed", kept, offloaded, recomputed), note: changedText(changed) },
   ];
 }
 

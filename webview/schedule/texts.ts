@@ -44,6 +44,7 @@ export function barName(picture: Picture, { operator, kind }: Bar): string {
 export function fateName(fate: Bar["fate"]): string {
   switch (fate) {
     case "kept": return l10n.t("kept");
+    case "offloaded": return l10n.t("offloaded to host memory");
     case "retained": return l10n.t("recomputed once");
     case "recomputed": return l10n.t("recomputed each time");
     case "unused": return l10n.t("freed after use");
@@ -79,6 +80,9 @@ export function describeBar(picture: Picture, bar: Bar): Description {
   switch (bar.fate) {
     case "kept":
       rows.push([l10n.t("kept"), l10n.t("yes, from {0} to {1}", formatDuration(first?.from ?? 0), formatDuration(bar.segments.at(-1)?.to ?? 0))]);
+      break;
+    case "offloaded":
+      rows.push([l10n.t("kept"), l10n.t("in host memory from {0} to {1}", formatDuration(first?.to ?? 0), formatDuration(bar.segments[1]?.from ?? 0))]);
       break;
     case "unused":
       rows.push([l10n.t("kept"), l10n.t("no, backward does not need it")]);

@@ -1,6 +1,7 @@
 import { fixedBytes, type Graph } from "../../core/graph";
 import type { Plan } from "../../core/plan";
 import { eagerPlan } from "../../core/solve/draft";
+import { withoutOffload } from "../../core/solve/solve";
 import { budgetBytes, formatBytes, formatDuration, formatPercent, parseBudget, type Budget } from "../../core/units";
 import { UserError } from "../../helper/user_error";
 import { exitCodes } from "../../helper/exit";
@@ -18,6 +19,8 @@ import { graphBeside } from "./verify";
 export interface PlanOptions {
   readonly budget?: string;
   readonly frontier?: boolean;
+  /** False: --no-offload. */
+  readonly offload?: boolean;
   readonly batch?: string;
   readonly maxBatch?: boolean;
   readonly overhead?: string;
@@ -72,7 +75,17 @@ export async function planFor(io: Io, solver: Solver, graph: Graph, budget: Budg
   }
 }
 
-export async function plan(io: Io, solver: Solver, graphFile: string, options: PlanOptions): Promise<Outcome> {
+/** The same solver, for plans that offload nothing. */
+function withoutOffloads(solver: Solver): Solver {
+  return {
+    solve: async (graph, ...rest) => solver.solve(withoutOffload(graph), ...rest),
+    frontier: async (graph, ...rest) => solver.frontier(withoutOffload(graph), ...rest),
+    largest: async (graph, ...rest) => solver.largest(withoutOffload(graph), ...rest),
+  };
+}
+
+export async function plan(io: Io, given: Solver, graphFile: string, options: PlanOptions): Promise<Outcome> {
+  const solver = options.offload === false ? withoutOffloads(given) : given;
   if (options.budget === undefined && options.frontier !== true) {
     throw new UserError("input", "Which budget? Name one with --budget (6GiB, 60%, max, eager), or ask for all with --frontier.");
   }

@@ -55,7 +55,7 @@ function scheduleState(name: string, graph: Graph, plan: Plan, budget: number | 
     overhead: predicted.time / predicted.eager_time - 1, recomputeTime: known.explanation.recomputeTime,
     gap: bound === null ? null : predicted.time / bound.time - 1,
     kept: tensors.filter(({ fate, bytes }) => fate === "kept" && bytes > 0).length,
-    recomputed: tensors.filter(({ fate, bytes }) => (fate === "recomputed" || fate === "retained") && bytes > 0).length,
+    offloaded: 0, recomputed: tensors.filter(({ fate, bytes }) => (fate === "recomputed" || fate === "retained") && bytes > 0).length,
     changed: known.explanation.operators.filter(({ changed }) => changed).length,
     picture: picture(graph, plan, known.explanation),
   };
