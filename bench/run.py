@@ -24,7 +24,14 @@ import torch
 
 from cases import CASES, ROOT, Case
 
-PLANNED = {"monet, keep everything": "eager", "monet, 50%": "50%"}
+PLANNED = {
+    "monet, keep everything": ("eager", "all"),
+    "monet, 50%, recompute only": ("50%", "recompute"),
+    "monet, 50%, + implementations": ("50%", "implementations"),
+    "monet, 50%, + offload": ("50%", "all"),
+}
+"""What is planned for which budget, and what the solver may choose of: see `allowing`."""
+
 PEERS = {
     "eager, a second time": "eager",
     "checkpoint per block": "checkpoint",
@@ -111,13 +118,16 @@ def measure_case(case: Case, folder: Path, options: argparse.Namespace) -> tuple
     except Failed as error:
         rows.append(Row("monet", notes=[f"monet: profile did not run: {error}"]))
         return rows, preparation
-    for name, budget in PLANNED.items():
-        row = Row(name, fixed=sum(json.loads(graph.read_text())["fixed"].values()))
+    document = json.loads(graph.read_text())
+    for name, (budget, choices) in PLANNED.items():
+        row = Row(name, fixed=sum(document["fixed"].values()))
         rows.append(row)
         try:
             plan = folder / "plan.json"
-            progress(f"{case.name}: planning for {budget}")
-            preparation[f"solve for {budget}"] = monet("plan", str(graph), "--budget", budget, "--out", str(plan))
+            progress(f"{case.name}: planning for {name}")
+            graph.write_text(json.dumps(allowing(document, choices)))
+            took = monet("plan", str(graph), "--budget", budget, "--out", str(plan))
+            preparation[f"solve for {name.removeprefix('monet, ')}"] = took
             row.plan = json.loads(plan.read_text())
             measure(row, "monet", options.pairs if budget == "eager" else options.other_pairs, plan)
             for reason, count in (row.measured or {})["status"]["eager"].items():
@@ -127,11 +137,21 @@ def measure_case(case: Case, folder: Path, options: argparse.Namespace) -> tuple
     return rows, preparation
 
 
+def allowing(document: dict[str, Any], choices: str) -> dict[str, Any]:
+    """The training graph with what the solver may choose of: recomputing alone, implementations too, or offload too."""
+    graph = dict(document)
+    if choices != "all":
+        graph.pop("transfer", None)
+    if choices == "recompute":
+        graph["operators"] = [o | {"implementations": o["implementations"][:1]} for o in graph["operators"]]
+    return graph
+
+
 def profile(case: Case, options: argparse.Namespace, folder: Path, preparation: dict[str, float]) -> Path:
     """The training graph, made twice: with an empty cache, and with what the first time left in it."""
     graph = folder / "graph.json"
     arguments = ["profile", case.target, "--device", options.device, "--out", str(graph)]
-    arguments += ["--threads", str(options.threads), "--cache", str(folder / "cache")]
+    arguments += ["--offload", "--threads", str(options.threads), "--cache", str(folder / "cache")]
     for spec in case.inputs:
         arguments += ["--input", spec]
     for which in ("profile, cold", "profile, cached"):
