@@ -17,6 +17,9 @@ export const habits: readonly Habit[] = [
   { moment: "highest", staleness: false },
 ];
 
+/** Work of an evaluation up to which one tensor goes at a time. */
+const singly = 840;
+
 /**
  * Evicts until the plan fits, after dynamic tensor rematerialization (Kirisame et al., ICLR 2021): at a moment over the
  * budget that tensor t goes which is held there for the least
@@ -34,11 +37,12 @@ export function greedy(evaluator: Evaluator, budget: number, start: Genome, { mo
   const missing = new Missing(evaluator);
   const links = new Links(problem);
   const used = new Int32Array(problem.tensors);
-  // Of a large graph several go at once, or it would take as many evaluations as it has tensors.
-  const together = Math.ceil(n / 400);
   for (;;) {
+    const begun = evaluator.work;
     const { peak, time, moments, restored } = evaluator.evaluate({ genes, choice });
     if (peak <= budget) return { genes, choice, peak, time };
+    // Where an evaluation takes long, several go at once, or it would take as many evaluations as there are tensors.
+    const together = Math.ceil((evaluator.work - begun) / singly);
     const room = budget - restored * problem.rng; // random states are in every moment alike
     const clock = moment === "first" ? moments.findIndex((bytes) => bytes > room) : moments.indexOf(peak - restored * problem.rng);
     const read = missing.readBefore(clock, choice, used);
