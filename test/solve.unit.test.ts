@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it } from "vitest";
 import { checkGraph, type Graph } from "../src/core/graph";
 import { explain } from "../src/core/explain";
 import { why } from "../src/core/why";
@@ -46,6 +46,9 @@ function expectLegal(graph: Graph, draft: Draft, budget: number): void {
   expect({ peak, time, structurePeak }).toEqual(draft.summary);
   expect(peak).toBeLessThanOrEqual(budget);
 }
+
+// They run for a minute without a pause, after which vitest takes its worker for dead.
+afterEach(() => new Promise((done) => setImmediate(done)));
 
 describe("the exact program", () => {
   it("finds plans that the simulator prices as it does, within the budget", () => {

@@ -85,6 +85,9 @@ class _Lines:
         if names[0] != "fixed" and names[-1] not in _SIZES:
             raise Uneven(f"{self._place(path)} has other {names[-1]} at another batch size")
         slope: float = (a - b) / self.samples
+        # What grows faster than the batch, such as all its pairs, would have less than nothing of one sample.
+        if "shape" in names and (slope != int(slope) or a - slope * (self.size - 1) < 0):
+            raise Uneven(f"{self._place(path)} does not grow along a line with the batch")
         if names[-1] == "time":  # a measured one wavers; more samples take no less time, and none take none or more
             return round(min(max(0.0, slope), a / self.size), 3) or None
         return int(slope) if slope == int(slope) else slope

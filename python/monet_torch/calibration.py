@@ -7,7 +7,9 @@ of the peak that they reach, and what a tiny operator takes, hold for every card
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -19,6 +21,8 @@ from . import estimate
 from .errors import MonetError
 from .profile import cache_folder, measure_on_device, write_whole
 from .step import capture_step
+
+_OTHERS = {"ti", "super", "laptop", "max", "pcie", "nvl"}  # of the same name, and slower or faster than the table's
 
 
 def file() -> Path:
@@ -39,13 +43,15 @@ def calibrated(card: estimate.Card) -> estimate.Card:
 
 def card_of(name: str, total_bytes: int) -> estimate.Card:
     """The card of the table that a driver calls `name`. Raises MonetError where there is none."""
-    words = name.replace(" ", "").replace("-", "").lower()
-    known = [c for c in estimate.CARDS if c.name.partition("-")[0].lower() in words]
-    if not known:
+    words = re.split(r"[\s_-]+", name.lower())
+    words += map("".join, pairwise(words))  # RTX 3090
+    known = [
+        c for c in estimate.CARDS
+        if c.name.partition("-")[0].lower() in words and abs((c.gib << 30) - total_bytes) < 0.15 * (c.gib << 30)
+    ]  # fmt: skip
+    if not known or _OTHERS.intersection(words):
         raise MonetError(f"the table of cards has no {name}, so there is nothing to compare it with (monet devices)")
-    longest = max(len(c.name.partition("-")[0]) for c in known)
-    best = [c for c in known if len(c.name.partition("-")[0]) == longest]
-    return min(best, key=lambda c: abs((c.gib << 30) - total_bytes))
+    return min(known, key=lambda c: abs((c.gib << 30) - total_bytes))
 
 
 def calibrate(device: torch.device) -> dict[str, Any]:

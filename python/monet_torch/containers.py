@@ -6,7 +6,7 @@ Else one is a leaf, and the tensors in it are seen by nobody. Making a class kno
 from __future__ import annotations
 
 import dataclasses
-from collections import UserDict
+from collections import OrderedDict, UserDict, defaultdict
 from typing import Any
 
 import torch
@@ -28,15 +28,17 @@ def flatten(tree: Any) -> tuple[list[Any], TreeSpec]:
         for kind in {type(leaf) for leaf in unknown}:
             if issubclass(kind, (UserDict, dict)):
                 register_container(kind, _items, _from_items)
-            elif dataclasses.is_dataclass(kind):
-                torch.export.register_dataclass(kind)
             else:
                 register_container(kind, _attributes, _from_attributes)
 
 
 def _holds_tensors(x: Any) -> bool:
-    if isinstance(x, (UserDict, dict)) or dataclasses.is_dataclass(x):
+    if isinstance(x, nn.Module):
+        return False
+    if dataclasses.is_dataclass(x):
         return True
+    if isinstance(x, (UserDict, dict)):
+        return not isinstance(x, defaultdict) and not _has_slots(type(x))
     inside = _contents(x, 0)
     return inside is not None and any(isinstance(leaf, Tensor) for leaf in inside)
 
@@ -65,20 +67,42 @@ def _has_slots(kind: type[Any]) -> bool:
     return any(vars(base).get("__slots__") for base in kind.__mro__)
 
 
-def _items(mapping: Any) -> tuple[dict[str, Any], Any]:
-    return dict(mapping), None
+@dataclasses.dataclass(frozen=True)
+class _Attribute:
+    """A name beside the keys of a dict, one of which may be the same."""
+
+    name: str
 
 
-def _from_items(kind: type[Any], parts: dict[str, Any], _: Any) -> Any:
-    return kind(parts)
+def _items(mapping: Any) -> tuple[dict[Any, Any], Any]:
+    attributes, settings = _attributes(mapping)
+    if isinstance(mapping, UserDict):
+        del attributes["data"]
+    return {**dict(mapping), **{_Attribute(name): part for name, part in attributes.items()}}, settings
+
+
+def _from_items(kind: type[Any], parts: dict[Any, Any], settings: Any) -> Any:
+    attributes = {key.name: part for key, part in parts.items() if isinstance(key, _Attribute)}
+    items = {key: part for key, part in parts.items() if not isinstance(key, _Attribute)}
+    if issubclass(kind, UserDict):
+        return _from_attributes(kind, {**attributes, "data": items}, settings)
+    made = _from_attributes(kind, attributes, settings)
+    for key, part in items.items():
+        (OrderedDict if issubclass(kind, OrderedDict) else dict).__setitem__(made, key, part)
+    return made
 
 
 def _attributes(x: Any) -> tuple[dict[str, Any], Any]:
-    settings = {name: part for name, part in vars(x).items() if isinstance(part, _CONSTANT)}
-    return {name: part for name, part in vars(x).items() if name not in settings}, settings
+    """Settings are a part of how the tree is made: with others, another trace is wanted."""
+    fields = dataclasses.fields(x) if dataclasses.is_dataclass(x) else ()
+    all_of_it = {f.name: getattr(x, f.name) for f in fields if hasattr(x, f.name)} | getattr(x, "__dict__", {})
+    settings = {name: part for name, part in all_of_it.items() if isinstance(part, _CONSTANT)}
+    return {name: part for name, part in all_of_it.items() if name not in settings}, settings
 
 
 def _from_attributes(kind: type[Any], parts: dict[str, Any], settings: Any) -> Any:
-    made = object.__new__(kind)
-    vars(made).update(settings, **parts)
+    """Not by its constructor, which may want something else, or do something again."""
+    made: Any = kind.__new__(kind)  # type: ignore[call-overload]
+    for name, part in {**settings, **parts}.items():
+        object.__setattr__(made, name, part)
     return made

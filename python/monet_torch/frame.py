@@ -42,8 +42,8 @@ class Cell:
         self.parcel: Parcel | None = None
 
     def leave(self) -> None:
-        """Give the device memory of what was sent to the host free."""
-        if self.parcel is not None:
+        """Give the device memory of what was sent to the host free, unless it was written since."""
+        if self.parcel is not None and self.tensor is not None and version_of(self.tensor) == self.version:
             self.tensor = None
             self.parcel.wait()
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 
-@dataclass
+@dataclass(eq=False)
 class Buffer:
     """Host memory, as bytes; `idle` is the end of the last copy that used it (None: it has ended)."""
 
@@ -33,18 +33,20 @@ class Host:
 
     def take(self, size: int, device: torch.device) -> Buffer:
         """A buffer of at least `size` bytes: the smallest that is free, else a new one in place of a smaller one."""
-        self.lent += 1
         pinned = device.type == "cuda"
         large = [b for b in self.free if b.bytes.numel() >= size and b.pinned == pinned]
         if large:
             found = min(large, key=lambda b: b.bytes.numel())
-            self.free = [b for b in self.free if b is not found]
-            return found
-        if self.free:
-            self.free.remove(max(self.free, key=lambda b: b.bytes.numel()))
-        if pinned:
-            return Buffer(torch.empty(size, dtype=torch.uint8, pin_memory=True), pinned)
-        return Buffer(torch.frombuffer(mmap.mmap(-1, size), dtype=torch.uint8), pinned)
+            self.free.remove(found)
+        else:
+            if self.free:
+                self.free.remove(max(self.free, key=lambda b: b.bytes.numel()))
+            if pinned:
+                found = Buffer(torch.empty(size, dtype=torch.uint8, pin_memory=True), pinned)
+            else:
+                found = Buffer(torch.frombuffer(mmap.mmap(-1, size), dtype=torch.uint8), pinned)
+        self.lent += 1
+        return found
 
     def give(self, buffer: Buffer) -> None:
         self.lent -= 1
@@ -69,15 +71,18 @@ class Host:
 class Parcel:
     """One storage on its way to the host, there, or on its way back."""
 
-    __slots__ = ("buffer", "busy", "device", "dtype", "host", "offset", "shape", "size", "stride")
+    __slots__ = ("buffer", "busy", "device", "dtype", "host", "made_on", "offset", "shape", "size", "stride")
 
     def __init__(self, host: Host, tensor: Tensor) -> None:
         """Sends the whole storage of `tensor` off; it must not be written any more."""
         self.host, self.device, self.dtype = host, tensor.device, tensor.dtype
         self.shape, self.stride, self.offset = tensor.shape, tensor.stride(), int(tensor.storage_offset())
         self.size = tensor.untyped_storage().nbytes()
-        self.buffer: Buffer | None = host.take(self.size, self.device)
-        self.busy: Tensor | None = tensor  # device memory that a copy may still use
+        self.made_on: torch.cuda.Stream | None = None  # whose memory it is: freed, it is used by that stream again
+        self.buffer: Buffer | None = None
+        self.busy: Tensor | None = None  # device memory that a copy may still use
+        self.buffer = host.take(self.size, self.device)
+        self._uses(tensor)
         host.copy(self.buffer.bytes[: self.size], _bytes_of(tensor), self.device, False, self.buffer)
 
     @property
@@ -89,8 +94,15 @@ class Parcel:
         """Let what is computed from here on run after the copy; returns the device memory that the copy used."""
         busy, self.busy = self.busy, None
         if busy is not None and self.buffer is not None and self.buffer.idle is not None:
-            torch.cuda.current_stream(self.device).wait_event(self.buffer.idle)
+            for stream in (torch.cuda.current_stream(self.device), self.made_on):
+                if stream is not None:
+                    stream.wait_event(self.buffer.idle)
         return busy
+
+    def _uses(self, memory: Tensor) -> None:
+        self.busy = memory
+        if self.device.type == "cuda":
+            self.made_on = torch.cuda.current_stream(self.device)
 
     def fetch(self) -> None:
         """Take device memory and send for what was there."""
@@ -98,9 +110,8 @@ class Parcel:
         with torch.no_grad():
             memory = torch.empty(self.size, dtype=torch.uint8, device=self.device)
             self.host.copy(memory, self.buffer.bytes[: self.size], self.device, True, self.buffer)
-            self.busy = torch.empty(0, dtype=self.dtype, device=self.device).set_(
-                memory.untyped_storage(), self.offset, self.shape, self.stride
-            )
+            tensor = torch.empty(0, dtype=self.dtype, device=self.device)
+            self._uses(tensor.set_(memory.untyped_storage(), self.offset, self.shape, self.stride))
 
     def arrive(self) -> Tensor:
         """The tensor, as it was sent off."""

@@ -43,13 +43,17 @@ OPTIMIZERS = tuple(_STATES)
 def step_bytes(optimizer: str, parameters: Iterable[Tensor], foreach: bool) -> int:
     """The most bytes that a step takes besides parameters, gradients and states, when activations are gone.
 
-    With `foreach`, PyTorch's default on CUDA, Adam makes the denominators of all parameters at once; else three tensors
-    of one parameter at a time. Adafactor's default is a loop, with two. The others write in place.
+    With `foreach`, PyTorch's default on CUDA, Adam makes the denominators of all parameters at once; else two tensors
+    of a parameter while one of that before is still there. SGD adds weight decay, as is usual with it, to a copy of all
+    gradients, or of one. Adafactor's default is a loop, with at most two. adam8bit writes in place.
     """
     sizes = [_bytes(p) for p in parameters]
+    largest = max(sizes, default=0)
     if optimizer in ("adam", "adamw"):
-        return sum(sizes) if foreach else 3 * max(sizes, default=0)
-    return 2 * max(sizes, default=0) if optimizer == "adafactor" else 0
+        return sum(sizes) if foreach else max((2 * b + a for a, b in zip([0, *sizes], sizes, strict=False)), default=0)
+    if optimizer in ("sgd", "momentum"):
+        return sum(sizes) if foreach else largest
+    return 2 * largest if optimizer == "adafactor" else 0
 
 
 def state_bytes(optimizer: str, parameters: Iterable[Tensor]) -> int:

@@ -26,6 +26,7 @@ from .capture import capture, is_capturing
 from .captured import Captured
 from .errors import CaptureError, MonetError, PlanMismatch
 from .flatten import is_users
+from .offload import Host
 from .plan import Plan, load_plan
 from .post_mortem import explain, note, peak_so_far
 from .runtime import Program, Trace
@@ -174,6 +175,7 @@ def _training_forward(model: nn.Module, own: Callable[..., Any], args: Any, kwar
 class _Runtime:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        self.host = Host()
         self.programs: dict[Any, Program | str] = {}
         self.by_fingerprint: dict[str, Program] = {}
         self.captures: Counter[Any] = Counter()
@@ -280,7 +282,7 @@ class _Runtime:
         if known is not None:
             return known
         try:
-            program = self.by_fingerprint[fingerprint] = Program(captured, self.plan)
+            program = self.by_fingerprint[fingerprint] = Program(captured, self.plan, self.host)
         except PlanMismatch as error:
             if self._fits_plain_inputs(model, args, kwargs, autocast):
                 return (
@@ -384,7 +386,7 @@ class _PlannedLoss:
             return f"more than {_MOST_SIGNATURES} shapes of loss inputs"
         try:
             captured = capture(module, args, autocast=autocast)
-            return Program(captured, self.runtime.plan.of_loss(model, captured))
+            return Program(captured, self.runtime.plan.of_loss(model, captured), self.runtime.host)
         except (CaptureError, PlanMismatch) as error:
             return f"the loss: {error}"
 

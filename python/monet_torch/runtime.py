@@ -31,9 +31,12 @@ nothing tells nothing.
 
 
 class Program:
-    """A captured graph with a plan laid over it, compiled to straight-line Python."""
+    """A captured graph with a plan laid over it, compiled to straight-line Python.
 
-    def __init__(self, captured: Captured, plan: Plan) -> None:
+    `host` is where it offloads to: one for all programs of a model, so that sizes share what is pinned.
+    """
+
+    def __init__(self, captured: Captured, plan: Plan, host: Host | None = None) -> None:
         plan.check(captured)
         self.captured, self.plan = captured, plan
         n, count = plan.operators, len(captured.operators)
@@ -95,8 +98,10 @@ class Program:
 
         # What is in host memory alone for a while: after which operator of the forward it goes, and before whose
         # backward it comes back; what was made last comes back first.
-        self.host = Host()
-        self.away = {v for v in away if 0 <= self.hold[v] < 2 * n}
+        self.host = host or Host()
+        # (What is written later is no copy of what it will be: all that write or read such a storage are pinned.)
+        makers = {v: ops[values[v].producer or 0] for v in away}
+        self.away = {v for v in away if 0 <= self.hold[v] < 2 * n and not makers[v].pinned}
         self.leaving: dict[int, list[int]] = {}
         self.returning: dict[int, list[int]] = {}
         for v in sorted(self.away, reverse=True):

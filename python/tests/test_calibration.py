@@ -47,6 +47,19 @@ def test_a_card_that_is_in_no_table_can_not_be_compared() -> None:
         calibration.card_of("Radeon VII", 16 << 30)
 
 
+@pytest.mark.parametrize(
+    ("driver", "gib"),
+    [
+        ("NVIDIA L40", 44), ("NVIDIA RTX A1000 Laptop GPU", 6), ("NVIDIA T400 4GB", 4), ("NVIDIA A10G", 22),
+        ("NVIDIA GH200 480GB", 95), ("NVIDIA GeForce RTX 3090 Ti", 24), ("NVIDIA H100 PCIe", 79),
+        ("NVIDIA GeForce RTX 3080", 12),
+    ],
+)  # fmt: skip
+def test_another_card_is_not_taken_for_one_of_the_table(driver: str, gib: int) -> None:
+    with pytest.raises(MonetError, match="the table of cards has no"):
+        calibration.card_of(driver, gib << 30)
+
+
 def test_estimates_are_scaled_by_what_was_measured_and_say_so(cache: Path) -> None:
     captured, loss = capture_step(nn.Linear(4096, 4096), (torch.randn(4096, 4096),), {}, (), None, None)
 

@@ -81,7 +81,12 @@ def test_a_planned_model_in_a_wrapper_trains_as_without_a_plan(
 ) -> None:
     for found in results:
         assert_equal(found[f"eager, {accumulate}"], found[f"applied, then wrapped: {mode}, {accumulate}"])
-        assert found[f"status: {mode}, {accumulate}"] == {"planned": 4 if accumulate else 2, "eager": {}, "peak": None}
+        assert found[f"status: {mode}, {accumulate}"] == {
+            "planned": 4 if accumulate else 2,
+            "larger": 0,
+            "eager": {},
+            "peak": None,
+        }
 
 
 def test_a_wrapped_model_takes_a_plan_as_well(results: list[dict[str, Any]]) -> None:

@@ -146,3 +146,22 @@ def test_they_are_offered_to_who_asks_for_them_alone() -> None:
         for first in ("", "import monet_torch.operators.fewer_bits; ")
     ]
     assert [each.stdout.strip() for each in said] == ["['own-gradient']", "['own-gradient', 'bfloat16', 'int8']"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("shape", [(5, 3, 16), (2, 5, 3, 16)])
+def test_rows_are_rows_however_many_dimensions_and_strides_there_are(name: str, shape: tuple[int, ...]) -> None:
+    x, weight, bias = tensors("linear")
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(2)).transpose(0, 1)
+    x[0, 0] *= 1e3  # the rows beside it are not rounded by its scale
+    weights = [run_on(kind, x, weight, bias) for kind in ("eager", name)]
+    rest = [run_on(kind, x[1:], weight, bias) for kind in ("eager", name)]
+    assert (weights[0] - weights[1]).norm() < NAMES[name] * weights[0].norm()
+    assert (rest[0] - rest[1]).norm() < NAMES[name] * rest[0].norm() * 2
+
+
+def run_on(name: str, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The gradient of the weight. The input is given as it lies in memory."""
+    leaves = [t.detach().requires_grad_() for t in (x, weight, bias)]
+    y = call("linear", name)(*leaves)
+    return torch.autograd.grad((y * y.detach().sign()).sum(), leaves[1])[0]

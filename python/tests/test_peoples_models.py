@@ -162,6 +162,75 @@ def test_inputs_in_a_dataclass_or_a_dict_like_object(body: Callable[[Net, Any], 
     steps_by_a_plan_are_eagers(body, batch)
 
 
+class Wave(dict[str, Any]):
+    kind = "square"
+
+    def __init__(self, kind: str, **parts: Any) -> None:
+        super().__init__(parts)
+        self.kind, self.factor = kind, torch.full((4,), 2.0)
+
+
+class WaveEncoding(UserDict[str, Any]):
+    kind = "square"
+
+
+@dataclass
+class Doubled:
+    x: Tensor
+
+    def __post_init__(self) -> None:
+        self.x = self.x * 2
+        self.kind = "sin"
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    x: Tensor
+    kind: str = "square"
+
+
+def wave(net: Net, batch: Any) -> Tensor:
+    h = net.f(batch.x if hasattr(batch, "x") else batch["x"]) * getattr(batch, "factor", 1)
+    return h.sin() if batch.kind == "sin" else h.square()
+
+
+def encoded() -> WaveEncoding:
+    batch = WaveEncoding(x=X)
+    batch.kind = "sin"
+    return batch
+
+
+@pytest.mark.parametrize(
+    "batch", [Wave("sin", x=X), encoded(), Doubled(X), Slots(X, "sin")], ids=lambda b: type(b).__name__
+)
+def test_what_else_such_an_object_holds_goes_with_it(batch: Any) -> None:
+    steps_by_a_plan_are_eagers(wave, batch)
+
+
+def test_another_setting_in_an_input_is_another_trace() -> None:
+    eager, model, _ = planned_model(lambda: (Net(wave), (Wave("sin", x=X),)), "drop")
+    for kind in ("sin", "square", "sin"):
+        args = (Wave(kind, x=X),)
+        assert_equal(step(model, args), step(eager, args))
+
+
+def doubled(net: Net, x: Tensor) -> Doubled:
+    return Doubled(net.f(x).sin())
+
+
+def test_an_output_is_made_once() -> None:
+    eager, model = Net(doubled), Net(doubled)
+    monet_torch.apply(model, plan_for(capture(model, (X,)), "drop"))
+    results = []
+    for net in (model, eager):
+        output = net(X)
+        assert output.kind == "sin"
+        output.x.sum().backward()
+        results.append({k: p.grad for k, p in net.named_parameters() if p.grad is not None})
+    assert_equal(*results)
+    assert monet_torch.status(model)["planned"] == 1
+
+
 def to_objects(net: Net, x: Tensor) -> Output:
     h = net.f(x)
     y = net.g(h.sin())

@@ -289,6 +289,8 @@ def test_what_a_step_takes_besides_is_what_torch_takes(name: str, foreach: bool)
     for p in parameters:
         p.grad = torch.randn_like(p)
     optimizer = OPTIMIZERS[name](parameters)
+    if name in ("sgd", "momentum"):
+        optimizer.param_groups[0]["weight_decay"] = 1e-4
     if name != "adafactor":  # its default is a loop on every device
         optimizer.param_groups[0]["foreach"] = foreach
     optimizer.step()

@@ -173,8 +173,9 @@ function checkOffload({ value, internals, intervals, offload }: Retention, graph
   const at = `${entry}.offload`;
   const n = graph.operators.length;
   const [from, to] = offload;
-  const { part } = graph.operators[producer] ?? {};
+  const { part, pinned } = graph.operators[producer] ?? {};
   if (graph.transfer === undefined) throw new DocumentError(at, "this graph has no transfer times, so nothing can be offloaded; profile with --offload");
+  if (pinned === true) throw new DocumentError(at, `operator ${producer}, which makes value ${value}, must not run twice: what it makes may be written later, and stays on the device`);
   if (internals !== undefined) throw new DocumentError(at, "internals can't be offloaded, only values");
   if (graph.outputs.some((id) => graph.values[id]?.storage === value)) throw new DocumentError(at, `value ${value} is returned by the model, so it stays on the device`);
   const [held] = intervals;

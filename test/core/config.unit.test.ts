@@ -30,7 +30,7 @@ describe("a mistake in monet.json is told with its line:", () => {
   });
 
   it("a value that can't be", () => {
-    expect(mistake(file('"optimizer": "adamax"'))).toBe("5: models.net.py:Net.optimizer: must be equal to one of the allowed values (none, sgd, momentum, adam, adamw)");
+    expect(mistake(file('"optimizer": "adamax"'))).toBe("5: models.net.py:Net.optimizer: must be equal to one of the allowed values (none, sgd, momentum, adam, adamw, adafactor, adam8bit)");
     expect(mistake(file('"threads": 0'))).toMatch(/^5: models.net.py:Net.threads: must be >= 1/);
     expect(mistake(file('"loss": "ce",\n      "targets": ["int64[8]<10",\n        "int64(8)"]'))).toMatch(/^7: models.net.py:Net.targets\[1\]: write dtype\[sizes\]/);
     expect(mistake(file('"targets": ["int64[8]<10"]'))).toMatch(/^5: models.net.py:Net.targets: targets are what a loss takes/);

@@ -3,9 +3,11 @@
 Approximate, and offered only to who imports this module in the model's file: each of these layers is then measured
 three times. Output and gradient of the input are eager's; the gradient of the weight is that of a rounded input:
 
-- `bfloat16` rounds each element to 8 significant bits: off by at most 1/256 of itself (inputs of 32 bits alone).
+- `bfloat16` rounds each element to 8 significant bits: off by at most 1/256 of itself (inputs of 32 bits alone;
+  above 3.39e38 it is infinite).
 - `int8` keeps whole numbers from -127 to 127 times a scale per row (per sample and channel of an image): off by at
-  most 1/254 of the largest magnitude in its row. A row with an infinity or a NaN comes back as NaN.
+  most 1/254 of the largest magnitude in its row (or by 6e-39 where that is more), and under 16 bits by what rounding
+  to these adds. A row with an infinity or a NaN comes back as NaN.
 """
 
 from __future__ import annotations
@@ -23,15 +25,16 @@ from .convolution import two
 aten = torch.ops.aten
 
 
-def _pack(x: Tensor, bits: int) -> tuple[Tensor, ...]:
+def _pack(x: Tensor, bits: int, images: bool) -> tuple[Tensor, ...]:
     if bits == 16:
         return (x.to(torch.bfloat16),)
-    rows = x.flatten(2) if x.dim() == 4 else x
+    rows = x.flatten(2) if images else x
     low, high = rows.aminmax(dim=-1, keepdim=True)
     scale = torch.maximum(-low, high).float().div_(127)  # 16 bits would round it by as much as what it scales
     scale.masked_fill_(scale.isinf(), torch.nan)
-    scale = scale.view(*x.shape[:2], 1, 1) if x.dim() == 4 else scale
-    return x.div(scale.clamp_min(torch.finfo(scale.dtype).tiny)).round_().to(torch.int8), scale
+    scale.clamp_min_(torch.finfo(scale.dtype).tiny)
+    scale = scale.view(*x.shape[:2], 1, 1) if images else scale
+    return x.div(scale).round_().to(torch.int8), scale
 
 
 def _unpack(packed: tuple[Tensor, ...], dtype: torch.dtype) -> Tensor:
@@ -42,7 +45,7 @@ def _unpack(packed: tuple[Tensor, ...], dtype: torch.dtype) -> Tensor:
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, bits: int) -> Tensor:
-        ctx.save_for_backward(weight, *_pack(x, bits))
+        ctx.save_for_backward(weight, *_pack(x, bits, images=False))
         return torch.nn.functional.linear(x, weight, bias)
 
     @staticmethod
@@ -54,7 +57,7 @@ class _Linear(torch.autograd.Function):
         rows = grad.reshape(-1, grad.shape[-1])
         return (
             grad.matmul(weight.to(grad.dtype)) if to_x else None,
-            rows.t().mm(_unpack(packed, grad.dtype).view(-1, weight.shape[1])) if to_weight else None,
+            rows.t().mm(_unpack(packed, grad.dtype).reshape(-1, weight.shape[1])) if to_weight else None,
             rows.sum(0) if to_bias else None,
             None,
         )
@@ -68,7 +71,7 @@ class _Conv2d(torch.autograd.Function):
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, settings: tuple[Any, ...], bits: int
     ) -> Tensor:
         ctx.settings, ctx.bias = settings, None if bias is None else list(bias.shape)
-        ctx.save_for_backward(weight, *_pack(x, bits))
+        ctx.save_for_backward(weight, *_pack(x, bits, images=True))
         return torch.nn.functional.conv2d(x, weight, bias, *settings)
 
     @staticmethod

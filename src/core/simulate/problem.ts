@@ -148,7 +148,7 @@ export function indexGraph(graph: Graph): Problem {
       overlaps: transfer.overlaps,
     },
     partEnd: lastOfPart,
-    offloadable: isOutput.map((output, s) => Number(transfer !== undefined && output === 0 && (bytes[s] ?? 0) > 0 && (lastUse[s] ?? 0) <= (lastOfPart[s] ?? 0))),
+    offloadable: isOutput.map((output, s) => Number(transfer !== undefined && output === 0 && operators[producer[s] ?? 0]?.pinned === false && (bytes[s] ?? 0) > 0 && (lastUse[s] ?? 0) <= (lastOfPart[s] ?? 0))),
     strands: flat.some(({ implementation: x }) => x.backward === null && (x.saves.length > 0 || x.internal_bytes > 0)),
   };
 }
