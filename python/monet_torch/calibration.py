@@ -44,7 +44,7 @@ def calibrated(card: estimate.Card) -> estimate.Card:
 def card_of(name: str, total_bytes: int) -> estimate.Card:
     """The card of the table that a driver calls `name`. Raises MonetError where there is none."""
     words = re.split(r"[\s_-]+", name.lower())
-    words += map("".join, pairwise(words))  # RTX 3090
+    words = [*words, *map("".join, pairwise(words))]  # RTX 3090
     known = [
         c for c in estimate.CARDS
         if c.name.partition("-")[0].lower() in words and abs((c.gib << 30) - total_bytes) < 0.15 * (c.gib << 30)
