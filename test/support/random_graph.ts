@@ -45,7 +45,8 @@ function withOffloads(graph: Graph, plan: Plan, firstUse: ReadonlyMap<string, nu
     const { value, intervals } = entry;
     if (value === undefined || intervals[0]![0] >= n || stays.has(`v${value}`) || !dice.chance(rate)) return entry;
     const producer = graph.values[value]!.producer!;
-    const { part } = graph.operators[producer]!;
+    const { part, pinned } = graph.operators[producer]!;
+    if (pinned) return entry;
     const within = (i: number): boolean => graph.operators[i]!.part === part;
     const last = Math.max(producer, ...graph.operators.filter(({ inputs }) => inputs.some((id) => graph.values[id]!.storage === value)).map(({ id }) => id));
     const goes = graph.operators.map(({ id }) => id).filter((i) => i >= last && within(i));
