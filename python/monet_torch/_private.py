@@ -38,12 +38,14 @@ __all__ = [
     "function_behind",
     "has_global_hooks",
     "in_transform",
+    "is_compiled",
     "is_lazy",
     "is_view",
     "keep_card_busy",
     "never_compiled",
     "pytree",
     "register_container",
+    "schema_of",
     "storage_key",
     "version_of",
 ]
@@ -58,10 +60,16 @@ PARAMETERS_AGAIN = frozenset({"_flat_weights", "_flat_weight_refs"})
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def storage_key(tensor: Tensor) -> int:
+def storage_key(memory: Tensor | torch.UntypedStorage) -> int:
     """What tensors that share memory have in common, fake ones too, and others that are alive have not."""
-    key: int = tensor.untyped_storage()._cdata
+    storage = memory.untyped_storage() if isinstance(memory, Tensor) else memory
+    key: int = storage._cdata
     return key
+
+
+def schema_of(operator: OpOverload) -> torch.FunctionSchema:
+    """What an operator takes and gives, by name and type, and whether it writes."""
+    return operator._schema
 
 
 @contextmanager
@@ -156,6 +164,11 @@ def function_behind(tensor: Tensor) -> type | None:
 def in_transform() -> bool:
     """Does a `torch.func` transform (grad, vmap, jvp, …) run what runs now?"""
     return torch._C._are_functorch_transforms_active()
+
+
+def is_compiled(model: torch.nn.Module) -> bool:
+    """Is this what torch.compile returned for a module?"""
+    return hasattr(model, "_orig_mod")
 
 
 def never_compiled(reason: str) -> Callable[[Function], Function]:

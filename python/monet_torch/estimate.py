@@ -14,7 +14,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from . import operators
-from ._private import FakeTensorMode, is_view, pytree, storage_key
+from ._private import FakeTensorMode, is_view, pytree, schema_of, storage_key
 from .autocast import in_autocast
 from .captured import Captured, Operator, Ref
 from .errors import MonetError
@@ -90,7 +90,7 @@ def _estimate(
             return t
 
         with FlopCounterMode(display=False) as flops, saved_tensors_hooks(pack, lambda t: t):
-            if o.target._schema.is_mutable:
+            if schema_of(o.target).is_mutable:
                 with torch.no_grad():
                     result = build(o, False)(*args, **kwargs)
             else:

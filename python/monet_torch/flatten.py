@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ._private import LOOKS_AT_VALUES, FakeTensorMode, OpOverload, is_lazy, pytree, storage_key
+from ._private import LOOKS_AT_VALUES, FakeTensorMode, OpOverload, is_lazy, pytree, schema_of, storage_key
 from .autocast import Autocast, casts_before, in_autocast
 from .captured import HIDDEN_STATE, Captured, Operator, Ref, Source, Value
 from .errors import CaptureError
@@ -55,7 +55,7 @@ class _Placeholder:
 
 def functional_form(target: OpOverload) -> OpOverload | None:
     """The functional form of `relu_`, `add_.Tensor`, …"""
-    namespace, _, name = target._schema.name.partition("::")
+    namespace, _, name = schema_of(target).name.partition("::")
     if not name.endswith("_") or name.endswith("__"):
         return None
     packet = getattr(getattr(torch.ops, namespace), name[:-1], None)
@@ -63,10 +63,10 @@ def functional_form(target: OpOverload) -> OpOverload | None:
         return None
 
     def takes(form: OpOverload) -> list[str]:
-        return [str(a.real_type) for a in form._schema.arguments]
+        return [str(a.real_type) for a in schema_of(form).arguments]
 
     # `transpose_` is `transpose.int`: what it takes says more than what it is called.
-    overloads = sorted(packet.overloads(), key=lambda o: o != target._schema.overload_name)
+    overloads = sorted(packet.overloads(), key=lambda o: o != schema_of(target).overload_name)
     return next((f for f in (getattr(packet, o) for o in overloads) if takes(f) == takes(target)), None)
 
 
@@ -245,7 +245,7 @@ class Flattener:
         target: Any = node.target
         place = self._place(node)
         in_place = None
-        if target._schema.is_mutable:
+        if schema_of(target).is_mutable:
             written = args[0] if args else None
             if node.name.startswith("copy__default") and isinstance(written, Ref):
                 # Not the user's (that is named copy_): how torch.export, since 2.7, says `self.buffer = …`.
@@ -278,7 +278,7 @@ class Flattener:
 
     def _only_looks_otherwise(self, target: OpOverload, functional: OpOverload, written: Any) -> bool:
         """`detach_`, `unsqueeze_`: nothing is written, so a view that all names mean from here on is the same."""
-        view = torch.Tag.inplace_view in target.tags and functional._schema.returns[0].alias_info is not None
+        view = torch.Tag.inplace_view in target.tags and schema_of(functional).returns[0].alias_info is not None
         return view and isinstance(written, Ref) and not self.values[written.id].is_constant
 
     def _same_result(self, functional: Any, args: Any, kwargs: Any, written: Ref) -> bool:
@@ -325,7 +325,7 @@ class Flattener:
     ) -> Any:  # fmt: skip
         fake_args, fake_kwargs = self._fakes_of(args, kwargs)
         # A leaf may be written under no_grad only (running counters are no leaves that train).
-        with torch.set_grad_enabled(grad and not target._schema.is_mutable), in_autocast(cast):
+        with torch.set_grad_enabled(grad and not schema_of(target).is_mutable), in_autocast(cast):
             try:
                 result = target(*fake_args, **fake_kwargs)
             except LOOKS_AT_VALUES as error:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ._private import pytree
+from ._private import pytree, storage_key
 from .captured import Captured, Operator
 from .optimizer import state_bytes, step_bytes
 from .profile import Measured, Run
@@ -103,7 +103,7 @@ def fixed_bytes(model: nn.Module, inputs: Any, gradients: str, optimizer: str) -
         seen: dict[int, int] = {}
         for t in tensors:
             storage = t.untyped_storage()
-            seen[storage._cdata] = storage.nbytes()
+            seen[storage_key(storage)] = storage.nbytes()
         return sum(seen.values())
 
     trainable = [p for p in model.parameters() if p.requires_grad]

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from . import _private
-from ._private import TorchDispatchMode, pytree
+from ._private import TorchDispatchMode, pytree, storage_key
 
 Step = Callable[[], object]
 
@@ -181,7 +181,7 @@ class _StorageTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return _summary(self._events)
 
     def _watch(self, storage: torch.UntypedStorage, *, already_there: bool) -> None:
-        key = storage._cdata
+        key = storage_key(storage)
         size = storage.nbytes()
         if key not in self._watchers:
             self._watchers[key] = weakref.ref(storage, lambda _: self._forget(key))

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from . import containers
-from ._private import in_transform, never_compiled, pytree
+from ._private import in_transform, is_compiled, never_compiled, pytree
 from .autocast import ambient_autocast
 from .capture import capture, is_capturing
 from .captured import Captured
@@ -62,7 +62,7 @@ def apply(model: nn.Module, plan: str | os.PathLike[str] | dict[str, Any], *, lo
     plans made with --loss.
     Raises MonetError when the plan can't be read, or the model already has one or is what torch.compile returned.
     """
-    if hasattr(model, "_orig_mod"):  # what torch.compile returns
+    if is_compiled(model):
         raise MonetError("this is a compiled model; apply the plan to the model itself, and compile that if you like")
     if model in _runtimes:
         raise MonetError("this model already runs by a plan; call monet_torch.remove(model) first")

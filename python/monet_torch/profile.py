@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from . import operators
-from ._private import cpu_allocations, is_view, keep_card_busy, pytree, storage_key
+from ._private import cpu_allocations, is_view, keep_card_busy, pytree, schema_of, storage_key
 from .autocast import in_autocast
 from .captured import HIDDEN_STATE, Captured, Operator, Ref, Value
 from .errors import MonetError, is_out_of_memory
@@ -314,7 +314,10 @@ class _Bench:
     def run(self, call: Callable[..., Any], tensors: dict[int, Tensor] | None = None) -> Any:
         tensors = tensors or self.tensors
         args, kwargs = pytree.tree_map_only(Ref, lambda r: tensors[r.id], (self.o.args, self.o.kwargs))
-        with torch.set_grad_enabled(self.o.grad and not self.o.target._schema.is_mutable), in_autocast(self.o.autocast):
+        with (
+            torch.set_grad_enabled(self.o.grad and not schema_of(self.o.target).is_mutable),
+            in_autocast(self.o.autocast),
+        ):
             return call(*args, **kwargs)
 
     def outputs(self, result: Any) -> list[Tensor]:
@@ -533,7 +536,7 @@ def _describe_gradients(bench: _Bench, results: Sequence[Tensor | None]) -> list
         if g is None:
             continue
         storage = g.untyped_storage()
-        alias = owners.get(storage._cdata)
+        alias = owners.get(storage_key(storage))
         shape, stride = tuple(g.shape), tuple(g.stride())
         described.append(
             Gradient(

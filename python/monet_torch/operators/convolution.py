@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.modules.utils import _pair
 
 from ..captured import Value
 from ..geometry import is_contiguous
@@ -45,7 +44,7 @@ class _Native(torch.autograd.Function):
 
 def two(setting: Any) -> tuple[int, int]:
     numbers = (setting,) if isinstance(setting, int) else tuple(setting)
-    return _pair(numbers[0]) if len(numbers) == 1 else (numbers[0], numbers[1])
+    return numbers[0], numbers[-1]
 
 
 def _smaller(
