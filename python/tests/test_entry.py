@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 import torch
-from models import plan_for
+from models import planned_and_verified
 from torch import Tensor, nn
 
 from monet_torch import __main__ as command_line
 from monet_torch.entry import read_entry
 from monet_torch.errors import MonetError
+from monet_torch.step import capture_step
 from monet_torch.target import load
 
 TRAIN = """\
@@ -136,23 +137,7 @@ def test_an_entry_function_is_profiled_and_verified_by_its_name_alone(
     graph = json.loads(Path("graph.json").read_text())
     assert graph["made_from"]["inputs"] == []
     assert {o["part"] for o in graph["operators"]} == {"model", "loss"}
-    plan = _plan_of(graph)
-    Path("plan.json").write_text(json.dumps(plan))
-    arguments = ["verify", "train_monet.py:monet_entry", "plan.json", "--graph", "graph.json", "--pairs", "0", "--json"]
-    assert command_line.main(arguments) == 0
-    report = json.loads(capsys.readouterr().out)
-    assert report["equal"]
-    assert report["planned_forwards"] > 0
-    assert report["compared"] == 3  # the loss, and gradients of a weight and a bias
-
-
-def _plan_of(graph: dict[str, Any]) -> dict[str, Any]:
-    """A plan that holds nothing, as far as it concerns the model."""
-    from monet_torch.step import capture_step
-
     made = load("train_monet.py:monet_entry", [], [], None, None)
     captured, _ = capture_step(made.model, made.args, made.kwargs, made.targets, made.loss, None)
-    plan = plan_for(captured, "drop")
-    plan["graph"]["hash"] = graph["hash"]
-    numbers = ("peak", "structure_peak", "time", "eager_peak", "eager_structure_peak", "eager_time")
-    return {**plan, "budget": None, "predicted": dict.fromkeys(numbers, 1 << 20)}
+    report = planned_and_verified("train_monet.py:monet_entry", captured, graph, capsys)
+    assert report["compared"] == 3  # the loss, and gradients of a weight and a bias

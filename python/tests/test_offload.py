@@ -6,13 +6,14 @@ On the CPU by the same code as on CUDA, which `test_offload_cuda.py` is for.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import models
 import pytest
 import torch
-from models import Make, assert_equal, both, plan_for, planned_model, step, total
+from models import BACKWARDS, Make, assert_equal, assert_the_same_after, both, plan_for, planned_model, step
 from torch import Tensor, nn
 
 import monet_torch
@@ -121,46 +122,15 @@ def test_a_step_that_makes_its_buffers_counts_no_host_memory_either() -> None:
     assert peaks["offload"] < peaks["keep"]
 
 
-@pytest.mark.parametrize(("mode", "seed"), [("offload", 1), ("mixed", 2)])
-def test_a_retained_graph_can_be_differentiated_twice(mode: str, seed: int) -> None:
-    eager, model, args = planned_model(models.decoder, mode, seed)
-    results = []
-    for m in (eager, model):
-        torch.manual_seed(5)
-        loss = total(m(*args))
-        loss.backward(retain_graph=True)
-        loss.backward()
-        results.append({k: p.grad.clone() for k, p in m.named_parameters()})
-        del loss
-    assert_equal(*results)
-    assert nothing_lent(model)
-
-
-def test_two_forwards_before_one_backward() -> None:
-    eager, model, args = planned_model(models.convnet, "offload")
-    results = []
-    for m in (eager, model):
-        torch.manual_seed(5)
-        first, second = m(*args), m(*args)
-        (first.sum() * 2).backward()
-        second.sum().backward()
-        results.append({k: p.grad.clone() for k, p in m.named_parameters()})
-        del first, second
-    assert_equal(*results)
-    assert nothing_lent(model)
-
-
-def test_a_partial_backward_gives_the_same_gradient() -> None:
-    """Some operators at which a tensor was to be fetched never run: it is fetched where it is needed."""
-    eager, model, args = planned_model(models.decoder, "offload", 2)
-    results = []
-    for m in (eager, model):
-        torch.manual_seed(5)
-        loss = total(m(*args))
-        (grad,) = torch.autograd.grad(loss, [m.mix.weight])
-        results.append({"mix": grad})
-        del loss
-    assert_equal(*results)
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("way", BACKWARDS)
+@pytest.mark.parametrize(("mode", "seed"), [("offload", 1), ("offload", 2), ("mixed", 2)])
+def test_gradients_are_the_same_however_backward_is_run(
+    make: Make, way: Callable[..., None], mode: str, seed: int
+) -> None:
+    """Where backward runs in part, some operators at which a tensor was to be fetched never run."""
+    eager, model, args = planned_model(make, mode, seed)
+    assert_the_same_after(way, eager, model, args)
     assert nothing_lent(model)
 
 

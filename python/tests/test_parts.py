@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from models import assert_equal, plan_for, step
+from models import assert_equal, plan_for, planned_and_verified, step
 
 import monet_torch
 from monet_torch import __main__ as command_line
@@ -119,13 +119,4 @@ def test_who_profiles_the_whole_is_told_of_its_parts_and_a_part_is_profiled_and_
     assert graph["made_from"]["options"]["part"] == "layers.*"
     part = parts.only(made, "layers.*", CPU, None)
     captured, _ = capture_step(part.model, part.args, part.kwargs, (), None, None)
-    plan = plan_for(captured, "drop")
-    plan["graph"]["hash"] = graph["hash"]
-    numbers = ("peak", "structure_peak", "time", "eager_peak", "eager_structure_peak", "eager_time")
-    plan["predicted"] = dict.fromkeys(numbers, 1 << 20)
-    Path("plan.json").write_text(json.dumps(plan))
-    arguments = ["verify", "train.py:monet_entry", "plan.json", "--graph", "graph.json", "--pairs", "0", "--json"]
-    assert command_line.main(arguments) == 0
-    report = json.loads(capsys.readouterr().out)
-    assert report["equal"]
-    assert report["planned_forwards"] > 0
+    planned_and_verified("train.py:monet_entry", captured, graph, capsys)

@@ -8,13 +8,14 @@ import json
 import pickle
 import warnings
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import models
 import pytest
 import torch
-from models import Make, assert_equal, both, plan_for, planned_model, step, total
+from models import BACKWARDS, Make, assert_equal, assert_the_same_after, both, plan_for, planned_model, step, total
 from torch import Tensor, nn
 
 import monet_torch
@@ -59,18 +60,6 @@ def test_what_autograd_holds_as_the_plan_does_is_left_to_it(cells: weakref.WeakS
         del output
 
 
-def test_two_forwards_before_one_backward() -> None:
-    eager, model, args = planned_model(models.convnet, "drop")
-    results = []
-    for m in (eager, model):
-        torch.manual_seed(5)
-        first, second = m(*args), m(*args)
-        (first.sum() * 2).backward()
-        second.sum().backward()
-        results.append({k: p.grad.clone() for k, p in m.named_parameters()})
-    assert_equal(*results)
-
-
 def test_gradients_accumulate_over_steps() -> None:
     eager, model, args = planned_model(models.convnet, "random")
     for m in (eager, model):
@@ -80,27 +69,11 @@ def test_gradients_accumulate_over_steps() -> None:
     assert_equal({k: p.grad for k, p in eager.named_parameters()}, {k: p.grad for k, p in model.named_parameters()})
 
 
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("way", BACKWARDS)
 @pytest.mark.parametrize("mode", ["keep", "drop", "random"])
-def test_a_retained_graph_can_be_differentiated_twice(mode: str) -> None:
-    eager, model, args = planned_model(models.decoder, mode, 3)
-    results = []
-    for m in (eager, model):
-        torch.manual_seed(5)
-        loss = total(m(*args))
-        loss.backward(retain_graph=True)
-        loss.backward()
-        results.append({k: p.grad.clone() for k, p in m.named_parameters()})
-    assert_equal(*results)
-
-
-def test_a_partial_backward_gives_the_same_gradient() -> None:
-    eager, model, args = planned_model(models.decoder, "drop")
-    results = []
-    for m in (eager, model):
-        torch.manual_seed(5)
-        (grad,) = torch.autograd.grad(total(m(*args)), [m.mix.weight])
-        results.append({"mix": grad})
-    assert_equal(*results)
+def test_gradients_are_the_same_however_backward_is_run(make: Make, way: Callable[..., None], mode: str) -> None:
+    assert_the_same_after(way, *planned_model(make, mode, 3))
 
 
 @pytest.mark.parametrize("mode", ["keep", "drop", "random"])

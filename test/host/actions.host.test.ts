@@ -167,7 +167,7 @@ test("the lines go into the editor that the script is open in, and one undo give
     assert.match(document.getText(), /^import torch\n(.*\n)*import monet_torch\n/);
     await vscode.commands.executeCommand("undo");
     assert.equal(document.getText(), script);
-    assert.equal(document.isDirty, false);
+    await until("the editor knows that this is the file again", async () => !document.isDirty);
   }
   await vscode.commands.executeCommand("workbench.action.closeEditorsInGroup");
 });
