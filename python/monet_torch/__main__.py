@@ -1,4 +1,4 @@
-"""`python -m monet_torch profile|verify`: the helper that the editor and the `monet` command line run."""
+"""`python -m monet_torch profile|verify|export`: the helper that the editor and the `monet` command line run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+
+if TYPE_CHECKING:
+    import torch
+
+    from .autocast import Autocast
+    from .target import Target
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -48,6 +54,13 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--pairs", type=_count, default=5, help="interleaved timed pairs of steps (0: none)")
     verify.add_argument("--trace", metavar="FILE", help="what the runtime does in a planned step, as lines of JSON")
     _common(verify)
+
+    export = commands.add_parser("export", help="write a plan as checkpoint policies in plain PyTorch")
+    export.add_argument("target", metavar="FILE:MODEL")
+    export.add_argument("plan", metavar="PLAN")
+    export.add_argument("--graph", metavar="FILE", required=True)
+    export.add_argument("--out", metavar="FILE", required=True)
+    _common(export)
     return parser
 
 
@@ -278,8 +291,18 @@ def _profile(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int
     return 0, json.dumps({"graph": str(out), "hash": document["hash"], "operators": len(document["operators"])})
 
 
-def _verify(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int, str]:
-    from . import batch, parts, target, verify
+class _Asked(NamedTuple):
+    """What a graph, a plan for it and FILE:MODEL name together."""
+
+    made: Target
+    plan: dict[str, Any]
+    graph: dict[str, Any]
+    autocast: Autocast
+    device: torch.device
+
+
+def _asked(options: argparse.Namespace) -> _Asked:
+    from . import batch, parts, target
     from .errors import MonetError, PlanMismatch
 
     graph = _read(options.graph, "monet-graph", _OF_GRAPH)
@@ -303,14 +326,36 @@ def _verify(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int,
     autocast = _autocast(source["autocast"], device.type)
     if extra.get("part"):
         made = parts.only(made, extra["part"], device, autocast)
+    return _Asked(made, plan, graph, autocast, device)
+
+
+def _verify(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int, str]:
+    from . import verify
+
+    made, plan, graph, autocast, device = _asked(options)
     report = verify.verify(
         made, plan, graph, autocast=autocast, device=device, pairs=options.pairs,
         progress=say, trace=Path(options.trace) if options.trace else None,
     )  # fmt: skip
-    report.changed_since_profiled = source["sources"].get(made.file.name) != made.source_hash
+    report.changed_since_profiled = graph["made_from"]["sources"].get(made.file.name) != made.source_hash
     table = verify.table(report)
     text = json.dumps({**report.to_json(), "text": table}) if options.json else table
     return (0 if report.ok else 1), text
+
+
+def _export(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int, str]:
+    from . import export, profile, verify
+    from .errors import MonetError
+
+    out = Path(options.out)
+    if out.exists() and not out.read_text(encoding="utf-8", errors="replace").startswith(export.FIRST_LINE):
+        raise MonetError(f"{out} is there and was not written by export; name another file with --out")
+    made, plan, graph, autocast, device = _asked(options)
+    say("export", 0, 1)
+    found = export.export(verify.StepRunner(made, graph["gradients"], autocast, device), plan, graph)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    profile.write_whole(out, found.text)
+    return 0, json.dumps({**found.to_json(), "file": str(out)}) if options.json else export.table(found, str(out))
 
 
 def _calibrate(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int, str]:
@@ -323,9 +368,9 @@ def _calibrate(options: argparse.Namespace, say: Callable[..., None]) -> tuple[i
     return 0, json.dumps({**calibration.calibrate(place), "file": str(calibration.file())})
 
 
-_COMMANDS = {"profile": _profile, "verify": _verify, "calibrate": _calibrate}
+_COMMANDS = {"profile": _profile, "verify": _verify, "export": _export, "calibrate": _calibrate}
 
-# What verify reads, as paths: a file without one of these is cut short, or of another program.
+# What verify and export read, as paths: a file without one of these is cut short, or of another program.
 _OF_GRAPH = [
     "hash", "fixed", "gradients", "device.name", "device.estimated", "made_from.model", "made_from.inputs",
     "made_from.loss", "made_from.autocast", "made_from.sources", "made_from.options.targets",

@@ -3,6 +3,7 @@ import { Command, CommanderError, Option } from "commander";
 import { optimizers } from "../core/config";
 import { Cancelled, UserError } from "../helper/user_error";
 import { devices, type DevicesOptions } from "./commands/devices";
+import { exportPlan, type ExportOptions } from "./commands/export";
 import { models } from "./commands/models";
 import { optimize, type OptimizeOptions } from "./commands/optimize";
 import { plan, type PlanOptions } from "./commands/plan";
@@ -99,6 +100,15 @@ function build(io: Io, solver: Solver, run: Run): Command {
     jsonOption(),
   ]).action((target: string, file: string, options: VerifyOptions) => {
     run(verify(io, target, file, options));
+  });
+  withOptions(command("export <target> <plan>", "write a plan of FILE:MODEL as checkpoint policies in plain PyTorch, and run a step by them"), [
+    new Option("--graph <file>", "the training graph that the plan was made for"),
+    new Option("--threads <n>", "threads that torch may use"),
+    pythonOption(),
+    new Option("--out <file>", "where the Python file goes"),
+    jsonOption(),
+  ]).action((target: string, file: string, options: ExportOptions) => {
+    run(exportPlan(io, target, file, options));
   });
   withOptions(command("show <plan>", "print a plan's schedule: what is kept, what is recomputed"), [
     new Option("--graph <file>", "the training graph that the plan was made for"),

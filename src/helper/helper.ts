@@ -50,7 +50,7 @@ export function parseProgress(line: string): Progress | null {
   return { stage, done, total, operator: typeof operator === "string" ? operator : null };
 }
 
-export async function runHelper(command: "profile" | "verify" | "calibrate", args: readonly string[], options: HelperOptions): Promise<HelperResult> {
+export async function runHelper(command: "profile" | "verify" | "export" | "calibrate", args: readonly string[], options: HelperOptions): Promise<HelperResult> {
   const { interpreter, packages, cwd, env, signal, onProgress } = options;
   const output: string[] = [];
   const onLine = (line: string): void => {

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { exportFile } from "../../src/cli/commands/export";
 import { applyLines } from "../../src/cli/parts";
 import { splitTarget } from "../../src/cli/target";
 import { ranges } from "../../src/cli/schedule";
@@ -396,6 +397,27 @@ describe("monet optimize and verify", () => {
     const { exit } = await w.monet("optimize", "net.py:net", "--budget", "99%");
     expect(exit).toBe(3);
     expect(w.files()).toEqual(["net.graph.json", "net.py"]);
+  });
+});
+
+describe("monet export", () => {
+  it("hands plan and graph on, and writes beside the model what can be imported", async () => {
+    await w.monet("optimize", "net.py:net", "--budget", "max");
+    const { exit, out } = await w.monet("export", "net.py:net", ".monet/net.plan.json", "--threads", "1");
+    expect([exit, out]).toEqual([0, "gradients equal: True\n\nUse it: from net_checkpoint import apply; apply(model)\n"]);
+    const file = (name: string): string => join(w.folder, ".monet", name);
+    expect(w.helperArguments()).toEqual([
+      "export", "net.py:net", file("net.plan.json"), "--graph", file("net.graph.json"), "--out", "net_checkpoint.py", "--threads", "1", "--progress", "-",
+    ]);
+    const asJson = await w.monet("export", "net.py:net", ".monet/net.plan.json", "--out", "other/mine.py", "--json");
+    expect(document(asJson.out)).toEqual({ ok: true });
+    expect(w.helperArguments()).toEqual(expect.arrayContaining(["--out", "other/mine.py"]));
+    expect(exportFile({ file: "models/train.py", model: "Net" }, "encoder.layers.*")).toBe(join("models", "train_Net_encoder_layers_checkpoint.py"));
+  });
+
+  it("refuses a plan without its graph, before any Python runs", async () => {
+    w.write("lone.plan.json", JSON.stringify(eagerPlan(w.graph)));
+    await refuses(["export", "net.py:net", "lone.plan.json", "--python", "no-such-python"], 2, /name it with --graph/);
   });
 });
 

@@ -10,7 +10,7 @@ import type { Solver, SolverOptions } from "../solving";
 import { readTarget } from "../target";
 import { planFacts, planFor, readBudget } from "./plan";
 import { graphFacts, profileTarget, type ProfileOptions } from "./profile";
-import { graphBeside, runVerify, verifyDocument } from "./verify";
+import { graphBeside, runVerify, helperDocument } from "./verify";
 
 export interface OptimizeOptions extends ProfileOptions {
   readonly budget: string;
@@ -40,6 +40,6 @@ export async function optimize(io: Io, solver: Solver, name: string, given: Opti
   return {
     exit: result.differs ? exitCodes.differs : exitCodes.ok,
     text: `${headline(plan)}\n\n${result.output}\n\n${use}`,
-    json: options.json === true ? { ...facts, verify: verifyDocument(result) } : null,
+    json: options.json === true ? { ...facts, verify: helperDocument(result) } : null,
   };
 }

@@ -29,7 +29,7 @@ export function graphBeside(plan: string): string | null {
 }
 
 /** The graph beside the plan; without one (the plan went elsewhere with `--out`), where `profile` and `optimize` put the model's. */
-function graphOf(io: Io, target: Target, plan: string): string {
+export function graphOf(io: Io, target: Target, plan: string): string {
   const beside = graphBeside(plan);
   const usual = defaultFile(target.file, target.model, "graph");
   const found = [beside, usual].find((file) => file !== null && existsSync(resolve(io.cwd, file)));
@@ -81,11 +81,11 @@ function outcomeOf(result: HelperResult, options: VerifyOptions, timeline: Timel
   return {
     exit: result.differs ? exitCodes.differs : exitCodes.ok,
     text: `${result.output}\n${timeline === null ? "" : `  timeline: ${timeline.verdict}\n  (${timeline.file})\n`}`,
-    json: options.json === true ? Object.assign({}, verifyDocument(result), timeline === null ? {} : { timeline }) : null,
+    json: options.json === true ? Object.assign({}, helperDocument(result), timeline === null ? {} : { timeline }) : null,
   };
 }
 
-export function verifyDocument(result: HelperResult): unknown {
+export function helperDocument(result: HelperResult): unknown {
   try {
     return JSON.parse(result.output);
   } catch {

@@ -1,0 +1,103 @@
+"""What each captured operator comes to below autograd, where checkpoint policies and joint graphs see operators."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ._private import FakeTensorMode, TorchDispatchMode, pytree, storage_key
+from .autocast import in_autocast
+from .captured import Captured, Operator, Ref
+from .geometry import extent
+
+
+@dataclass(frozen=True)
+class Call:
+    """One operator as the dispatcher meets it, once autograd is through with it.
+
+    `makes` are the storages of the graph that begin in its results, and `random` says that it draws random numbers.
+    """
+
+    name: str
+    results: int
+    makes: tuple[int, ...]
+    random: bool
+    writes: bool
+
+
+def calls_of(captured: Captured, functional: Container[int] = ()) -> list[list[Call]]:
+    """For each operator, what it calls, in order, found on tensors without memory.
+
+    Operators written in place run in place, but for those whose id is in `functional`.
+    """
+    found = []
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        for o in captured.operators:
+            with _Recorder() as recorder:
+                args, kwargs = pytree.tree_map_only(Ref, _made_once(captured, o), (o.args, o.kwargs))
+                target: Any = o.target
+                grad = o.grad and not target._schema.is_mutable  # a leaf is written without
+                if o.in_place is not None and o.id not in functional:
+                    target = o.in_place
+                    args = (args[0].clone(), *args[1:])
+                recorder.calls.clear()
+                with torch.set_grad_enabled(grad), in_autocast(o.autocast):
+                    result = target(*args, **kwargs)
+            tensors = [t for t in pytree.tree_leaves(result) if isinstance(t, Tensor)]
+            roots = {
+                storage_key(t): v for v, t in zip(o.outputs, tensors, strict=True) if captured.values[v].storage == v
+            }
+            found.append(_placed(recorder.calls, roots))
+    torch.clear_autocast_cache()
+    return found
+
+
+def _made_once(captured: Captured, o: Operator) -> Any:
+    """A maker of tensors for the values of one operator, the same one for the same value."""
+    made: dict[int, Tensor] = {}
+
+    def make(ref: Ref) -> Tensor:
+        if ref.id not in made:
+            v = captured.values[ref.id]
+            base = torch.empty(v.offset + extent(v.shape, v.stride), dtype=v.dtype, device=v.device)
+            made[ref.id] = torch.as_strided(base, v.shape, v.stride, v.offset).detach().requires_grad_(v.requires_grad)
+        return made[ref.id]
+
+    return make
+
+
+@dataclass
+class _Called:
+    func: Any
+    results: list[Tensor]  # kept, so that storages stay distinct
+
+
+def _placed(calls: list[_Called], roots: dict[int, int]) -> list[Call]:
+    rows = []
+    seen: set[int] = set()
+    for call in calls:
+        keys = [storage_key(t) for t in call.results]
+        fresh = [k for k in dict.fromkeys(keys) if k not in seen]
+        seen |= set(keys)
+        rows.append(
+            Call(
+                str(call.func), len(call.results), tuple(roots[k] for k in fresh if k in roots),
+                torch.Tag.nondeterministic_seeded in call.func.tags, call.func._schema.is_mutable,
+            )
+        )  # fmt: skip
+    return rows
+
+
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.calls: list[_Called] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.calls.append(_Called(func, [t for t in pytree.tree_leaves(result) if isinstance(t, Tensor)]))
+        return result
