@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._private import FakeTensorMode, TorchDispatchMode, pytree, storage_key
+from ._private import FakeTensorMode, TorchDispatchMode, pytree, schema_of, storage_key
 from .autocast import in_autocast
 from .captured import Captured, Operator, Ref
 from .geometry import extent
@@ -40,7 +40,7 @@ def calls_of(captured: Captured, functional: Container[int] = ()) -> list[list[C
             with _Recorder() as recorder:
                 args, kwargs = pytree.tree_map_only(Ref, _made_once(captured, o), (o.args, o.kwargs))
                 target: Any = o.target
-                grad = o.grad and not target._schema.is_mutable  # a leaf is written without
+                grad = o.grad and not schema_of(target).is_mutable  # a leaf is written without
                 if o.in_place is not None and o.id not in functional:
                     target = o.in_place
                     args = (args[0].clone(), *args[1:])
@@ -86,7 +86,7 @@ def _placed(calls: list[_Called], roots: dict[int, int]) -> list[Call]:
         rows.append(
             Call(
                 str(call.func), len(call.results), tuple(roots[k] for k in fresh if k in roots),
-                torch.Tag.nondeterministic_seeded in call.func.tags, call.func._schema.is_mutable,
+                torch.Tag.nondeterministic_seeded in call.func.tags, schema_of(call.func).is_mutable,
             )
         )  # fmt: skip
     return rows

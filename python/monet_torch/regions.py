@@ -17,6 +17,7 @@ from typing import Any
 
 from torch import nn
 
+from ._private import schema_of
 from .captured import HIDDEN_STATE, Captured, Operator, Ref
 from .dispatched import Call, calls_of
 from .plan import Plan
@@ -138,13 +139,13 @@ class _Choice:
 
     def _only_counts(self, o: Operator) -> bool:
         """Does it write a buffer that nothing reads?"""
-        if not o.target._schema.is_mutable or not o.inputs:
+        if not schema_of(o.target).is_mutable or not o.inputs:
             return False
         root = self.root[o.inputs[0]]
         operators = self.captured.operators
         touching = [other for other in operators if root in {self.root[v] for v in (*other.inputs, *other.outputs)}]
         return self.captured.values[root].kind == "buffer" and all(
-            other.target._schema.is_mutable and self.root[other.inputs[0]] == root for other in touching
+            schema_of(other.target).is_mutable and self.root[other.inputs[0]] == root for other in touching
         )
 
     def best(self) -> Regions:
@@ -239,4 +240,4 @@ def counted(o: Operator) -> list[int]:
     if o.name in HIDDEN_STATE:
         positions, flag = HIDDEN_STATE[o.name]
         return [o.args[k].id for k in positions if o.args[flag] and isinstance(o.args[k], Ref)]
-    return [o.inputs[0]] if o.pinned and o.target._schema.is_mutable else []
+    return [o.inputs[0]] if o.pinned and schema_of(o.target).is_mutable else []
