@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import platform
 import re
 import sys
@@ -88,6 +89,7 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=_positive)
     parser.add_argument("--progress", metavar="FILE", help="lines of JSON; - for standard output")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--tied", action="store_true", help="end when standard input does: its other end has died")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -95,6 +97,8 @@ def main(argv: list[str] | None = None) -> int:
     from .errors import EnvironmentProblem, MonetError, is_out_of_memory
 
     _end_on_sigterm()
+    if options.tied:
+        _end_with_standard_input()
     answers = sys.stdout
     try:
         _require_torch()
@@ -160,6 +164,29 @@ def _end_on_sigterm() -> None:
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def _end_with_standard_input() -> None:
+    """Leave as a cancelled run does once whoever holds the other end is gone, however that ended."""
+    import _thread
+    import threading
+    import time
+
+    pipe = os.dup(0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)  # what a model reads is not from us
+    os.close(nothing)
+
+    def wait() -> None:
+        while os.read(pipe, 4096):
+            pass
+        _thread.interrupt_main()
+        time.sleep(_GRACE)
+        if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
+            os.killpg(os.getpid(), 9)  # and what it has started
+        os._exit(130)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 class _progress:
@@ -367,6 +394,8 @@ def _calibrate(options: argparse.Namespace, say: Callable[..., None]) -> tuple[i
         raise EnvironmentProblem(f"--device {options.device} is no CUDA card that is here, so it can't be measured")
     return 0, json.dumps({**calibration.calibrate(place), "file": str(calibration.file())})
 
+
+_GRACE = 2  # seconds in which an operator that runs may end
 
 _COMMANDS = {"profile": _profile, "verify": _verify, "export": _export, "calibrate": _calibrate}
 

@@ -61,11 +61,12 @@ export async function runHelper(command: "profile" | "verify" | "export" | "cali
   const pythonPath = [packages, env["PYTHONPATH"]].filter((part) => part !== undefined && part !== "").join(delimiter);
   let ended: Ended;
   try {
-    ended = await runProcess(interpreter.path, ["-c", start, command, ...args, "--progress", "-"], {
+    ended = await runProcess(interpreter.path, ["-c", start, command, ...args, "--progress", "-", "--tied"], {
       cwd,
       env: { ...env, PYTHONPATH: pythonPath, PYTHONSAFEPATH: "1", PYTHONUNBUFFERED: "1", PYTHONIOENCODING: "utf-8" },
       signal,
       onLine,
+      tied: true,
     });
   } catch (error) {
     if (error instanceof Error && "code" in error) {

@@ -8,6 +8,8 @@ export interface ProcessOptions {
   readonly env?: NodeJS.ProcessEnv;
   readonly signal?: AbortSignal | undefined;
   readonly onLine: (line: string) => void;
+  /** Its standard input stays open as long as we live, so that it can end when we do, however that comes. */
+  readonly tied?: boolean;
   /** How long it may take to stop by itself before it is killed. */
   readonly graceMs?: number;
 }
@@ -43,10 +45,12 @@ export function runProcess(program: string, args: readonly string[], options: Pr
     const child = spawn(program, args, {
       cwd: options.cwd,
       env: options.env,
-      stdio: ["ignore", "pipe", "pipe"],
+      stdio: ["pipe", "pipe", "pipe"],
       detached: process.platform !== "win32",
       windowsHide: true,
     });
+    child.stdin.on("error", () => undefined); // it has closed its own end
+    if (options.tied !== true) child.stdin.end();
     let stderr = "";
     child.stderr.setEncoding("utf8").on("data", (text: string) => {
       stderr = (stderr + text).slice(-stderrLimit);

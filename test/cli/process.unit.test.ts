@@ -17,7 +17,9 @@ child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 with open("pids.part", "w") as file:
     file.write(f"{os.getpid()} {child.pid}")
 os.rename("pids.part", "pids")
-time.sleep(600)
+if "--tied" in sys.argv:
+    sys.stdin.read()
+    child.kill()
 `;
 
 const put = (name: string, text: string | Buffer): void => {
@@ -94,22 +96,25 @@ describe("the built command line", () => {
     expect(exit).toBe(0);
   });
 
-  it.skipIf(process.platform !== "linux")("Ctrl-C stops the helper and its children, and leaves nothing behind", async () => {
-    let pids: number[] = [];
-    const { exit, out, err } = await monet(["profile", "net.py:Net"], async (pid) => {
+  for (const [signal, title] of [["SIGINT", "Ctrl-C stops"], ["SIGKILL", "its own sudden end stops"]] as const) {
+    it.skipIf(process.platform !== "linux")(`${title} the helper and its children, and leaves nothing behind`, async () => {
       const file = join(root, "work", "pids");
-      await until("the helper has started", () => {
-        try {
-          pids = readFileSync(file, "utf8").split(" ").map(Number);
-          return true;
-        } catch {
-          return false;
-        }
+      rmSync(file, { force: true });
+      let pids: number[] = [];
+      const { exit, out, err } = await monet(["profile", "net.py:Net"], async (pid) => {
+        await until("the helper has started", () => {
+          try {
+            pids = readFileSync(file, "utf8").split(" ").map(Number);
+            return true;
+          } catch {
+            return false;
+          }
+        });
+        process.kill(pid, signal);
       });
-      process.kill(pid, "SIGINT");
+      expect([exit, out, err]).toEqual(signal === "SIGINT" ? [130, "", "Stopped.\n"] : [null, "", ""]);
+      expect(pids).toHaveLength(2);
+      await until("both processes have ended", () => pids.every((pid) => !alive(pid)));
     });
-    expect([exit, out, err]).toEqual([130, "", "Stopped.\n"]);
-    expect(pids).toHaveLength(2);
-    await until("both processes have ended", () => pids.every((pid) => !alive(pid)));
-  });
+  }
 });
