@@ -6,7 +6,7 @@ import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 
 export const root = join(dirname(fileURLToPath(import.meta.url)), "..");
-const windows = process.platform === "win32";
+export const windows = process.platform === "win32";
 export const venv = join(root, ".venv");
 export const venvPython = windows ? join(venv, "Scripts", "python.exe") : join(venv, "bin", "python");
 
@@ -67,7 +67,8 @@ export async function ensureNodeModules() {
   writeFileSync(stamp, `${hash}\n`);
 }
 
-function answers(program, code) {
+/** What a Python prints for this code; undefined where there is no such program, or it fails. */
+export function answers(program, code) {
   const result = spawnSync(program, ["-c", code], { encoding: "utf8" });
   return result.status === 0 ? result.stdout.trim() : undefined;
 }
@@ -123,6 +124,14 @@ export async function setup() {
   checkNode();
   const both = await Promise.allSettled([ensureNodeModules(), ensurePython()]);
   for (const { reason } of both.filter(({ status }) => status === "rejected")) throw reason;
+}
+
+/** How many tests a report of pytest's (JUnit's XML) counts. */
+export function pytestCounts(report) {
+  const suite = /<testsuite [^>]*>/.exec(report)[0];
+  const count = (name) => Number(new RegExp(` ${name}="(\\d+)"`).exec(suite)[1]);
+  const failed = count("failures") + count("errors");
+  return { passed: count("tests") - failed - count("skipped"), failed, skipped: count("skipped") };
 }
 
 /** True for the script that was started, false for one that was imported. */

@@ -3,7 +3,7 @@ import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ensureEditor } from "./editor.mjs";
-import { environment, main, root, run, say, setup, SetupError, venvPython } from "./lib.mjs";
+import { environment, main, pytestCounts, root, run, say, setup, SetupError, venvPython } from "./lib.mjs";
 import { pack } from "./package.mjs";
 
 const bin = (name, path) => join(root, "node_modules", name, path);
@@ -25,16 +25,9 @@ const checksOfPython = [
   ["Python types (mypy --strict)", python("-m", "mypy", "--strict", "monet_torch")],
 ];
 
-function vitestCounts(file) {
-  const report = JSON.parse(readFileSync(file, "utf8"));
+function vitestCounts(text) {
+  const report = JSON.parse(text);
   return { passed: report.numPassedTests, failed: report.numFailedTests };
-}
-
-function pytestCounts(file) {
-  const suite = /<testsuite [^>]*>/.exec(readFileSync(file, "utf8"))[0];
-  const count = (name) => Number(new RegExp(` ${name}="(\\d+)"`).exec(suite)[1]);
-  const failed = count("failures") + count("errors");
-  return { passed: count("tests") - failed - count("skipped"), failed };
 }
 
 /** A suite that broke before it could count is one failure: it must never look like nothing to do. */
@@ -43,7 +36,7 @@ async function suite(name, [program, args, options], report, counts, extra = {})
   const code = await run(program, args, { env: environment(extra), ...options });
   let result;
   try {
-    result = counts(report);
+    result = counts(readFileSync(report, "utf8"));
   } catch {
     result = { passed: 0, failed: 1 };
   }

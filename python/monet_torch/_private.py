@@ -9,12 +9,13 @@ import os
 import re
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from inspect import signature
 from types import FrameType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -34,6 +35,7 @@ __all__ = [
     "TreeSpec",
     "asked_whether_traced",
     "base_of",
+    "called_uncompiled",
     "cpu_allocations",
     "function_behind",
     "has_global_hooks",
@@ -128,14 +130,18 @@ def register_container(
 def whole_stack_traces() -> Iterator[None]:
     """Let torch.export name the line inside a method that `forward` calls, not only the line in `forward`.
 
-    `TracerBase._filter_traceback_frames` (seen in 2.13) keeps frames called "forward" alone where it is told so;
-    where there is no such method, nothing is changed.
+    `TracerBase._filter_traceback_frames` (seen in 2.13) keeps frames called "forward" alone where it is told so. Where
+    there is no such method (2.6), export keeps those alone too, but leaves a node the trace that it already has.
     """
     tracer: Any = torch.fx.proxy.TracerBase
-    original = getattr(tracer, "_filter_traceback_frames", None)
-    if original is None:
-        yield
-        return
+    name = "_filter_traceback_frames" if hasattr(tracer, "_filter_traceback_frames") else "create_node"
+    original = getattr(tracer, name)
+
+    def created(self: Any, *args: Any, **kwargs: Any) -> Any:
+        node = original(self, *args, **kwargs)
+        if node.op not in ("placeholder", "output"):
+            node.meta.setdefault("stack_trace", "".join(traceback.format_stack()))
+        return node
 
     def whole(self: Any, summary: Any) -> Any:
         told = getattr(self, "_record_forward_stack_traces_only", False)
@@ -145,25 +151,41 @@ def whole_stack_traces() -> Iterator[None]:
         finally:
             self._record_forward_stack_traces_only = told
 
-    tracer._filter_traceback_frames = whole
+    setattr(tracer, name, created if name == "create_node" else whole)
     try:
         yield
     finally:
-        tracer._filter_traceback_frames = original
+        setattr(tracer, name, original)
 
 
 def function_behind(tensor: Tensor) -> type | None:
     """The `torch.autograd.Function` of the user's that made this tensor, if one did.
 
-    What PyTorch makes inside of an operator (`torch._library`) is nobody's.
+    What PyTorch makes inside of an operator (`torch._library`) is nobody's, nor is what holds a checkpoint's inputs.
     """
     function: Any = getattr(type(tensor.grad_fn), "_forward_cls", None)
-    return None if function is None or function.__module__.startswith("torch._") else function
+    if function is None or function.__module__.startswith("torch._") or function.__name__ == "_NoopSaveInputs":
+        return None
+    return cast(type, function)
 
 
 def in_transform() -> bool:
     """Does a `torch.func` transform (grad, vmap, jvp, …) run what runs now?"""
     return torch._C._are_functorch_transforms_active()
+
+
+@contextmanager
+def called_uncompiled(model: torch.nn.Module) -> Iterator[None]:
+    """Let modules that were told to `compile()` be called as they are: torch.export (2.6) can't trace what that made."""
+    compiled: list[Any] = [m for m in model.modules() if m._compiled_call_impl is not None]
+    calls = [m._compiled_call_impl for m in compiled]
+    for m in compiled:
+        m._compiled_call_impl = None
+    try:
+        yield
+    finally:
+        for m, call in zip(compiled, calls, strict=True):
+            m._compiled_call_impl = call
 
 
 def is_compiled(model: torch.nn.Module) -> bool:
@@ -264,7 +286,10 @@ def _walk(roots: list[Any]) -> Iterator[Any]:
         pending.extend(node.children)
 
 
-_NOISE = re.compile(rb"USDT:.*SyncActivityProfilerHandler|CPUAllocator\.cpp.*Memory block of unknown size")
+_NOISE = re.compile(
+    rb"USDT:.*SyncActivityProfilerHandler|CPUAllocator\.cpp.*Memory block of unknown size"
+    rb"|DeviceProperties\.cpp.*gpuGetDeviceCount failed"  # a build with CUDA, and no card
+)
 
 
 @contextmanager

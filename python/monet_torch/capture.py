@@ -24,7 +24,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import CheckpointFunction
 
 from . import containers
-from ._private import function_behind, pytree, whole_stack_traces
+from ._private import called_uncompiled, function_behind, pytree, whole_stack_traces
 from .as_eager import trace_as_eager
 from .autocast import Autocast
 from .captured import Captured
@@ -135,7 +135,13 @@ def _export(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
         export = getattr(torch.export, "export_for_training")  # noqa: B009  (gone from later versions)
     stderr = io.StringIO()
     try:
-        with _quiet(), _nothing_lost(module, (args, kwargs)), whole_stack_traces(), contextlib.redirect_stderr(stderr):
+        with (
+            _quiet(),
+            _nothing_lost(module, (args, kwargs)),
+            whole_stack_traces(),
+            called_uncompiled(module),
+            contextlib.redirect_stderr(stderr),
+        ):
             return export(module, args, kwargs, strict=False)
     except Exception as error:
         # On stderr, torch.export prints the graph that it had so far; the rest is the user's.

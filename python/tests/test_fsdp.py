@@ -97,6 +97,8 @@ def worker(rank: int, folder: str) -> None:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    if not hasattr(torch.cpu.Stream, "record_event"):
+        pytest.skip("on the CPU fully_shard itself fails with this PyTorch (2.6): its streams there record no events")
     return on_every_rank(worker, WORLD, tmp_path_factory.mktemp("meeting"))
 
 

@@ -58,6 +58,8 @@ CASES = {
         Case("a poor channel", aten.rms_norm.default, norm(4, 9, 16, bias=False, last=True, poor=1), before=2),
     ],
 }
+if not hasattr(aten, "_fused_rms_norm"):  # in PyTorch 2.6, where there is no such implementation
+    del CASES["aten.rms_norm.default", "output"]
 
 
 def call_of(case: Case) -> Callable[..., Any]:

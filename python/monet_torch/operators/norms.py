@@ -133,6 +133,9 @@ def _scales(x: Value, shape: Any, weight: Any = None, *_: Any) -> bool:
     return same and len(shape) == 1 and len(x.shape) > 1 and _large(x)
 
 
-@implementation("aten.rms_norm.default", name="output", exactness="approximate", applies=_scales)
 def _rms_norm(x: Tensor, shape: list[int], weight: Tensor, eps: float | None = None) -> Any:
     return _RmsNorm.apply(x, weight, eps)  # type: ignore[no-untyped-call]
+
+
+if hasattr(aten, "_fused_rms_norm"):  # older PyTorch (2.6) makes an RMS norm of other operators, with other rounding
+    implementation("aten.rms_norm.default", name="output", exactness="approximate", applies=_scales)(_rms_norm)

@@ -1,0 +1,130 @@
+// With which versions of PyTorch and of Python the Python tests pass: a table in docs/compat.md. `npm run compat -- --help`.
+// Each pair gets an environment of its own in .cache/compat (git-ignored), which is deleted when its tests have run: PyTorch
+// with CUDA takes 6 GB. Results are kept there, so that `--only` mends one row.
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, statfsSync, writeFileSync } from "node:fs";
+import { arch, devNull, homedir, platform } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { answers, environment, main, pytestCounts, root, run, say, windows } from "./lib.mjs";
+
+const newest = "newest";
+const torches = ["2.6.0", "2.9.1", "2.13.0", "2.14.1", newest];
+const pythons = ["3.10", "3.11", "3.12", "3.13"];
+/** Every PyTorch with the Python that we work with, every Python with the PyTorch that we work with, and the far corners. */
+const pairs = torches.flatMap((torch) => pythons.map((python) => ({ torch, python }))).filter(
+  ({ torch, python }) =>
+    python === "3.11" || torch === "2.13.0" || (torch === torches[0] && python === pythons[0]) || (torch === newest && python === pythons.at(-1)),
+);
+
+/** The files whose tests lean most on PyTorch: capturing, measuring, running a plan, every operator. */
+const part = ["capture", "measure", "private", "runtime", "operators", "between_steps", "honest", "verify"].map((name) => `tests/test_${name}.py`);
+
+const diskOfOne = 12e9; // bytes: the environment, and what pip unpacks on the way
+const folder = join(root, ".cache", "compat");
+const kept = join(folder, "results.json");
+const nameOf = ({ torch, python }) => `${torch}/${python}`;
+
+/** An interpreter of that version: on the path, or one of pyenv's. */
+function interpreter(version) {
+  const pyenv = join(process.env.PYENV_ROOT ?? join(homedir(), ".pyenv"), "versions");
+  const installed = existsSync(pyenv) ? readdirSync(pyenv).filter((name) => name.startsWith(`${version}.`)).sort() : [];
+  const candidates = [`python${version}`, ...installed.map((name) => join(pyenv, name, "bin", "python"))];
+  return candidates.find((program) => answers(program, "import venv, ensurepip, sys; print('%d.%d' % sys.version_info[:2])") === version);
+}
+
+/** Runs a program with its output in a file; resolves to its exit code. */
+async function logged(file, program, args, options = {}) {
+  const output = openSync(file, "w");
+  try {
+    return await run(program, args, { stdio: ["ignore", output, output], ...options });
+  } finally {
+    closeSync(output);
+  }
+}
+
+const lastLine = (file) => readFileSync(file, "utf8").trim().split("\n").findLast((line) => line.includes("ERROR") || line.includes("Error")) ?? "";
+
+const unescaped = (text) => text.replace(/&(?:#(\d+)|(amp|lt|gt|quot|apos));/g, (_, code, name) => (code ? String.fromCodePoint(Number(code)) : { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'" }[name]));
+
+/** Why tests were skipped, each reason once. */
+const reasons = (report) => [...new Set([...report.matchAll(/<skipped [^>]*message="([^"]*)"/g)].map(([, message]) => unescaped(message)))];
+
+const failures = (report) =>
+  [...report.matchAll(/<testcase classname="tests\.([^"]*)" name="([^"]*)"[^>]*>\s*<(?:failure|error)/g)].map(([, file, name]) => `${file}: ${unescaped(name)}`);
+
+async function attempt({ torch, python }, whole) {
+  const date = new Date().toISOString().slice(0, 10);
+  const program = interpreter(python);
+  if (program === undefined) return { date, untested: `no Python ${python} was found` };
+  const { bavail, bsize } = statfsSync(folder);
+  if (bavail * bsize < diskOfOne) return { date, untested: `less than ${diskOfOne / 1e9} GB of disk are free` };
+
+  const place = join(folder, `torch-${torch}-python-${python}`);
+  const file = (suffix) => `${place}.${suffix}`;
+  const own = join(place, windows ? "Scripts/python.exe" : "bin/python");
+  try {
+    if ((await logged(file("install.log"), program, ["-m", "venv", "--clear", place])) !== 0) return { date, untested: lastLine(file("install.log")) };
+    const others = readFileSync(join(root, "scripts", "requirements.txt"), "utf8").split("\n").filter((line) => /^(numpy|setuptools|pytest)\b/.test(line));
+    const install = ["-m", "pip", "install", "-q", "--disable-pip-version-check", torch === newest ? "torch" : `torch==${torch}`, ...others];
+    // What a machine's settings hold pip to is not what this is to find out.
+    const code = await logged(file("install.log"), own, install, { env: { ...process.env, PIP_CONSTRAINT: devNull } });
+    if (code !== 0) return { date, untested: lastLine(file("install.log")).replace(/^ERROR: /, "") };
+
+    const versions = answers(own, "import torch, platform; print(torch.__version__, platform.python_version())")?.split(" ");
+    if (versions === undefined) return { date, untested: "torch was installed, and can't be imported" };
+    const tests = [...(whole ? ["tests"] : part), "-q", "-p", "no:cacheprovider", `--junitxml=${file("xml")}`];
+    const started = Date.now();
+    await logged(file("log"), own, ["-m", "pytest", ...tests], { cwd: join(root, "python"), env: environment() });
+    const seconds = Math.round((Date.now() - started) / 1000);
+    if (!existsSync(file("xml"))) return { date, untested: `the tests broke off: ${lastLine(file("log"))}` };
+    const report = readFileSync(file("xml"), "utf8");
+    return { date, versions, whole, seconds, ...pytestCounts(report), failures: failures(report), reasons: reasons(report) };
+  } finally {
+    rmSync(place, { recursive: true, force: true });
+  }
+}
+
+function table(results) {
+  const rows = pairs.map((pair) => ({ ...pair, ...(results[nameOf(pair)] ?? { untested: "not tried in this run" }) }));
+  const tested = rows.filter((row) => row.untested === undefined);
+  const line = ({ versions: [torch, python], date, whole, passed, failed, skipped, seconds }) =>
+    `| ${torch} | ${python} | ${whole ? "all" : "part"} | ${passed} | ${failed} | ${skipped} | ${seconds} s | ${date} |`;
+  const skips = new Set(tested.flatMap((row) => row.reasons));
+  const list = (title, items) => (items.length === 0 ? [] : ["", title, "", ...items.map((item) => `- ${item}`)]);
+  return [
+    "# With which versions of PyTorch and Python",
+    "",
+    `Made by \`npm run compat\` (${platform()}, ${arch()}, no card). Each row is an environment of its own, in which the Python tests ran: all, or the part that leans most on PyTorch (${part.map((name) => `\`${name.slice("tests/".length)}\``).join(", ")}). What differs between versions is in \`python/monet_torch/_private.py\`.`,
+    "",
+    "| PyTorch | Python | tests | passed | failed | skipped | took | on |",
+    "|---|---|---|--:|--:|--:|--:|---|",
+    ...tested.map(line),
+    ...list("Failed:", tested.flatMap(({ versions: [torch, python], failures: names }) => names.map((name) => `PyTorch ${torch}, Python ${python}: ${name}`))),
+    ...list("Skipped, and why:", [...skips].sort()),
+    ...list("Untested:", rows.filter((row) => row.untested !== undefined).map((row) => `PyTorch ${row.torch}, Python ${row.python}: ${row.untested}`)),
+    "",
+  ].join("\n");
+}
+
+const help = `npm run compat -- [--whole] [--only TORCH/PYTHON …]
+  --whole   all Python tests, not the part (some 10 minutes each)
+  --only    these pairs alone: ${pairs.map(nameOf).join(" ")}`;
+
+await main(async () => {
+  const options = { help: { type: "boolean" }, whole: { type: "boolean", default: false }, only: { type: "string", multiple: true } };
+  const { values, positionals } = parseArgs({ options, allowPositionals: true });
+  if (values.help) return console.log(help);
+  const only = [...(values.only ?? []), ...positionals];
+  mkdirSync(folder, { recursive: true });
+  const results = existsSync(kept) ? JSON.parse(readFileSync(kept, "utf8")) : {};
+  const chosen = pairs.filter((pair) => only.length === 0 || only.includes(nameOf(pair)));
+  for (const pair of chosen) {
+    say(`PyTorch ${pair.torch}, Python ${pair.python}`);
+    const result = await attempt(pair, values.whole);
+    results[nameOf(pair)] = result;
+    say(result.untested === undefined ? `  ${result.passed} passed, ${result.failed} failed, ${result.skipped} skipped` : `  untested: ${result.untested}`);
+    writeFileSync(kept, JSON.stringify(results, null, 1));
+    writeFileSync(join(root, "docs", "compat.md"), table(results));
+  }
+  return chosen.some((pair) => results[nameOf(pair)].failed > 0) ? 1 : 0;
+});
