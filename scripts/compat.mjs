@@ -16,8 +16,8 @@ const pairs = torches.flatMap((torch) => pythons.map((python) => ({ torch, pytho
     python === "3.11" || torch === "2.13.0" || (torch === torches[0] && python === pythons[0]) || (torch === newest && python === pythons.at(-1)),
 );
 
-/** The files whose tests lean most on PyTorch: capturing, measuring, running a plan, every operator. */
-const part = ["capture", "measure", "private", "runtime", "operators", "between_steps", "honest", "verify"].map((name) => `tests/test_${name}.py`);
+/** The files whose tests lean most on PyTorch: tracing, measuring, every operator, and whatever models and training loops do. */
+const part = ["capture", "measure", "private", "operators", "operators_approximate", "between_steps", "honest", "peoples_models", "training_loops"].map((name) => `tests/test_${name}.py`);
 
 const diskOfOne = 12e9; // bytes: the environment, and what pip unpacks on the way
 const folder = join(root, ".cache", "compat");

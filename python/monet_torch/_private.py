@@ -176,7 +176,7 @@ def in_transform() -> bool:
 
 @contextmanager
 def called_uncompiled(model: torch.nn.Module) -> Iterator[None]:
-    """Let modules that were told to `compile()` be called as they are: torch.export (2.6) can't trace what that made."""
+    """Let modules that were told to `compile()` be called as they are: torch.export (2.6) can't trace the compiled."""
     compiled: list[Any] = [m for m in model.modules() if m._compiled_call_impl is not None]
     calls = [m._compiled_call_impl for m in compiled]
     for m in compiled:

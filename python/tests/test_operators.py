@@ -325,7 +325,8 @@ def implementation(key: Key, captured: Captured) -> operators.Implementation:
 
 
 def same_bits(a: Tensor, b: Tensor) -> bool:
-    """Equal to the bit: +0 is not -0."""
+    """Equal to the bit: +0 is not -0; but a NaN is a NaN, whatever its sign (2.6 gives both, in half precision)."""
+    a, b = (t.masked_fill(t.isnan(), torch.nan) if t.is_floating_point() else t for t in (a, b))
     integer = {2: torch.int16, 4: torch.int32, 8: torch.int64}[a.element_size()]
     return a.shape == b.shape and torch.equal(a.contiguous().view(integer), b.contiguous().view(integer))
 
