@@ -44,15 +44,15 @@ def uses_of_private(tree: ast.Module, own: set[str]) -> Iterator[str]:
                 yield from (
                     f"{module}.{n.name}" for n in names if any(map(private, [*module.split("."), n.name]))
                 )  # fmt: skip
-            case ast.Attribute(attr=name, value=of) if private(name) and name not in own:
+            case (
+                ast.Attribute(attr=name, value=of)
+                | ast.Call(
+                    func=ast.Name(id="getattr" | "setattr" | "hasattr"), args=[of, ast.Constant(value=str(name)), *_]
+                )
+            ) if private(name) and name not in own:
                 text = ast.unparse(of)
                 if text.partition(".")[0] not in STANDARD and not text.endswith("aten"):
                     yield f"{text}.{name}"
-            case ast.Call(
-                func=ast.Name(id="getattr" | "setattr" | "hasattr"), args=[of, ast.Constant(value=str(name)), *_]
-            ):
-                if private(name) and name not in own:
-                    yield f"{ast.unparse(of)}.{name}"
 
 
 def trees() -> dict[str, ast.Module]:
