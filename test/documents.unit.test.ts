@@ -82,6 +82,11 @@ describe("a plan document", () => {
     expect(messageOf(() => checkPlan(changed("plan.json", path, value), graph))).toBe(message);
   });
 
+  it("holds what an opaque operator saves", () => {
+    const opaque = checkGraph(changed("graph.json", ["operators", 4, "opaque"], "it looks at values"));
+    expect(() => parsePlan(read("plan.json"), opaque)).toThrow("retain: an opaque operator saves what operator 2 makes, so that is retained from forward");
+  });
+
   it("may not run a pinned operator twice", () => {
     const pinned = checkGraph(changed("graph.json", ["operators", 1, "pinned"], true));
     expect(() => parsePlan(read("plan.json"), pinned)).toThrow("retain: operator 1 must not run twice");

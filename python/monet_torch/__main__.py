@@ -9,7 +9,7 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from .autocast import Autocast
+    from .captured import Captured
     from .target import Target
 
 
@@ -244,7 +245,7 @@ def _device(name: str) -> Any:
 def _profile(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int, str]:
     import torch
 
-    from . import batch, estimate, graph, links, parts, profile, step, target
+    from . import batch, cover, estimate, graph, links, parts, profile, step, target
     from ._private import pytree
     from .errors import CaptureError, MonetError
     from .optimizer import OPTIMIZERS
@@ -277,17 +278,22 @@ def _profile(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int
     ]  # fmt: skip
     folder = None if options.no_cache or estimated else Path(options.cache) if options.cache else profile.cache_folder()
 
+    opaque: dict[str, str] = {}  # modules that run as one operator, and why
+
+    def captured_with(inputs: Any, opaque: Sequence[str]) -> tuple[Captured, int]:
+        args, kwargs, targets = inputs
+        return step.capture_step(model, args, kwargs, targets, made.loss, autocast, opaque)
+
     def graph_of(inputs: Any, say: Callable[..., None], samples: profile.Samples) -> dict[str, Any]:
         say("trace", 0, 1)
-        args, kwargs, targets = inputs
-        captured, loss = step.capture_step(model, args, kwargs, targets, made.loss, autocast)
+        captured, loss = captured_with(inputs, sorted(opaque))
         say("trace", 1, 1)
         cache = profile.Cache(folder, [*environment, *([] if samples == profile.SAMPLES else [str(samples)])])
         measure = estimate.measure_for(place) if estimated else partial(profile.measure_on_device, samples=samples)
         return graph.document(
             captured, profile.profile(captured, loss, cache, say, measure), model=model, inputs=inputs, loss=loss,
             gradients=options.gradients, optimizer=options.optimizer, device=description,
-            folder=made.file.resolve().parent,
+            folder=made.file.resolve().parent, opaque=opaque,
             made_from={
                 "model": f"{made.file.name}:{made.name}", "sources": {made.file.name: made.source_hash},
                 "inputs": options.input, "loss": options.loss, "autocast": options.autocast,
@@ -299,7 +305,13 @@ def _profile(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int
         )  # fmt: skip
 
     try:
-        document = graph_of(moved, say, profile.SAMPLES)
+        try:
+            document = graph_of(moved, say, profile.SAMPLES)
+        except CaptureError as error:
+            if estimated:  # a block is seen where it runs
+                raise
+            opaque |= cover.cover(made, partial(captured_with, moved), error, device, autocast)
+            document = graph_of(moved, say, profile.SAMPLES)
     except CaptureError as error:
         raise CaptureError(f"{error}{parts.advice(made, device, autocast)}") from error
 

@@ -20,7 +20,12 @@ from typing import Any, NamedTuple, TypeVar, cast
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
-from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensor,
+    FakeTensorMode,
+)
 from torch.profiler import ProfilerActivity, profile
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -29,6 +34,8 @@ from torch.utils._pytree import TreeSpec
 __all__ = [
     "LOOKS_AT_VALUES",
     "PARAMETERS_AGAIN",
+    "QUANTIZED",
+    "FakeTensor",
     "FakeTensorMode",
     "OpOverload",
     "TorchDispatchMode",
@@ -44,11 +51,13 @@ __all__ = [
     "is_lazy",
     "is_view",
     "keep_card_busy",
+    "module_blamed",
     "never_compiled",
     "pytree",
     "register_container",
     "schema_of",
     "storage_key",
+    "storages_of",
     "version_of",
 ]
 
@@ -72,6 +81,31 @@ def storage_key(memory: Tensor | torch.UntypedStorage) -> int:
 def schema_of(operator: OpOverload) -> torch.FunctionSchema:
     """What an operator takes and gives, by name and type, and whether it writes."""
     return operator._schema
+
+
+def storages_of(tensor: Tensor) -> list[torch.UntypedStorage]:
+    """What holds its contents: of a sparse tensor, those of its indices and values."""
+    if tensor.layout == torch.sparse_coo:
+        parts = [tensor._indices(), tensor._values()]
+    elif tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
+        parts = [tensor.crow_indices(), tensor.col_indices(), tensor.values()]
+    elif tensor.layout in (torch.sparse_csc, torch.sparse_bsc):
+        parts = [tensor.ccol_indices(), tensor.row_indices(), tensor.values()]
+    else:
+        parts = [tensor]
+    return [part.untyped_storage() for part in parts]
+
+
+QUANTIZED = frozenset({torch.quint8, torch.qint8, torch.qint32, torch.quint4x2, torch.quint2x4})
+"""A fake tensor of one of these is not quantized, as a real one is."""
+
+_ATTRIBUTE = re.compile(r"model attribute: ([\w.]+)\.[^.\s]+\. Please")
+
+
+def module_blamed(error: BaseException) -> str | None:
+    """The path of the module that torch.export names in its own words, where it found out only after the trace."""
+    found = _ATTRIBUTE.search(str(error))
+    return found[1] if found else None
 
 
 @contextmanager

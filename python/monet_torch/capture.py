@@ -15,7 +15,7 @@ import threading
 import traceback
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -24,12 +24,14 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import CheckpointFunction
 
 from . import containers
-from ._private import called_uncompiled, function_behind, pytree, whole_stack_traces
+from ._private import called_uncompiled, function_behind, module_blamed, pytree, whole_stack_traces
 from .as_eager import trace_as_eager
 from .autocast import Autocast
 from .captured import Captured
 from .errors import CaptureError
 from .flatten import Flattener, is_users
+from .opaque import Rehearsal, is_inside, refused, rehearse, script_objects, standing_in
+from .state import HOOKS
 
 _state = threading.local()
 
@@ -66,8 +68,9 @@ class _NothingLost(TorchFunctionMode):
     What is behind an input is not traced: it may have come from anywhere.
     """
 
-    def __init__(self, inputs: Any) -> None:
+    def __init__(self, inputs: Any, running: list[str]) -> None:
         super().__init__()
+        self.running = running
         self.inputs = {id(leaf) for leaf in pytree.tree_leaves(inputs)}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -86,6 +89,7 @@ class _NothingLost(TorchFunctionMode):
             traced = isinstance(tensor, Tensor) and id(tensor) not in self.inputs
             function = function_behind(tensor) if traced else None
             if function is CheckpointFunction:
+                self.running.clear()  # no module is to be left untraced for this: there is something better
                 raise CaptureError(
                     "a reentrant checkpoint can't be traced; call torch.utils.checkpoint with use_reentrant=False"
                 )
@@ -97,7 +101,8 @@ class _NothingLost(TorchFunctionMode):
 
 
 @contextlib.contextmanager
-def _nothing_lost(module: nn.Module, inputs: Any) -> Iterator[None]:
+def _nothing_lost(module: nn.Module, inputs: Any, model: nn.Module, running: list[str]) -> Iterator[None]:
+    """`running` is kept to be the paths of those modules of `model` that run, the innermost last."""
     given: list[tuple[list[int], Any]] = []
 
     def held(args: Any, kwargs: Any) -> tuple[list[int], Any]:
@@ -115,11 +120,22 @@ def _nothing_lost(module: nn.Module, inputs: Any) -> Iterator[None]:
                 "could not; return it instead"
             )
 
-    with _NothingLost(inputs) as mode:
-        handles = [
+    def entering(path: str) -> Callable[..., None]:
+        return lambda module, args: running.append(path)
+
+    def leave(module: nn.Module, args: Any, output: Any) -> None:
+        mode.check(output)
+        running.pop()
+
+    with _NothingLost(inputs, running) as mode:
+        handles: list[Any] = [
             module.register_forward_pre_hook(before, with_kwargs=True),
             module.register_forward_hook(after, with_kwargs=True),
         ]
+        for path, child in model.named_modules():
+            if path and not isinstance(child, torch.jit.ScriptModule):
+                handles.append(child.register_forward_pre_hook(entering(path)))
+                handles.append(child.register_forward_hook(leave))
         try:
             yield
         finally:
@@ -127,17 +143,21 @@ def _nothing_lost(module: nn.Module, inputs: Any) -> Iterator[None]:
                 handle.remove()
 
 
-def _export(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _export(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], model: nn.Module, running: list[str]
+) -> Any:
     # From 2.7 `export` itself stays before decomposition; in 2.6 that was a function of its own.
     version = tuple(int(p) for p in torch.__version__.split("+")[0].split(".")[:2])
     export: Callable[..., Any] = torch.export.export
     if version < (2, 7):
         export = getattr(torch.export, "export_for_training")  # noqa: B009  (gone from later versions)
     stderr = io.StringIO()
+    running.clear()
+    seen = _nothing_lost(module, (args, kwargs), model, running)
     try:
         with (
             _quiet(),
-            _nothing_lost(module, (args, kwargs)),
+            seen,
             whole_stack_traces(),
             called_uncompiled(module),
             contextlib.redirect_stderr(stderr),
@@ -159,11 +179,14 @@ def capture(
     *,
     autocast: Autocast = None,
     loss_prefix: str | None = None,
+    opaque: Sequence[str] = (),
+    examples: bool = False,
 ) -> Captured:
     """Capture `module(*args, **kwargs)` as it trains.
 
     `autocast` is the state in which the user calls the module. With `loss_prefix`, the module is a wrapper whose
-    child of that name is the user's model; what runs outside that child is the loss part.
+    child of that name is the user's model; what runs outside that child is the loss part. Modules at the paths `opaque`
+    of the user's model are blocks (`monet_torch.opaque`), which keep what they were given where `examples` are wanted.
     Raises CaptureError with the user's file and line where PyTorch cannot trace the forward.
     """
     kwargs = kwargs or {}
@@ -172,21 +195,50 @@ def capture(
     with contextlib.ExitStack() as stack:
         for device in devices:  # the caller may be under autocast: `autocast` says so, and is applied per operator
             stack.enter_context(torch.autocast(device, enabled=False))
-        stack.enter_context(_without_hooks(module if loss_prefix is None else module.get_submodule(loss_prefix)))
+        model = module if loss_prefix is None else module.get_submodule(loss_prefix)
+        stack.enter_context(_without_hooks(model))
+        running: list[str] = []
+        rehearsal = Rehearsal()
+
+        def trace() -> Any:
+            with standing_in(model, rehearsal):
+                return _export(module, args, kwargs, model, running)
+
         try:
-            exported = trace_as_eager(lambda: _export(module, args, kwargs))
+            if opaque:
+                rehearsal = rehearse(model, opaque, lambda: module(*args, **kwargs), autocast, examples)
+            exported = trace_as_eager(trace)
         except Exception as error:
-            raise CaptureError(_explain(error)) from error
-        return Flattener(module, exported, autocast, loss_prefix, leaves).run()
+            raise CaptureError(_explain(error), _module_at_fault(error, model, running, loss_prefix, opaque)) from error
+        captured = Flattener(module, exported, autocast, loss_prefix, leaves).run()
+    blocks = {o.block for o in captured.operators if o.block is not None}
+    for call in (call for calls in rehearsal.calls.values() for call in calls):
+        if call not in blocks:  # the trace leaves out what nobody reads
+            raise refused(call.path, "runs for something else than what it returns")
+    captured.changing = rehearsal.changing()
+    return captured
+
+
+def _module_at_fault(
+    error: Exception, model: nn.Module, running: list[str], loss_prefix: str | None, opaque: Sequence[str]
+) -> str | None:
+    if isinstance(error, CaptureError) and error.module is not None:
+        return error.module
+    if running:
+        return running[-1]
+    blamed = module_blamed(error)
+    if blamed is not None:
+        return blamed.removeprefix(f"{loss_prefix}.")
+    others = (path for path, m in model.named_modules() if script_objects(m) and not is_inside(path, opaque))
+    return next(others, None)
 
 
 @contextlib.contextmanager
 def _without_hooks(module: nn.Module) -> Iterator[None]:
     """Hooks on the model itself run around a planned forward; they are not part of it."""
-    names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    hooks = {name: module.__dict__[name] for name in names}
+    hooks = {name: module.__dict__[name] for name in HOOKS}
     try:
-        module.__dict__.update({name: OrderedDict() for name in names})
+        module.__dict__.update({name: OrderedDict() for name in HOOKS})
         yield
     finally:
         module.__dict__.update(hooks)

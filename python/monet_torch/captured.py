@@ -6,12 +6,16 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ._private import OpOverload, pytree
 from .autocast import Autocast
+from .state import Changing
+
+if TYPE_CHECKING:
+    from .opaque import Block
 
 # Composite operators whose schema hides that they write the running statistics: (position of the mutable
 # statistics, position of the flag that says they are written).
@@ -73,6 +77,7 @@ class Operator:
     pinned: bool
     grad: bool
     autocast: Autocast
+    block: Block | None = None  # the call of an opaque module that this is
 
     @property
     def name(self) -> str:
@@ -90,6 +95,7 @@ class Captured:
     in_spec: pytree.TreeSpec
     out_spec: pytree.TreeSpec
     constants: dict[int, torch.Tensor] = field(default_factory=dict)  # tensors made while tracing
+    changing: Changing = field(default_factory=dict)
 
     @cached_property
     def own_constants(self) -> list[Value]:

@@ -16,7 +16,15 @@ class EnvironmentProblem(MonetError):
 
 
 class CaptureError(MonetError):
-    """The model's forward could not be captured as a graph."""
+    """The model's forward could not be captured as a graph.
+
+    `module` is the path of the innermost module in which it failed; None where no module of the model is to blame, or
+    none that would be better off untraced.
+    """
+
+    def __init__(self, message: str, module: str | None = None) -> None:
+        super().__init__(message)
+        self.module = module
 
 
 class PlanMismatch(MonetError):

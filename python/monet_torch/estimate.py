@@ -65,6 +65,11 @@ def measure_for(card: Card) -> Callable[..., list[Measured]]:
     """A stand-in for `measure_on_device` that runs nothing: fake tensors give shapes, saves and flops."""
 
     def measure(captured: Captured, o: Operator, incoming: Sequence[Geometry | None]) -> list[Measured]:
+        if o.block is not None:
+            raise MonetError(
+                f"{o.block.path} can't be traced, so what it takes has to be seen where it runs; profile on a device "
+                "that is here"
+            )
         results = [_estimate(card, captured, o, incoming, "eager", "bitwise", operators.eager)]
         if results[0].backward is not None:
             for a in operators.alternatives(captured, o):

@@ -51,7 +51,7 @@ def export(step: StepRunner, plan_document: dict[str, Any], graph: dict[str, Any
     """
     plan = load_plan(plan_document)
     target = step.target
-    captured = capture(step.model, step.args, step.kwargs, autocast=step.autocast)
+    captured = capture(step.model, step.args, step.kwargs, autocast=step.autocast, opaque=plan.opaque)
     plan.check(captured)
     step.reset()
     regions = choose(step.model, captured, graph, plan, observed(step.model, step.forward))

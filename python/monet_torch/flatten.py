@@ -16,11 +16,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from ._private import LOOKS_AT_VALUES, FakeTensorMode, OpOverload, is_lazy, pytree, schema_of, storage_key
+from ._private import LOOKS_AT_VALUES, QUANTIZED, FakeTensorMode, OpOverload, is_lazy, pytree, schema_of, storage_key
 from .autocast import Autocast, casts_before, in_autocast
 from .captured import HIDDEN_STATE, Captured, Operator, Ref, Source, Value
 from .errors import CaptureError
 from .geometry import extent
+from .opaque import OPAQUE, block
 from .state import tensor_at
 
 _NOT_THE_USERS = tuple(os.path.dirname(os.path.abspath(f)) + os.sep for f in (torch.__file__, __file__))
@@ -82,6 +83,13 @@ def is_random(target: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any])
     if name == "aten.scaled_dot_product_attention.default":
         return bool(kwargs.get("dropout_p", args[4] if len(args) > 4 else 0.0))
     return True
+
+
+_Place = tuple[str, str, str, Source | None]  # path and class of the module, part, line
+
+
+def _at(place: _Place) -> str | None:
+    return place[0] if place[2] == "model" else None
 
 
 class Flattener:
@@ -205,7 +213,9 @@ class Flattener:
             if node.op == "output":
                 return args[0]
             if node.op != "call_function":
-                raise CaptureError(f"the captured forward has a {node.op} node, which is not supported")
+                raise CaptureError(
+                    f"the captured forward has a {node.op} node, which is not supported", _at(self._place(node))
+                )
             name = str(node.target)
             if callable(node.target) and getattr(node.target, "__name__", "") == "getitem":
                 env[node] = args[0][args[1]]
@@ -222,14 +232,16 @@ class Flattener:
             else:
                 where = source_of(node.meta.get("stack_trace", "") or "")
                 place = f" at {where.file}:{where.line}" if where else ""
-                raise CaptureError(f"the forward uses {name}{place}, which can't be captured as one operator")
+                raise CaptureError(
+                    f"the forward uses {name}{place}, which can't be captured as one operator", _at(self._place(node))
+                )
         raise CaptureError("the captured forward has no output")
 
     def _call(self, submodule: Any, args: Sequence[Any], grad: bool, cast: Autocast) -> Any:
         inner = dict(zip((n for n in submodule.graph.nodes if n.op == "placeholder"), args, strict=True))
         return self._inline(submodule, submodule.graph, inner, grad, cast)
 
-    def _place(self, node: torch.fx.Node) -> tuple[str, str, str, Source | None]:
+    def _place(self, node: torch.fx.Node) -> _Place:
         stack = list((node.meta.get("nn_module_stack") or {}).values())
         path, type_name = (str(stack[-1][0]), str(stack[-1][1])) if stack else ("", "")
         part = "model"
@@ -266,7 +278,7 @@ class Flattener:
                 for leaf in pytree.tree_leaves((args, kwargs)):
                     if isinstance(leaf, Ref):
                         self.mutated.add(self.values[leaf.id].storage)
-        if cast is not None:
+        if cast is not None and target is not OPAQUE:
             args, kwargs, cast = self._lower_autocast(target, args, kwargs, grad, cast, place)
         result = self._append(target, args, kwargs, node.name, grad, cast, place, in_place)
         if target is not node.target:
@@ -321,7 +333,7 @@ class Flattener:
 
     def _append(
         self, target: Any, args: Any, kwargs: Any, name: str, grad: bool, cast: Autocast,
-        place: tuple[str, str, str, Source | None], in_place: Any,
+        place: _Place, in_place: Any,
     ) -> Any:  # fmt: skip
         fake_args, fake_kwargs = self._fakes_of(args, kwargs)
         # A leaf may be written under no_grad only (running counters are no leaves that train).
@@ -331,7 +343,8 @@ class Flattener:
             except LOOKS_AT_VALUES as error:
                 where = f"{place[3].file}:{place[3].line}: " if place[3] else ""
                 raise CaptureError(
-                    f"{where}how large what {target} gives is depends on values of tensors, so no one schedule fits it"
+                    f"{where}how large what {target} gives is depends on values of tensors, so no one schedule fits it",
+                    _at(place),
                 ) from error
         id_ = len(self.operators)
         outputs: list[int] = []
@@ -339,6 +352,10 @@ class Flattener:
         def number(t: Any) -> Any:
             if not isinstance(t, torch.Tensor):
                 return t
+            if t.layout != torch.strided or t.dtype in QUANTIZED:
+                where = f"{place[3].file}:{place[3].line}: " if place[3] else ""
+                kind = "quantized" if t.dtype in QUANTIZED else str(t.layout).removeprefix("torch.")
+                raise CaptureError(f"{where}{target} gives a {kind} tensor, which a plan can't hold", _at(place))
             ref = self._add_value(name if not outputs else f"{name}_{len(outputs)}", "activation", t, id_)
             outputs.append(ref.id)
             return ref
@@ -350,8 +367,11 @@ class Flattener:
             Operator(
                 id_, target, tuple(args), dict(kwargs), inputs, tuple(outputs), layout, path, type_name, part,
                 source, in_place, is_random(target, args, kwargs), False, grad, cast,
+                block(args[2]) if target is OPAQUE else None,
             )
         )  # fmt: skip
+        if target is OPAQUE:  # it may write to its buffers
+            self.hidden |= {self.values[r.id].storage for r in args[1] if self.values[r.id].kind == "buffer"}
         for v in outputs:
             value = self.values[v]
             if value.storage != v and (value.dtype != self.values[value.storage].dtype or is_lazy(self.fakes[v])):
@@ -366,7 +386,7 @@ class Flattener:
 
     def _lower_autocast(
         self, target: Any, args: Any, kwargs: Any, grad: bool, cast: Autocast,
-        place: tuple[str, str, str, Source | None],
+        place: _Place,
     ) -> tuple[Any, Any, Autocast]:  # fmt: skip
         """Make the casts that autocast does inside an operator operators of their own."""
         leaves, spec = pytree.tree_flatten((args, kwargs))
@@ -411,4 +431,6 @@ class Flattener:
         norms = {o.id for o in self.operators if o.name in HIDDEN_STATE}  # a recompute leaves the statistics alone
         for storage in self.hidden:
             pinned |= self.touched.get(storage, set()) - norms
-        self.operators = [replace(o, pinned=True) if o.id in pinned else o for o in self.operators]
+        self.operators = [
+            replace(o, pinned=True) if o.id in pinned or o.block is not None else o for o in self.operators
+        ]

@@ -166,6 +166,8 @@ class Frame:
         clock = program.clock - op
         for handle in pending:
             handle.op = op
+            if o.block is not None:
+                continue  # what it saves depends on values, so no plan says when it can go
             tensor = handle.tensor
             assert tensor is not None
             address = storage_key(tensor)
@@ -496,13 +498,17 @@ class Frame:
 
 
 def unpack(handle: Handle) -> Tensor:
-    if torch.is_grad_enabled():
+    frame, op = handle.frame, handle.op
+    root = handle.root
+    if op < 0:  # an opaque module takes gradients in its forward
+        assert handle.tensor is not None
+        return handle.tensor
+    # … or in a backward of its own.
+    if torch.is_grad_enabled() and frame.program.captured.operators[op].block is None:
         raise RuntimeError(
             "MONeT: gradients of gradients (create_graph=True) are not supported under a plan; call "
             "monet_torch.remove(model) before this step"
         )
-    frame, op = handle.frame, handle.op
-    root = handle.root
     if op in frame.program.returning:
         frame.fetch_for(op)
     if root == STRONG:

@@ -22,8 +22,12 @@ from .profile import Measured, Run
 def document(
     captured: Captured, measured: Sequence[Sequence[Measured]], *, model: nn.Module, inputs: Any, loss: int,
     gradients: str, optimizer: str, device: dict[str, Any], made_from: dict[str, Any], folder: Path,
+    opaque: dict[str, str],
 ) -> dict[str, Any]:  # fmt: skip
-    """Assemble the graph file's JSON object, without its hash. `inputs` is the pytree of tensors given to the step."""
+    """Assemble the graph file's JSON object, without its hash. `inputs` is the pytree of tensors given to the step.
+
+    `opaque` says of each opaque module, by its path, why it can't be traced.
+    """
     storages = [v for v in captured.values if v.storage == v.id]
     sizes = {v.id: v.storage_bytes for v in storages}
     for o, (eager, *_) in zip(captured.operators, measured, strict=True):
@@ -44,7 +48,7 @@ def document(
             for v in captured.values
         ],
         "operators": [
-            _operator(captured, o, m, folder) for o, m in zip(captured.operators, measured, strict=True)
+            _operator(captured, o, m, folder, opaque) for o, m in zip(captured.operators, measured, strict=True)
         ],
         "outputs": sorted({*captured.model_outputs, loss}),
     }  # fmt: skip
@@ -58,11 +62,15 @@ def hashed(graph: dict[str, Any]) -> dict[str, Any]:
     return {**bare, "hash": hashlib.sha256(json.dumps(bare, sort_keys=True).encode()).hexdigest()}
 
 
-def _operator(captured: Captured, o: Operator, measured: Sequence[Measured], folder: Path) -> dict[str, Any]:
+def _operator(
+    captured: Captured, o: Operator, measured: Sequence[Measured], folder: Path, opaque: dict[str, str]
+) -> dict[str, Any]:
+    why = opaque[o.block.path].replace(f"{folder}{os.sep}", "") if o.block is not None else None
     return {
         "id": o.id, "op": o.name, "module": o.module, "module_type": o.module_type, "part": o.part,
         "source": _source(o, folder), "inputs": list(o.inputs), "outputs": list(o.outputs),
         "in_place": o.in_place is not None, "random": o.random, "pinned": o.pinned,
+        **({} if why is None else {"opaque": why}),
         "implementations": [_implementation(captured, o, m) for m in measured],
     }  # fmt: skip
 

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from . import containers
-from ._private import pytree, storage_key
+from ._private import pytree, storage_key, storages_of
 from .autocast import Autocast, in_autocast
 from .errors import CaptureError, MonetError
+from .opaque import as_it_was
 from .step import capture_step, loss_of
 from .target import Target
 
@@ -72,21 +73,25 @@ def matches(path: str, name: str) -> bool:
 def record(
     made: Target, device: torch.device, autocast: Autocast, paths: list[str] | None = None
 ) -> tuple[int, dict[str, Call]]:
-    """Run a forward with its loss: the bytes that it keeps for backward, and what each submodule is called with."""
+    """Run a forward with its loss: the bytes that it keeps for backward, and what each submodule is called with.
+
+    The model is then as it was.
+    """
     model = made.model.to(device)
     args, kwargs, targets = pytree.tree_map_only(Tensor, lambda t: t.to(device), (made.args, made.kwargs, made.targets))
     calls: dict[str, Call] = {}
     running: list[str] = []
-    seen = {storage_key(t) for t in (*model.parameters(), *model.buffers())}
+    seen = {storage_key(s) for t in (*model.parameters(), *model.buffers()) for s in storages_of(t)}
     total = 0
 
     def pack(t: Tensor) -> Tensor:
         nonlocal total
-        if storage_key(t) not in seen:
-            seen.add(storage_key(t))
-            total += t.untyped_storage().nbytes()
-            for path in running:
-                calls[path].kept += t.untyped_storage().nbytes()
+        for storage in storages_of(t):
+            if storage_key(storage) not in seen:
+                seen.add(storage_key(storage))
+                total += storage.nbytes()
+                for path in running:
+                    calls[path].kept += storage.nbytes()
         held.append(t)  # the address of a storage that is gone may be another's
         return t
 
@@ -108,7 +113,7 @@ def record(
             handles.append(module.register_forward_pre_hook(entering(path), with_kwargs=True))
             handles.append(module.register_forward_hook(leave))
     try:
-        with saved_tensors_hooks(pack, lambda t: t), in_autocast(autocast):
+        with as_it_was(model), saved_tensors_hooks(pack, lambda t: t), in_autocast(autocast):
             loss_of(model(*args, **kwargs), targets, made.loss)
     finally:
         for handle in handles:
@@ -142,6 +147,11 @@ def _cut_off(args: Any, kwargs: Any) -> tuple[Any, Any]:
     return result
 
 
+def general(path: str) -> str:
+    """The path with `*` for its numbers."""
+    return re.sub(r"(?<=\.)\d+(?=\.|$)|^\d+(?=\.|$)", "*", path)
+
+
 def find(made: Target, device: torch.device, autocast: Autocast) -> tuple[list[Part], int]:
     """The largest submodules that can be captured, alike ones as one, and the bytes that the whole model keeps."""
     total, calls = record(made, device, autocast)
@@ -158,8 +168,8 @@ def find(made: Target, device: torch.device, autocast: Autocast) -> tuple[list[P
                     tries += 1
                     structure = _structure(child, call, autocast)
                     if structure is not None:
-                        general = re.sub(r"(?<=\.)\d+(?=\.|$)|^\d+(?=\.|$)", "*", below)
-                        part = found.setdefault((general, structure), Part(general))
+                        alike = general(below)
+                        part = found.setdefault((alike, structure), Part(alike))
                         part.paths.append(below)
                         part.kept += call.kept
                         continue

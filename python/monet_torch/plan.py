@@ -26,6 +26,7 @@ class Plan:
     internals: dict[int, list[tuple[int, int]]]
     offload: dict[int, tuple[int, int]]  # storages in host memory alone, between these clocks
     rng: frozenset[int]
+    opaque: tuple[str, ...]  # paths of modules that run as one operator
     predicted: dict[str, int]
     budget: int | None
 
@@ -111,6 +112,7 @@ def load_plan(source: str | os.PathLike[str] | dict[str, Any]) -> Plan:
             operators=n, activation_bytes=graph.get("activation_bytes"),
             implementations={int(k): v for k, v in document["implementations"].items()}, values=values,
             internals=internals, offload=offload, rng=frozenset(document.get("rng", [])),
+            opaque=tuple(graph.get("opaque", [])),
             predicted=document.get("predicted", {}), budget=document.get("budget"),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -27,6 +27,7 @@ from .captured import Captured
 from .errors import CaptureError, MonetError, PlanMismatch
 from .flatten import is_users
 from .offload import Host
+from .opaque import is_rehearsing, outside
 from .plan import Plan, load_plan
 from .post_mortem import explain, note, peak_so_far
 from .runtime import Program, Trace
@@ -165,10 +166,10 @@ def _planned_class(original: type[nn.Module]) -> type[nn.Module]:
 @_never_compiled  # nor is `_runtimes` looked at by torch.compile, whose guards would hold what it had in it then
 def _training_forward(model: nn.Module, own: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     runtime = _runtimes.get(model)
-    if runtime is not None and is_capturing():
-        return runtime.traced(model, own, args, kwargs)
-    if runtime is None or runtime.paused:
+    if runtime is None or runtime.paused or is_rehearsing():
         return own(model, *args, **kwargs)
+    if is_capturing():
+        return runtime.traced(model, own, args, kwargs)
     return runtime(model, own, args, kwargs)
 
 
@@ -186,6 +187,7 @@ class _Runtime:
         self.eager: Counter[str] = Counter()
         self.trace: Trace | None = None
         self.watch: Watch | None = None
+        self.changing: dict[str, set[str]] = {}  # attributes that opaque modules change
         self.latest: tuple[Captured, list[Any]] | None = None  # what the last planned forward returned
 
     def __call__(self, model: nn.Module, own: Callable[..., Any], args: Any, kwargs: Any) -> Any:
@@ -198,7 +200,7 @@ class _Runtime:
     def _forward(self, model: nn.Module, own: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         leaves, spec = containers.flatten((args, kwargs))
         watch, modules = self._watched(model)
-        reason = "a torch.func transform runs it" if in_transform() else hooked(modules)
+        reason = "a torch.func transform runs it" if in_transform() else hooked(self._seen(model, modules))
         program = reason or self._program(model, watch.state, args, kwargs, leaves, spec)
         if isinstance(program, str):
             self.say(program)
@@ -209,8 +211,12 @@ class _Runtime:
         program.trace = self.trace
         constants = _constants(program.captured, leaves, functools.partial(watch.tensor, modules))
         device = next((t.device.type for t in constants), "cpu")
-        with torch.autocast(device, enabled=False):
-            outputs = program(constants)
+        try:
+            with torch.autocast(device, enabled=False):
+                outputs = program(constants)
+        except PlanMismatch as error:  # one forward is lost; others run as they would without a plan
+            self.programs.update({key: str(error) for key, known in self.programs.items() if known is program})
+            raise
         self.latest = (program.captured, [weakref.ref(t) if isinstance(t, Tensor) else None for t in outputs])
         return pytree.tree_unflatten(outputs, program.captured.out_spec)
 
@@ -241,8 +247,12 @@ class _Runtime:
     def _watched(self, model: nn.Module) -> tuple[Watch, list[nn.Module]]:
         modules = self.watch.look() if self.watch is not None else None
         if self.watch is None or modules is None:
-            self.watch, modules = Watch(model), list(model.modules())
+            self.watch, modules = Watch(model, self.changing), list(model.modules())
         return self.watch, modules
+
+    def _seen(self, model: nn.Module, modules: list[nn.Module]) -> list[nn.Module]:
+        """Those that a trace looks into. An opaque module has its hooks run."""
+        return outside(model, self.plan.opaque) if self.plan.opaque else modules
 
     def _program(
         self, model: nn.Module, state: State, args: Any, kwargs: Any, leaves: list[Any], spec: Any
@@ -269,12 +279,17 @@ class _Runtime:
         if self.changed:
             # What Python does in a forward happens in a trace and in no planned forward.
             program = "its forward changes attributes of its modules"
+        elif isinstance(program, Program) and program.captured.changing:
+            for path, names in program.captured.changing.items():
+                self.changing.setdefault(path, set()).update(names)
+            self.watch = Watch(model, self.changing)
+            state = self.watch.state
         self.programs[call, state] = program
         return program
 
     def _capture(self, model: nn.Module, args: Any, kwargs: Any, autocast: Any) -> Program | str:
         try:
-            captured = capture(model, args, kwargs, autocast=autocast)
+            captured = capture(model, args, kwargs, autocast=autocast, opaque=self.plan.opaque)
         except CaptureError as error:
             return f"it could not be captured ({error})"
         fingerprint = captured.fingerprint()
@@ -308,7 +323,7 @@ class _Runtime:
             (args, kwargs),
         )
         try:
-            self.plan.check(capture(model, *plain, autocast=autocast))
+            self.plan.check(capture(model, *plain, autocast=autocast, opaque=self.plan.opaque))
         except MonetError:
             return False
         return True

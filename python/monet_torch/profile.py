@@ -7,6 +7,7 @@ backwards. Nothing needs the whole model's memory: one operator's tensors live a
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -23,12 +24,13 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from . import operators
-from ._private import cpu_allocations, is_view, keep_card_busy, pytree, schema_of, storage_key
+from ._private import cpu_allocations, is_view, keep_card_busy, pytree, schema_of, storage_key, storages_of
 from .autocast import in_autocast
 from .captured import HIDDEN_STATE, Captured, Operator, Ref, Value
 from .errors import MonetError, is_out_of_memory
 from .geometry import extent, is_dense
 from .measure import MARK_BYTES, leave_mark
+from .opaque import as_it_was, tensors_of
 
 Progress = Callable[[str, int, int, str], None]
 """Called with stage, done, total and the name of the operator at hand."""
@@ -194,7 +196,7 @@ def profile(
         incoming = [gradients.get(v) if captured.values[v].requires_grad else None for v in o.outputs]
         signature = signature_of(captured, o, incoming)
         result = known.get(signature)
-        if result is None:
+        if result is None and o.block is None:
             result = cache.get(signature)
             if result is not None:
                 recalled.append((o, incoming, result))
@@ -211,7 +213,8 @@ def profile(
                 raise MonetError(
                     f"{where}{o.name} alone does not fit the device; profile a smaller batch or another --device"
                 ) from None
-            cache.put(signature, result)
+            if o.block is None:  # what one takes depends on values
+                cache.put(signature, result)
             if done % 16 == 0:
                 cache.save()
         known[signature] = result
@@ -259,7 +262,10 @@ class _Bench:
         self.captured, self.o, self.samples = captured, o, samples
         self.device = captured.values[o.inputs[0]].device if o.inputs else torch.device("cpu")
         self.tensors: dict[int, Tensor] = {}
-        self._materialise()
+        if o.block is None:
+            self._materialise()
+        else:
+            self.tensors = dict(zip(o.inputs, tensors_of(o.block), strict=True))
         self.gradients = [
             None if g is None else _filled(g, captured.values[v].dtype, self.device)
             for v, g in zip(o.outputs, incoming, strict=True)
@@ -363,6 +369,14 @@ def measure_on_device(
     captured: Captured, o: Operator, incoming: Sequence[Geometry | None], samples: Samples = SAMPLES
 ) -> list[Measured]:
     """Run `o` alone, by each of its implementations, where its tensors live; between `samples` times for a time."""
+    module = o.block.module() if o.block is not None else None
+    with contextlib.nullcontext() if module is None else as_it_was(module):
+        return _measure_all(captured, o, incoming, samples)
+
+
+def _measure_all(
+    captured: Captured, o: Operator, incoming: Sequence[Geometry | None], samples: Samples
+) -> list[Measured]:
     bench = _Bench(captured, o, incoming, samples)
     results = [_measure(bench, "eager", "bitwise", operators.eager)]
     if bench.has_backward:
@@ -455,12 +469,11 @@ def _observe(bench: _Bench, call: Callable[..., Any]) -> tuple[list[tuple[str, i
         places[storage_key(bench.tensors[v])] = ("i", k)
     saves: list[tuple[str, int]] = []
     internals: dict[int, int] = {}
-    for t in packed:
-        address = storage_key(t)
-        if address in places:
-            saves.append(places[address])
+    for storage in (storage for t in packed for storage in storages_of(t)):
+        if storage_key(storage) in places:
+            saves.append(places[storage_key(storage)])
         else:
-            internals[address] = t.untyped_storage().nbytes()
+            internals[storage_key(storage)] = storage.nbytes()
     return sorted(set(saves)), sum(internals.values()), [t.untyped_storage().nbytes() for t in outputs]
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import chain, count
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,10 +16,15 @@ from ._private import PARAMETERS_AGAIN, has_global_hooks
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 # What every module has: parameters, buffers, hooks, …, seen to below.
 _OWN = frozenset(vars(nn.Module())) | PARAMETERS_AGAIN
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 _Own = list[dict[str, Any]]
 """The attributes of each module of a model, in the order of `modules()`."""
+
+
+Changing = Mapping[str, set[str]]
+"""Names of attributes that opaque modules change in their forwards, by the path of the module: no part of a state."""
+_NOTHING: Changing = MappingProxyType({})
 
 
 class State(tuple[Any, ...]):
@@ -32,13 +38,13 @@ class State(tuple[Any, ...]):
         return self._hash
 
 
-def state_of(model: nn.Module) -> State:
+def state_of(model: nn.Module, but: Changing = _NOTHING) -> State:
     """What a trace of `model` depends on besides its inputs, as far as its modules hold it.
 
     Which modules there are and of what class, their own attributes (training flags, probabilities, settings), and
     how parameters and buffers lie in memory. Globals and closures are out of sight.
     """
-    found = attributes_of(model)
+    found = attributes_of(model, but)
     for m in model.modules():
         attributes = vars(m)
         for tensors in (attributes["_parameters"], attributes["_buffers"]):
@@ -46,12 +52,17 @@ def state_of(model: nn.Module) -> State:
     return State(found)
 
 
-def attributes_of(model: nn.Module) -> list[Any]:
+def attributes_of(model: nn.Module, but: Changing = _NOTHING) -> list[Any]:
     found: list[Any] = []
-    for m in model.modules():
+    for path, m in model.named_modules():
         found.append((id(m), type(m), m.training))
-        found += [(k, _frozen(x, 4)) for k, x in vars(m).items() if k not in _OWN]
+        found += [(k, _frozen(x, 4)) for k, x in vars(m).items() if k not in _OWN and k not in but.get(path, ())]
     return found
+
+
+def attributes_by_name(model: nn.Module) -> dict[str, dict[str, Any]]:
+    """Of each module, by path, its own attributes as something that changes when they do."""
+    return {path: {k: _frozen(x, 4) for k, x in vars(m).items() if k not in _OWN} for path, m in model.named_modules()}
 
 
 class Watch:
@@ -61,12 +72,13 @@ class Watch:
     small model. Nothing here holds a module or what its attributes refer to: that could be the model itself.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self.state = state_of(model)
+    def __init__(self, model: nn.Module, but: Changing = _NOTHING) -> None:
+        self.state = state_of(model, but)
         modules = list(model.modules())
         self._modules = [weakref.ref(m) for m in modules]
         self._types = list(map(type, modules))
-        own = list(map(vars, modules))
+        self._but = [(at, names) for at, (path, _) in enumerate(model.named_modules()) if (names := but.get(path))]
+        own = self._own(modules)
         self._keys, self._values, self._tensors = _keys(own), _values(own), _tensors(own)
         others = [
             (at, key, x)
@@ -84,12 +96,18 @@ class Watch:
         modules = [m for m in (reference() for reference in self._modules) if m is not None]
         if list(map(type, modules)) != self._types:
             return None
-        own = list(map(vars, modules))
+        own = self._own(modules)
         same = _keys(own) == self._keys and _values(own) == self._values and _tensors(own) == self._tensors
         same = same and [own[at][key] for at, key in self._plain] == self._data
         if same and all(_frozen(own[at][key], 4) == frozen for at, key, frozen in self._changeable):
             return modules
         return None
+
+    def _own(self, modules: list[nn.Module]) -> _Own:
+        own = list(map(vars, modules))
+        for at, names in self._but:
+            own[at] = {k: x for k, x in own[at].items() if k not in names}
+        return own
 
     def tensor(self, modules: list[nn.Module], target: str) -> Tensor:
         """The parameter or buffer of that path, as the modules have it now."""
@@ -189,6 +207,6 @@ def hooked(modules: list[nn.Module]) -> str:
     if has_global_hooks():
         return "there are hooks for every module"
     for m in modules[1:]:
-        if any(map(vars(m).get, _HOOKS)):
+        if any(map(vars(m).get, HOOKS)):
             return f"a submodule ({type(m).__name__}) has hooks"
     return ""

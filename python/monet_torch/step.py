@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from .autocast import Autocast
 from .capture import capture
 from .captured import Captured, Ref
 from .errors import CaptureError, MonetError
+from .opaque import outside
 from .state import hooked
 
 MODEL = "model"
@@ -47,15 +48,17 @@ def loss_of(output: Any, targets: Any, loss: Callable[..., Tensor] | None) -> Te
 
 
 def capture_step(
-    model: nn.Module, args: Any, kwargs: Any, targets: Any, loss: Callable[..., Tensor] | None, autocast: Autocast
-) -> tuple[Captured, int]:
+    model: nn.Module, args: Any, kwargs: Any, targets: Any, loss: Callable[..., Tensor] | None, autocast: Autocast,
+    opaque: Sequence[str] = (),
+) -> tuple[Captured, int]:  # fmt: skip
     """Capture model and loss together; returns the graph and the value id of the loss.
 
-    Ids of the model part equal those of a capture of the model alone.
+    Ids of the model part equal those of a capture of the model alone. Modules at the paths `opaque` are blocks.
     """
     step = Step(model, loss).train()
-    captured = capture(step, (args, kwargs, targets), autocast=autocast, loss_prefix=MODEL)
-    reason = hooked(list(model.modules()))  # also those that the forward itself has put there
+    inputs = (args, kwargs, targets)
+    captured = capture(step, inputs, autocast=autocast, loss_prefix=MODEL, opaque=opaque, examples=True)
+    reason = hooked(outside(model, opaque))  # also those that the forward itself has put there
     if reason:
         raise CaptureError(f"{reason}, and a planned forward would not run them")
     first = captured.outputs[0]

@@ -129,7 +129,8 @@ def plan_for(captured: Captured, mode: str, seed: int = 0, operators: int | None
     return {
         "format": "monet-plan", "version": 1, "budget": None, "implementations": {}, "retain": retain, "rng": rng,
         "graph": {"hash": "", "structure": captured.structure(), "model": "test", "operators": n,
-                  "activation_bytes": captured.activation_bytes}, "predicted": {},
+                  "activation_bytes": captured.activation_bytes,
+                  "opaque": sorted({o.block.path for o in captured.operators if o.block is not None})}, "predicted": {},
     }  # fmt: skip
 
 

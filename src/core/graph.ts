@@ -79,6 +79,8 @@ export interface Operator {
   readonly in_place: boolean;
   readonly random: boolean;
   readonly pinned: boolean;
+  /** It is a module that can't be traced, and this is why. */
+  readonly opaque?: string;
   readonly implementations: readonly Implementation[];
 }
 
@@ -151,6 +153,10 @@ export function denseBytes(value: Value): number {
 export function activationBytes({ values, operators }: Graph): number {
   return values.reduce((sum, { bytes, producer }) => (producer !== null && operators[producer]?.part === "model" ? sum + bytes : sum), 0);
 }
+
+/** The modules that can't be traced, by path, and why. */
+export const opaqueModules = ({ operators }: Graph): ReadonlyMap<string, string> =>
+  new Map(operators.flatMap(({ module, opaque }) => (opaque === undefined ? [] : [[module, opaque] as const])));
 
 /** Nanoseconds that a copy of so many bytes takes. */
 export const transferTime = ({ latency, bytes_per_second }: Link, bytes: number): number => latency + Math.ceil((bytes / bytes_per_second) * 1e9);

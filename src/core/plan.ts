@@ -1,4 +1,4 @@
-import { activationBytes, parseJson, type Graph } from "./graph";
+import { activationBytes, opaqueModules, parseJson, type Graph } from "./graph";
 import { DocumentError, readDocument } from "./graph_document";
 import schema from "./plan.schema.json";
 import type { Absence } from "./simulate/offload";
@@ -27,12 +27,18 @@ export interface PlannedGraph {
   readonly operators: number;
   /** The size of the step that it was made for (may be missing in plans that others wrote). */
   readonly activation_bytes?: number;
+  /** Paths of the modules that run as one operator, where there are any. */
+  readonly opaque?: readonly string[];
 }
 
-export const plannedGraph = (graph: Graph): PlannedGraph => ({
-  hash: graph.hash, structure: graph.structure, model: graph.made_from.model, operators: graph.operators.length,
-  activation_bytes: activationBytes(graph),
-});
+export function plannedGraph(graph: Graph): PlannedGraph {
+  const opaque = opaqueModules(graph);
+  return {
+    hash: graph.hash, structure: graph.structure, model: graph.made_from.model, operators: graph.operators.length,
+    activation_bytes: activationBytes(graph),
+    ...(opaque.size > 0 && { opaque: [...opaque.keys()] }),
+  };
+}
 
 export interface Certificate {
   /** Nanoseconds that no plan within the budget can go below. */
@@ -195,7 +201,10 @@ function checkSteps(plan: Plan, problem: Problem): void {
   const schedule = new Schedule(problem);
   const [wrong] = schedule.fromIntervals(choice, intervals, absences);
   if (schedule.conflict >= 0) {
-    throw new DocumentError("retain", `operator ${schedule.conflict} must not run twice, but something that it makes is not retained to its last need`);
+    const once = problem.pinned[schedule.conflict] === 1;
+    throw new DocumentError("retain", once
+      ? `operator ${schedule.conflict} must not run twice, but something that it makes is not retained to its last need`
+      : `an opaque operator saves what operator ${schedule.conflict} makes, so that is retained from forward`);
   }
   if (wrong === undefined) {
     const rng = schedule.rerunRandom();
@@ -213,6 +222,7 @@ function checkAbsences(plan: Plan, problem: Problem, { offloads, always }: Sched
     const at = `retain[${plan.retain.findIndex((entry) => entry.value === value)}].offload`;
     const need = offloads.need[tensor] ?? 0;
     if (always[tensor] === 1) throw new DocumentError(at, `value ${value} is saved by an operator without backward, so it stays on the device`);
+    if (problem.stays[tensor] === 1) throw new DocumentError(at, `value ${value} is saved by an opaque operator, so it stays on the device`);
     if (need < to) throw new DocumentError(at, `value ${value} is used at clock ${need}, before it comes back at clock ${to}`);
     if (!offloads.unpacks(to, choice)) throw new DocumentError(`${at}[1]`, `the backward step of clock ${to} unpacks nothing, so the runtime can't fetch value ${value} there`);
   }

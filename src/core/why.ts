@@ -43,6 +43,11 @@ class Replay {
     this.schedule = new Schedule(this.problem);
   }
 
+  stays({ kind, id }: Pick<TensorRow, "kind" | "id">): boolean {
+    const { storages, storageOf, stays } = this.problem;
+    return stays[kind === "value" ? (storageOf[id] ?? -1) : storages + id] === 1;
+  }
+
   of(plan: Plan): Outcome {
     const known = this.known.get(plan);
     if (known !== undefined) return known;
@@ -79,7 +84,7 @@ export function why(graph: Graph, plan: Plan, explanation: Explanation, operator
   const replay = replayOf(graph);
   const now = replay.of(plan);
   const isOutput = row.kind === "value" && graph.outputs.some((id) => (graph.values[id]?.storage ?? id) === row.id);
-  const fixed = isOutput || (keeps && graph.operators[operator]?.pinned === true);
+  const fixed = isOutput || (keeps && replay.stays(row));
   return {
     does: keeps ? "keeps" : row.fate === "offloaded" ? "offloads" : "recomputes",
     bytes: row.bytes,

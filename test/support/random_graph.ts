@@ -14,7 +14,7 @@ export class Dice extends Random {
 
 export interface Shape {
   readonly operators: number;
-  /** Several implementations, random and pinned operators, views, and operators without backward. */
+  /** Several implementations, random, pinned and opaque operators, views, and operators without backward. */
   readonly exotic: boolean;
   /** Tensors can be offloaded, over links that take about as long as operators do. */
   readonly transfer?: boolean;
@@ -32,11 +32,26 @@ function withTransfer(graph: Graph, seed: number): Graph {
   };
 }
 
+/** The same graph with some of its pinned operators opaque. */
+function withOpaque(graph: Graph, seed: number): Graph {
+  const dice = new Dice(seed ^ 0x3c6ef372);
+  return { ...graph, operators: graph.operators.map((operator) => (operator.pinned && operator.implementations.length === 1 && dice.chance(0.6) ? { ...operator, opaque: "it looks at values" } : operator)) };
+}
+
+/** What is held from forward to its last need, whatever the plan: as `v3`, and `i3` for internals. */
+function stayingIn({ values, operators }: Graph): ReadonlySet<string> {
+  return new Set(operators.flatMap(({ id, pinned, opaque, outputs, implementations }) => [
+    ...(pinned ? [`i${id}`, ...outputs.map((output) => `v${values[output]!.storage}`)] : []),
+    ...(opaque === undefined ? [] : implementations[0]!.saves.map((saved) => `v${saved}`)),
+  ]));
+}
+
 /** The plan with some of what it keeps away for a while, at any clocks that the format allows. */
 function withOffloads(graph: Graph, plan: Plan, firstUse: ReadonlyMap<string, number>, stays: ReadonlySet<string>, seed: number): Plan {
   const dice = new Dice(seed ^ 0x1b873593);
   const n = graph.operators.length;
   const rate = dice.pick([0.2, 0.6, 1]);
+  const staying = stayingIn(graph);
   const chosen = (i: number): Implementation => {
     const { implementations } = graph.operators[i]!;
     return implementations.find(({ name }) => name === plan.implementations[String(i)]) ?? implementations[0]!;
@@ -45,8 +60,8 @@ function withOffloads(graph: Graph, plan: Plan, firstUse: ReadonlyMap<string, nu
     const { value, intervals } = entry;
     if (value === undefined || intervals[0]![0] >= n || stays.has(`v${value}`) || !dice.chance(rate)) return entry;
     const producer = graph.values[value]!.producer!;
-    const { part, pinned } = graph.operators[producer]!;
-    if (pinned) return entry;
+    const { part } = graph.operators[producer]!;
+    if (staying.has(`v${value}`)) return entry;
     const within = (i: number): boolean => graph.operators[i]!.part === part;
     const last = Math.max(producer, ...graph.operators.filter(({ inputs }) => inputs.some((id) => graph.values[id]!.storage === value)).map(({ id }) => id));
     const goes = graph.operators.map(({ id }) => id).filter((i) => i >= last && within(i));
@@ -132,12 +147,13 @@ export function randomGraph(seed: number, { operators: n, exotic, transfer = fal
     values, operators,
     outputs: ends.length > 1 && dice.chance(0.3) ? ends.slice(-2) : ends.slice(-1),
   };
-  return transfer ? withTransfer(graph, seed) : graph;
+  const whole = withOpaque(graph, seed);
+  return transfer ? withTransfer(whole, seed) : whole;
 }
 
 /**
  * A random legal plan: an arbitrary choice is thrown at every clock for what to hold next, by the rules of
- * docs/format.md alone. Tensors that would force a pinned operator to run twice are held.
+ * docs/format.md alone. What has to stay is held.
  */
 export function randomPlan(graph: Graph, seed: number): Plan {
   const dice = new Dice(seed ^ 0x5bd1e995);
@@ -157,11 +173,12 @@ export function randomPlan(graph: Graph, seed: number): Plan {
   const firstUse = new Map<string, number>();
   const rerun = new Set<number>();
   const rate = dice.pick([0.1, 0.4, 0.7, 1]);
+  const staying = stayingIn(graph);
   graph.operators.forEach((operator, i) => {
     for (const id of operator.outputs) {
-      if (graph.values[id]!.storage === id && (operator.pinned || dice.chance(rate))) held.set(`v${id}`, [i, -1]);
+      if (graph.values[id]!.storage === id && (staying.has(`v${id}`) || dice.chance(rate))) held.set(`v${id}`, [i, -1]);
     }
-    if (chosen[i]!.internal_bytes > 0 && (operator.pinned || dice.chance(rate))) held.set(`i${i}`, [i, -1]);
+    if (chosen[i]!.internal_bytes > 0 && (staying.has(`i${i}`) || dice.chance(rate))) held.set(`i${i}`, [i, -1]);
   });
   const close = (key: string): void => {
     const entry = held.get(key);
@@ -193,8 +210,7 @@ export function randomPlan(graph: Graph, seed: number): Plan {
     while (queue.length > 0) for (const id of storages(graph.operators[queue.pop()!]!.inputs)) require(`v${id}`, graph.values[id]!.producer!);
     for (const j of closure) if (graph.operators[j]!.random) rerun.add(j);
     for (const key of [...held.keys()]) {
-      const pinned = key.startsWith("v") ? graph.operators[graph.values[Number(key.slice(1))]!.producer!]!.pinned : graph.operators[Number(key.slice(1))]!.pinned;
-      if (!pinned && dice.chance(0.15)) close(key);
+      if (!staying.has(key) && dice.chance(0.15)) close(key);
     }
     for (const j of closure) {
       for (const id of graph.operators[j]!.outputs) {

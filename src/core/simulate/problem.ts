@@ -37,6 +37,10 @@ export interface Problem {
   readonly takenBytes: Float64Array;
   readonly random: Uint8Array;
   readonly pinned: Uint8Array;
+  /** It is a module that can't be traced: its backward recomputes nothing. */
+  readonly opaque: Uint8Array;
+  /** Per tensor: what a pinned operator makes and what an opaque one saves, held from forward to the last need. */
+  readonly stays: Uint8Array;
 
   /** Implementations of operator i are implementations[i] … implementations[i+1]. The rest is per implementation. */
   readonly implementations: Int32Array;
@@ -112,6 +116,10 @@ export function indexGraph(graph: Graph): Problem {
   const partEnd = new Map<string | undefined, number>(operators.map(({ part, id }) => [part, id]));
   const lastOfPart = producer.map((i) => partEnd.get(operators[i]?.part) ?? 0);
   const { transfer } = graph;
+  const stays = Uint8Array.from([...producer, ...operators.keys()], (i) => Number(operators[i]?.pinned ?? false));
+  flat.forEach(({ operator }, q) => {
+    if (operator.opaque !== undefined) for (const s of saves[q] ?? []) stays[s] = 1;
+  });
 
   return {
     graph,
@@ -128,6 +136,8 @@ export function indexGraph(graph: Graph): Problem {
     takenBytes: Float64Array.from(operators, (operator, i) => ((takes[i] ?? -1) < 0 ? 0 : (values[operator.outputs[0] ?? 0]?.bytes ?? 0))),
     random: Uint8Array.from(operators, (operator) => Number(operator.random)),
     pinned: Uint8Array.from(operators, (operator) => Number(operator.pinned)),
+    opaque: Uint8Array.from(operators, (operator) => Number(operator.opaque !== undefined)),
+    stays,
     implementations,
     saves: rows(saves),
     savesTaken: Uint8Array.from(flat, ({ operator }, q) => Number(saves[q]?.includes(takes[operator.id] ?? -1) ?? false)),
@@ -148,7 +158,7 @@ export function indexGraph(graph: Graph): Problem {
       overlaps: transfer.overlaps,
     },
     partEnd: lastOfPart,
-    offloadable: isOutput.map((output, s) => Number(transfer !== undefined && output === 0 && operators[producer[s] ?? 0]?.pinned === false && (bytes[s] ?? 0) > 0 && (lastUse[s] ?? 0) <= (lastOfPart[s] ?? 0))),
+    offloadable: isOutput.map((output, s) => Number(transfer !== undefined && output === 0 && stays[s] === 0 && (bytes[s] ?? 0) > 0 && (lastUse[s] ?? 0) <= (lastOfPart[s] ?? 0))),
     strands: flat.some(({ implementation: x }) => x.backward === null && (x.saves.length > 0 || x.internal_bytes > 0)),
   };
 }

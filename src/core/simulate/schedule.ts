@@ -79,7 +79,7 @@ export class Schedule implements Intervals {
   /** Intervals that follow from a genome: needs are pushed through the backward steps, then trimmed to the last. */
   fromGenes(choice: Int32Array, genes: Int32Array): void {
     const { problem, until, last, begun, interrupted } = this;
-    const { operators: n, storages, tensors, producer, pinned } = problem;
+    const { operators: n, storages, tensors, producer, stays } = problem;
     const { first, from, to } = this.own;
     this.first = first;
     this.from = from;
@@ -89,7 +89,7 @@ export class Schedule implements Intervals {
     for (let t = 0; t < tensors; t++) {
       const maker = t < storages ? int(producer, t) : t - storages;
       const gene = int(genes, t);
-      const kept = gene >= offload || bit(pinned, maker) === 1;
+      const kept = gene >= offload || bit(stays, t) === 1;
       until[t] = kept || bit(this.always, t) === 1 ? forever : gene < 0 ? forever - 2 - maker + gene : -1;
       begun[t] = kept || gene < 0 ? maker : -1;
       last[t] = -1;
@@ -260,6 +260,7 @@ export class Schedule implements Intervals {
           list[end++] = operator;
         }
       }
+      if (end > begin && bit(problem.opaque, operator) === 1) this.conflict = int(list, begin);
       for (let at = begin; at < end; at++) {
         const j = int(list, at);
         if (bit(problem.pinned, j) === 1) this.conflict = j;

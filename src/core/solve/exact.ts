@@ -123,6 +123,7 @@ class ExactProgram {
           continue;
         }
         const closure = this.closure(operator, set);
+        if (closure.length > 0 && bit(problem.opaque, operator) === 1) continue;
         if (closure.some((j) => bit(problem.pinned, j) === 1 || (bit(problem.random, j) === 1 && !rerun.has(j)))) continue;
         const cost = closure.reduce((sum, j) => sum + num(problem.recomputeTime, int(this.choice, j)), state.time);
         const changeable = this.changeable(operator, set, closure);

@@ -176,8 +176,8 @@ function signatureOf(problem: Problem, { first, last }: Block): string {
     return `${local.get(value.storage) ?? 0}:${values[value.storage]?.bytes ?? 0}`;
   };
   return JSON.stringify(
-    operators.slice(first, last + 1).map(({ inputs, outputs, in_place, random, pinned, implementations }) => [
-      inputs.map(name), outputs.map(name), in_place, random, pinned,
+    operators.slice(first, last + 1).map(({ inputs, outputs, in_place, random, pinned, opaque, implementations }) => [
+      inputs.map(name), outputs.map(name), in_place, random, pinned, opaque !== undefined,
       implementations.map(({ saves, internal_bytes, forward, recompute, backward }) => [saves.map(name), internal_bytes, forward, recompute, backward]),
     ]),
   );

@@ -52,13 +52,13 @@ export function spaceOf(problem: Problem): Space {
   };
 }
 
-/** Tensors that some plan may treat differently: not empty, not held anyway, not made by a pinned operator. */
+/** Tensors that some plan may treat differently: not empty, not held anyway. */
 export function decidable(problem: Problem): Int32Array {
-  const { storages, pinned, isOutput, bytes, implementations, internal } = problem;
+  const { storages, stays, isOutput, bytes, implementations, internal } = problem;
   const found: number[] = [];
   for (let t = 0; t < problem.tensors; t++) {
+    if (bit(stays, t) === 1) continue;
     const maker = makerOf(problem, t);
-    if (bit(pinned, maker) === 1) continue;
     if (t < storages ? bit(isOutput, t) === 0 && num(bytes, t) > 0 : hasInternals(maker)) found.push(t);
   }
   return Int32Array.from(found);
