@@ -1,6 +1,6 @@
 // With which versions of PyTorch and of Python the Python tests pass: a table in docs/compat.md. `npm run compat -- --help`.
 // Each pair gets an environment of its own in .cache/compat (git-ignored), which is deleted when its tests have run: PyTorch
-// with CUDA takes 6 GB. Results are kept there, so that `--only` mends one row.
+// with CUDA takes 6 GB. Results are kept there, so that naming a pair mends one row.
 import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { arch, devNull, homedir, platform } from "node:os";
 import { join } from "node:path";
@@ -106,18 +106,17 @@ function table(results) {
   ].join("\n");
 }
 
-const help = `npm run compat -- [--whole] [--only TORCH/PYTHON …]
+const help = `npm run compat -- [--whole] [PAIR …]
   --whole   all Python tests, not the part (some 10 minutes each)
-  --only    these pairs alone: ${pairs.map(nameOf).join(" ")}`;
+  PAIR      these alone, of ${pairs.map(nameOf).join(" ")}`;
 
 await main(async () => {
-  const options = { help: { type: "boolean" }, whole: { type: "boolean", default: false }, only: { type: "string", multiple: true } };
+  const options = { help: { type: "boolean" }, whole: { type: "boolean", default: false } };
   const { values, positionals } = parseArgs({ options, allowPositionals: true });
   if (values.help) return console.log(help);
-  const only = [...(values.only ?? []), ...positionals];
   mkdirSync(folder, { recursive: true });
   const results = existsSync(kept) ? JSON.parse(readFileSync(kept, "utf8")) : {};
-  const chosen = pairs.filter((pair) => only.length === 0 || only.includes(nameOf(pair)));
+  const chosen = pairs.filter((pair) => positionals.length === 0 || positionals.includes(nameOf(pair)));
   for (const pair of chosen) {
     say(`PyTorch ${pair.torch}, Python ${pair.python}`);
     const result = await attempt(pair, values.whole);

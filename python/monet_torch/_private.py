@@ -1,6 +1,6 @@
 """Everything here leans on parts of PyTorch that carry no promise, so that a new release is one file's work.
 
-Seen to work on 2.13 and 2.14, and on 2.11 with CUDA.
+docs/compat.md says on which versions it was seen to work.
 """
 
 from __future__ import annotations
