@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,11 +12,15 @@ import pytest
 import monet_torch
 
 PACKAGE = Path(monet_torch.__file__).parent
-STANDARD = {"sys", "os", "copyreg"}  # Python's own, which is no part of this
 
 
 def private(name: str) -> bool:
     return name.startswith("_") and not name.startswith("__")
+
+
+def elsewhere(name: str) -> bool:
+    """Not from Python's own library, which is no part of this."""
+    return name.partition(".")[0] not in sys.stdlib_module_names
 
 
 def own_names(trees: list[ast.Module]) -> set[str]:
@@ -39,8 +44,8 @@ def uses_of_private(tree: ast.Module, own: set[str]) -> Iterator[str]:
     for node in ast.walk(tree):
         match node:
             case ast.Import(names=names):
-                yield from (n.name for n in names if any(map(private, n.name.split("."))))
-            case ast.ImportFrom(level=0, module=str(module), names=names):
+                yield from (n.name for n in names if elsewhere(n.name) and any(map(private, n.name.split("."))))
+            case ast.ImportFrom(level=0, module=str(module), names=names) if elsewhere(module):
                 yield from (
                     f"{module}.{n.name}" for n in names if any(map(private, [*module.split("."), n.name]))
                 )  # fmt: skip
@@ -51,7 +56,7 @@ def uses_of_private(tree: ast.Module, own: set[str]) -> Iterator[str]:
                 )
             ) if private(name) and name not in own:
                 text = ast.unparse(of)
-                if text.partition(".")[0] not in STANDARD and not text.endswith("aten"):
+                if elsewhere(text) and not text.endswith("aten"):
                     yield f"{text}.{name}"
 
 
