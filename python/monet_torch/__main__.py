@@ -7,13 +7,14 @@ import contextlib
 import json
 import os
 import platform
-import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TextIO
+
+from .errors import CaptureError, EnvironmentProblem, MonetError, PlanMismatch, is_out_of_memory
 
 if TYPE_CHECKING:
     import torch
@@ -22,9 +23,16 @@ if TYPE_CHECKING:
     from .captured import Captured
     from .target import Target
 
+_OUT_OF_MEMORY = "M216"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(f"{message} [M127]")
+
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m monet_torch", description=__doc__)
+    parser = _Parser(prog="python -m monet_torch", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
 
     profile = commands.add_parser("profile", help="trace a model and measure its operators")
@@ -95,13 +103,30 @@ def _common(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(argv)
-    from .errors import EnvironmentProblem, MonetError, is_out_of_memory
-
     _end_on_sigterm()
     if options.tied:
         _end_with_standard_input()
-    answers = sys.stdout
     try:
+        with _clear_words(options):  # also where progress can't be written
+            code, text = _run(options)
+    except MonetError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("error: cancelled", file=sys.stderr)
+        return 130
+    if text:
+        print(text)
+    return code
+
+
+def _run(options: argparse.Namespace) -> tuple[int, str]:
+    # What the user's file prints is not part of the answer.
+    with (
+        _progress(options.progress) as say,
+        _clear_words(options),
+        contextlib.redirect_stdout(sys.stderr),
+    ):
         _require_torch()
         import torch
 
@@ -110,52 +135,51 @@ def main(argv: list[str] | None = None) -> int:
         keep_freed_memory()
         if options.threads:
             torch.set_num_threads(options.threads)
-        # What the user's file prints is not part of the answer.
-        with _progress(options.progress) as say, contextlib.redirect_stdout(sys.stderr):
-            code, text = _COMMANDS[options.command](options, say)
-        if text:
-            print(text, file=answers)
-        return code
-    except (MonetError, RuntimeError, MemoryError) as error:
-        if is_out_of_memory(error.__cause__ if isinstance(error, MonetError) else error):
-            print(f"error: {_out_of_memory(options, error)}", file=sys.stderr)
-            return MonetError.exit_code
-        if not isinstance(error, MonetError):
+        return _COMMANDS[options.command](options, say)
+
+
+@contextlib.contextmanager
+def _clear_words(options: argparse.Namespace) -> Iterator[None]:
+    """Say as a MonetError that memory ran out, and that a file can't be written."""
+    try:
+        yield
+    except MonetError as error:
+        if error.code == _OUT_OF_MEMORY or not is_out_of_memory(error.__cause__):
             raise
-        print(f"error: {error}", file=sys.stderr)
-        return EnvironmentProblem.exit_code if isinstance(error, EnvironmentProblem) else error.exit_code
+        raise _out_of_memory(options, error.at) from error
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise _out_of_memory(options) from error
     except OSError as error:  # of a file that is ours to write: what the user's code raises comes as a MonetError
-        print(f"error: {error.filename2 or error.filename}: {error.strerror or error}", file=sys.stderr)
-        return MonetError.exit_code
-    except KeyboardInterrupt:
-        print("error: cancelled", file=sys.stderr)
-        return 130
+        raise MonetError(
+            "M128", f"{error.filename2 or error.filename}: {error.strerror or error}; check that path"
+        ) from error
+
+
+def _out_of_memory(options: argparse.Namespace, at: str = "") -> MonetError:
+    device = getattr(options, "device", "auto")
+    return MonetError(
+        _OUT_OF_MEMORY,
+        f"memory ran out while {options.command} ran {getattr(options, 'target', 'its operators')} "
+        f"({'the device that was found' if device == 'auto' else device}); use a smaller batch, or profile for a card "
+        "by its name, as --device A100, which estimates and needs little memory",
+        at,
+    )
 
 
 def _require_torch() -> None:
-    from .errors import EnvironmentProblem
-
     try:
         import torch
     except ImportError as error:
         raise EnvironmentProblem(
+            "M401",
             f"PyTorch can't be imported by {sys.executable} ({error}); install it there, as `pip install torch`, or "
-            "name another Python with --python or MONET_PYTHON"
+            "name another Python with --python or MONET_PYTHON",
         ) from error
     version = tuple(int(p) for p in torch.__version__.split("+")[0].split(".")[:2])
     if version < (2, 6):
-        raise EnvironmentProblem(f"PyTorch {torch.__version__} is too old for MONeT; install 2.6 or later")
-
-
-def _out_of_memory(options: argparse.Namespace, error: BaseException) -> str:
-    """What to do about it; where the error names a line, in which."""
-    where = re.match(r".+?\.py:\d+: ", str(error))
-    device = getattr(options, "device", "auto")
-    return (
-        f"{where[0] if where else ''}memory ran out while {options.command} ran {options.target} "
-        f"({'the device that was found' if device == 'auto' else device}); use a smaller batch, or profile for a card "
-        "by its name, as --device A100, which estimates and needs little memory"
-    )
+        raise EnvironmentProblem("M402", f"PyTorch {torch.__version__} is too old for MONeT; install 2.6 or later")
 
 
 def _end_on_sigterm() -> None:
@@ -191,7 +215,7 @@ def _end_with_standard_input() -> None:
 
 
 class _progress:
-    """Writes lines of JSON to a file or to standard output."""
+    """Writes lines of JSON to a file or to standard output: how far it is, and at last the error that ended it."""
 
     def __init__(self, path: str | None) -> None:
         self.path = path
@@ -204,13 +228,17 @@ class _progress:
             self.file = open(self.path, "w", encoding="utf-8")
         return self.say
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, MonetError):
+            self._write({"error": error.to_json()})
         if self.file is not None and self.file is not sys.stdout:
             self.file.close()
 
     def say(self, stage: str, done: int, total: int, operator: str = "") -> None:
+        self._write({"stage": stage, "done": done, "total": total, "operator": operator})
+
+    def _write(self, row: dict[str, Any]) -> None:
         if self.file is not None:
-            row = {"stage": stage, "done": done, "total": total, "operator": operator}
             self.file.write(json.dumps(row) + "\n")
             self.file.flush()
 
@@ -224,8 +252,6 @@ def _autocast(name: str | None, device: str) -> Any:
 def _device(name: str) -> Any:
     import torch
 
-    from .errors import MonetError
-
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cpu":
@@ -233,8 +259,9 @@ def _device(name: str) -> Any:
     if name == "cuda" or name.startswith("cuda:"):
         if not torch.cuda.is_available():
             raise MonetError(
+                "M123",
                 f"--device {name}: this PyTorch sees no CUDA device; use --device cpu, or the name of a card to "
-                "estimate (python -m monet_torch profile --device A100 …)"
+                "estimate (python -m monet_torch profile --device A100 …)",
             )
         return torch.device(name)
     from . import calibration, estimate
@@ -247,17 +274,17 @@ def _profile(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int
 
     from . import batch, cover, estimate, graph, links, parts, profile, step, target
     from ._private import pytree
-    from .errors import CaptureError, MonetError
     from .optimizer import OPTIMIZERS
 
     if options.optimizer not in OPTIMIZERS:
-        raise MonetError(f"--optimizer {options.optimizer} is not known; it is one of {', '.join(OPTIMIZERS)}")
+        raise MonetError("M121", f"--optimizer {options.optimizer} is not known; it is one of {', '.join(OPTIMIZERS)}")
 
     place = _device(options.device)
     estimated = isinstance(place, estimate.Card)
     if options.offload and estimated:
         raise MonetError(
-            f"--offload measures copies to host memory, and {options.device} is only estimated; leave one of them out"
+            "M124",
+            f"--offload measures copies to host memory, and {options.device} is only estimated; leave one of them out",
         )
     load = partial(target.load, options.target, options.input, options.loss_targets, options.kwargs, options.loss)
     try:
@@ -313,7 +340,7 @@ def _profile(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int
             opaque |= cover.cover(made, partial(captured_with, moved), error, device, autocast)
             document = graph_of(moved, say, profile.SAMPLES)
     except CaptureError as error:
-        raise CaptureError(f"{error}{parts.advice(made, device, autocast)}") from error
+        raise CaptureError(error.code, f"{error.sentence}{parts.advice(made, device, autocast)}", error.at) from error
 
     def again(inputs: Any) -> dict[str, Any]:
         return graph_of(inputs, lambda _, *more: say("batch", *more), profile.FEW_SAMPLES)
@@ -342,17 +369,16 @@ class _Asked(NamedTuple):
 
 def _asked(options: argparse.Namespace) -> _Asked:
     from . import batch, parts, target
-    from .errors import MonetError, PlanMismatch
 
     graph = _read(options.graph, "monet-graph", _OF_GRAPH)
     plan = _read(options.plan, "monet-plan", _OF_PLAN)
     if graph["hash"] != plan["graph"]["hash"]:
-        raise PlanMismatch(f"{options.plan} was not made from {options.graph}; plan again from this graph")
+        raise PlanMismatch("M318", f"{options.plan} was not made from {options.graph}; plan again from this graph")
     source = graph["made_from"]
     extra = source["options"]
     if graph["device"]["estimated"]:
         raise MonetError(
-            f"{options.graph} is an estimate for {graph['device']['name']}; profile on a real device first"
+            "M319", f"{options.graph} is an estimate for {graph['device']['name']}; profile on a real device first"
         )
     made = target.load(options.target, source["inputs"], extra["targets"], extra["kwargs"], source["loss"])
     size = graph.get("batch", {}).get("size")
@@ -384,11 +410,10 @@ def _verify(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int,
 
 def _export(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int, str]:
     from . import export, profile, verify
-    from .errors import MonetError
 
     out = Path(options.out)
     if out.exists() and not out.read_text(encoding="utf-8", errors="replace").startswith(export.FIRST_LINE):
-        raise MonetError(f"{out} is there and was not written by export; name another file with --out")
+        raise MonetError("M324", f"{out} is there and was not written by export; name another file with --out")
     made, plan, graph, autocast, device = _asked(options)
     say("export", 0, 1)
     found = export.export(verify.StepRunner(made, graph["gradients"], autocast, device), plan, graph)
@@ -399,11 +424,12 @@ def _export(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int,
 
 def _calibrate(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int, str]:
     from . import calibration
-    from .errors import EnvironmentProblem
 
     place = _device(options.device)
     if getattr(place, "type", None) != "cuda":
-        raise EnvironmentProblem(f"--device {options.device} is no CUDA card that is here, so it can't be measured")
+        raise EnvironmentProblem(
+            "M403", f"--device {options.device} is no CUDA card that is here, so it can't be measured"
+        )
     return 0, json.dumps({**calibration.calibrate(place), "file": str(calibration.file())})
 
 
@@ -424,21 +450,21 @@ _OF_PLAN = [
 
 
 def _read(path: str, kind: str, required: list[str]) -> Any:
-    from .errors import MonetError
-
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise MonetError(f"{path}: {error.strerror or error}") from error
+        raise MonetError("M301", f"{path}: {error.strerror or error}; check the path, or make it again") from error
     except json.JSONDecodeError as error:
-        raise MonetError(f"{path}:{error.lineno}: not valid JSON ({error.msg}), is the file cut off?") from error
+        raise MonetError(
+            "M302", f"not valid JSON ({error.msg}), is the file cut off? make it again", f"{path}:{error.lineno}"
+        ) from error
     if not isinstance(document, dict) or document.get("format") != kind:
-        raise MonetError(f"{path}: not a {kind} file")
+        raise MonetError("M303", f"{path}: not a {kind} file; name one that monet made")
     for name in required:
         found: Any = document
         for part in name.split("."):
             if not isinstance(found, dict) or part not in found:
-                raise MonetError(f"{path}: not a complete {kind} file, it has no {name}; make it again")
+                raise MonetError("M305", f"{path}: not a complete {kind} file, it has no {name}; make it again")
             found = found[part]
     return document
 

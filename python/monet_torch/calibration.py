@@ -50,7 +50,9 @@ def card_of(name: str, total_bytes: int) -> estimate.Card:
         if c.name.partition("-")[0].lower() in words and abs((c.gib << 30) - total_bytes) < 0.15 * (c.gib << 30)
     ]  # fmt: skip
     if not known or _OTHERS.intersection(words):
-        raise MonetError(f"the table of cards has no {name}, so there is nothing to compare it with (monet devices)")
+        raise MonetError(
+            "M404", f"the table of cards has no {name}, so there is nothing to compare it with (monet devices)"
+        )
     return min(known, key=lambda c: abs((c.gib << 30) - total_bytes))
 
 

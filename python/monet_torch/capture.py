@@ -28,7 +28,7 @@ from ._private import called_uncompiled, function_behind, module_blamed, pytree,
 from .as_eager import trace_as_eager
 from .autocast import Autocast
 from .captured import Captured
-from .errors import CaptureError
+from .errors import CaptureError, MonetError
 from .flatten import Flattener, is_users
 from .opaque import Rehearsal, is_inside, refused, rehearse, script_objects, standing_in
 from .state import HOOKS
@@ -75,11 +75,12 @@ class _NothingLost(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if torch.is_inference_mode_enabled():
-            raise CaptureError("inference_mode inside of a forward can't be traced; torch.no_grad can")
+            raise CaptureError("M203", "inference_mode inside of a forward can't be traced; torch.no_grad can")
         if func in _HOOKS_ON_TENSORS:
             raise CaptureError(
+                "M204",
                 f"the forward calls {func.__name__} on a tensor, and a planned one could not; hooks on parameters and "
-                "on what the model returns belong outside of the forward"
+                "on what the model returns belong outside of the forward",
             )
         self.check((args, kwargs))
         return func(*args, **(kwargs or {}))
@@ -91,12 +92,14 @@ class _NothingLost(TorchFunctionMode):
             if function is CheckpointFunction:
                 self.running.clear()  # no module is to be left untraced for this: there is something better
                 raise CaptureError(
-                    "a reentrant checkpoint can't be traced; call torch.utils.checkpoint with use_reentrant=False"
+                    "M205",
+                    "a reentrant checkpoint can't be traced; call torch.utils.checkpoint with use_reentrant=False",
                 )
             if function is not None:
                 raise CaptureError(
+                    "M206",
                     f"{function.__name__} is a torch.autograd.Function, and the backward that it defines can't be "
-                    "traced; make it an operator, with torch.library.custom_op and register_autograd"
+                    "traced; make it an operator, with torch.library.custom_op and register_autograd",
                 )
 
 
@@ -116,8 +119,9 @@ def _nothing_lost(module: nn.Module, inputs: Any, model: nn.Module, running: lis
         mode.check(output)
         if held(args, kwargs) != given.pop():
             raise CaptureError(
+                "M207",
                 "the forward puts something else into a list, dict or object that it was given, and a planned one "
-                "could not; return it instead"
+                "could not; return it instead",
             )
 
     def entering(path: str) -> Callable[..., None]:
@@ -209,7 +213,9 @@ def capture(
                 rehearsal = rehearse(model, opaque, lambda: module(*args, **kwargs), autocast, examples)
             exported = trace_as_eager(trace)
         except Exception as error:
-            raise CaptureError(_explain(error), _module_at_fault(error, model, running, loss_prefix, opaque)) from error
+            explained = _explained(error)
+            explained.module = _module_at_fault(error, model, running, loss_prefix, opaque)
+            raise explained from error
         captured = Flattener(module, exported, autocast, loss_prefix, leaves).run()
     blocks = {o.block for o in captured.operators if o.block is not None}
     for call in (call for calls in rehearsal.calls.values() for call in calls):
@@ -244,19 +250,20 @@ def _without_hooks(module: nn.Module) -> Iterator[None]:
         module.__dict__.update(hooks)
 
 
-def _explain(error: BaseException) -> str:
+def _explained(error: BaseException) -> CaptureError:
     """PyTorch's message with the innermost line of the user's code."""
     where = user_frame(error)
+    if isinstance(error, MonetError):
+        return CaptureError(error.code, error.sentence, where)
     text = str(error).strip().split("\n")[0] or type(error).__name__
     if type(error).__name__.startswith("GuardOnDataDependent"):
-        words = (
+        return CaptureError(
+            "M202",
             "what runs here depends on values of tensors (an `if`, a loop or a size), so no one schedule fits it; "
-            "compute it without looking at values, as torch.where does"
+            f"compute it without looking at values, as torch.where does ({text})",
+            where,
         )
-        return f"{where + ': ' if where else ''}{words} ({text})"
-    if isinstance(error, CaptureError):
-        return f"{where + ': ' if where else ''}{text}"
-    return f"{where + ': ' if where else ''}{type(error).__name__}: {text}"
+    return CaptureError("M201", f"{type(error).__name__}: {text}", where)
 
 
 def user_frame(error: BaseException) -> str:

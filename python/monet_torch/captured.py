@@ -56,6 +56,9 @@ class Source:
     line: int
     column: int | None = None
 
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
 
 @dataclass(frozen=True)
 class Operator:

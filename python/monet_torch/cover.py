@@ -43,7 +43,7 @@ def cover(
         within = [reason for known, reason in reasons.items() if is_inside(known, [path])]
         for alike, module in modules.items():
             if general(alike) == general(path) and type(module) is type(modules[path]):
-                reasons[alike] = within[0] if within else str(error).partition("; ")[0]  # what to do is behind
+                reasons[alike] = within[0] if within else error.message.partition("; ")[0]  # what to do is behind
         reasons = {p: r for p, r in reasons.items() if not is_inside(p, [q for q in reasons if q != p])}
         try:
             capture(sorted(reasons))
@@ -70,5 +70,5 @@ def _varies(made: Target, opaque: Sequence[str], device: torch.device, autocast:
     for path, calls in seen.calls.items():
         for a, b in zip(calls, again.calls[path], strict=False):
             if [str(x) for x in a.outputs] != [str(x) for x in b.outputs]:
-                return CaptureError(f"what {path} returns depends on values", path)
+                return CaptureError("M202", f"what {path} returns depends on values", module=path)
     return None

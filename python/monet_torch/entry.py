@@ -26,13 +26,16 @@ def read_entry(returned: tuple[Any, ...], what: str) -> Entry:
     with `what`, on anything else.
     """
     if not 2 <= len(returned) <= 4:
-        raise MonetError(f"{what} returned {len(returned)} things; return model, inputs, loss_fn, and perhaps targets")
+        raise MonetError(
+            "M111", f"{what} returned {len(returned)} things; return model, inputs, loss_fn, and perhaps targets"
+        )
     model, inputs, loss, targets = (*returned, None, None)[:4]
     if not isinstance(model, nn.Module):
-        raise MonetError(f"{what} returned a {type(model).__name__} first; return model, inputs, loss_fn")
+        raise MonetError("M111", f"{what} returned a {type(model).__name__} first; return model, inputs, loss_fn")
     if loss is not None and not callable(loss):
         raise MonetError(
-            f"{what} returned a {type(loss).__name__} as its loss; return a function of the model's output, or None"
+            "M111",
+            f"{what} returned a {type(loss).__name__} as its loss; return a function of the model's output, or None",
         )
     if isinstance(inputs, Mapping):
         args, kwargs = (), dict(inputs)
@@ -40,9 +43,9 @@ def read_entry(returned: tuple[Any, ...], what: str) -> Entry:
         args, kwargs = _several(inputs), {}
     given = () if targets is None else _several(targets)
     if given and loss is None:
-        raise MonetError(f"{what} returned targets and no loss that takes them; return a function of both")
+        raise MonetError("M111", f"{what} returned targets and no loss that takes them; return a function of both")
     if not any(isinstance(leaf, Tensor) for leaf in containers.flatten((args, kwargs))[0]):
-        raise MonetError(f"{what} returned no tensor among its inputs; return what the model is called with")
+        raise MonetError("M111", f"{what} returned no tensor among its inputs; return what the model is called with")
     return Entry(model, args, kwargs, loss, given)
 
 

@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class MonetError(Exception):
-    """A clear sentence for the person; `exit_code` is what the command line ends with."""
+    """A clear sentence for the person, and the `code` by which docs/errors.md says its cause and its remedy.
+
+    `at` is where the mistake is in a file of theirs, as `net.py:12`, or empty. `exit_code` is what the command line
+    ends with.
+    """
 
     exit_code = 2
+
+    def __init__(self, code: str, sentence: str, at: str = "") -> None:
+        super().__init__(code, sentence, at)
+        self.code, self.sentence, self.at = code, sentence, at
+
+    @property
+    def message(self) -> str:
+        """The sentence with its place."""
+        return f"{self.at}: {self.sentence}" if self.at else self.sentence
+
+    def __str__(self) -> str:
+        return f"{self.message} [{self.code}]"
+
+    def to_json(self) -> dict[str, Any]:
+        """For a program that reads it."""
+        file, _, line = self.at.rpartition(":")
+        return {"code": self.code, "message": self.message, **({"file": file, "line": int(line)} if file else {})}
 
 
 class EnvironmentProblem(MonetError):
@@ -22,13 +45,17 @@ class CaptureError(MonetError):
     none that would be better off untraced.
     """
 
-    def __init__(self, message: str, module: str | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, code: str, sentence: str, at: str = "", module: str | None = None) -> None:
+        super().__init__(code, sentence, at)
         self.module = module
 
 
 class PlanMismatch(MonetError):
     """A plan was made for another model, or for another version of this one."""
+
+
+class BackwardRefused(MonetError, RuntimeError):
+    """A backward asks for what its plan can't give; a RuntimeError, as whatever else PyTorch's backward raises."""
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:

@@ -51,7 +51,7 @@ def find(name: str) -> Card:
     for card in CARDS:
         if card.name.lower() == key:
             return card
-    raise MonetError(f"--device {name}: neither a device here nor one of {', '.join(c.name for c in CARDS)}")
+    raise MonetError("M122", f"--device {name}: neither a device here nor one of {', '.join(c.name for c in CARDS)}")
 
 
 def describe(card: Card) -> dict[str, Any]:
@@ -67,8 +67,9 @@ def measure_for(card: Card) -> Callable[..., list[Measured]]:
     def measure(captured: Captured, o: Operator, incoming: Sequence[Geometry | None]) -> list[Measured]:
         if o.block is not None:
             raise MonetError(
+                "M217",
                 f"{o.block.path} can't be traced, so what it takes has to be seen where it runs; profile on a device "
-                "that is here"
+                "that is here",
             )
         results = [_estimate(card, captured, o, incoming, "eager", "bitwise", operators.eager)]
         if results[0].backward is not None:

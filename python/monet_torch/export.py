@@ -57,8 +57,9 @@ def export(step: StepRunner, plan_document: dict[str, Any], graph: dict[str, Any
     regions = choose(step.model, captured, graph, plan, observed(step.model, step.forward))
     if not regions.chosen:
         raise MonetError(
+            "M325",
             "nothing that this plan drops lies within a module that can be checkpointed as a whole; plan for a smaller "
-            "budget, or run the plan as it is, with monet_torch.apply"
+            "budget, or run the plan as it is, with monet_torch.apply",
         )
     text = source_of(regions, plan, graph)
 
@@ -75,9 +76,10 @@ def export(step: StepRunner, plan_document: dict[str, Any], graph: dict[str, Any
     differences = compare(eager, mine)
     if differences:
         raise MonetError(
+            "M326",
             f"{target.name} computed again by modules gives another result than eager ({differences[0].what} differs "
             f"by {differences[0].largest:g}): does a forward change something? run the plan with monet_torch.apply, "
-            "which runs no module twice"
+            "which runs no module twice",
         )
     step.reset()
     return Exported(

@@ -135,7 +135,7 @@ class Flattener:
                 elif kind == "constant_tensor":
                     tensor, kind = self.exported.constants[spec.target], "constant"
                 else:
-                    raise CaptureError(f"the forward uses a {kind} ({spec.target}), which a plan can't hold")
+                    raise CaptureError("M210", f"the forward uses a {kind} ({spec.target}), which a plan can't hold")
                 env[node] = shared.setdefault(id(tensor), _Placeholder(node.name, kind, tensor, spec.target, None))
             outputs = self._inline(self.exported.graph_module, self.exported.graph, env, True, self.ambient)
         tree = self.exported.call_spec
@@ -148,7 +148,9 @@ class Flattener:
     def _user_outputs(self, outputs: Any) -> list[Any]:
         for spec in self.exported.graph_signature.output_specs:
             if spec.kind.name != "USER_OUTPUT":
-                raise CaptureError(f"the forward replaces {spec.target or 'an input'}, which a plan can't repeat")
+                raise CaptureError(
+                    "M209", f"the forward replaces {spec.target or 'an input'}, which a plan can't repeat"
+                )
         return [self._resolve(o) for o in outputs]
 
     def _resolve(self, x: Any) -> Any:
@@ -214,7 +216,9 @@ class Flattener:
                 return args[0]
             if node.op != "call_function":
                 raise CaptureError(
-                    f"the captured forward has a {node.op} node, which is not supported", _at(self._place(node))
+                    "M210",
+                    f"the captured forward has a {node.op} node, which is not supported",
+                    module=_at(self._place(node)),
                 )
             name = str(node.target)
             if callable(node.target) and getattr(node.target, "__name__", "") == "getitem":
@@ -231,11 +235,13 @@ class Flattener:
                 env[node] = self._operator(node, args, kwargs, env, grad, cast)
             else:
                 where = source_of(node.meta.get("stack_trace", "") or "")
-                place = f" at {where.file}:{where.line}" if where else ""
                 raise CaptureError(
-                    f"the forward uses {name}{place}, which can't be captured as one operator", _at(self._place(node))
+                    "M210",
+                    f"the forward uses {name}, which can't be captured as one operator",
+                    str(where or ""),
+                    _at(self._place(node)),
                 )
-        raise CaptureError("the captured forward has no output")
+        raise CaptureError("M210", "the captured forward has no output")
 
     def _call(self, submodule: Any, args: Sequence[Any], grad: bool, cast: Autocast) -> Any:
         inner = dict(zip((n for n in submodule.graph.nodes if n.op == "placeholder"), args, strict=True))
@@ -262,7 +268,8 @@ class Flattener:
             if node.name.startswith("copy__default") and isinstance(written, Ref):
                 # Not the user's (that is named copy_): how torch.export, since 2.7, says `self.buffer = …`.
                 raise CaptureError(
-                    f"the forward replaces {self.values[written.id].target or 'an input'}, which a plan can't repeat"
+                    "M209",
+                    f"the forward replaces {self.values[written.id].target or 'an input'}, which a plan can't repeat",
                 )
             functional = functional_form(target)
             later = self._later_aliases(node, written, env)
@@ -341,9 +348,10 @@ class Flattener:
             try:
                 result = target(*fake_args, **fake_kwargs)
             except LOOKS_AT_VALUES as error:
-                where = f"{place[3].file}:{place[3].line}: " if place[3] else ""
                 raise CaptureError(
-                    f"{where}how large what {target} gives is depends on values of tensors, so no one schedule fits it",
+                    "M202",
+                    f"how large what {target} gives is depends on values of tensors, so no one schedule fits it",
+                    str(place[3] or ""),
                     _at(place),
                 ) from error
         id_ = len(self.operators)
@@ -353,9 +361,10 @@ class Flattener:
             if not isinstance(t, torch.Tensor):
                 return t
             if t.layout != torch.strided or t.dtype in QUANTIZED:
-                where = f"{place[3].file}:{place[3].line}: " if place[3] else ""
                 kind = "quantized" if t.dtype in QUANTIZED else str(t.layout).removeprefix("torch.")
-                raise CaptureError(f"{where}{target} gives a {kind} tensor, which a plan can't hold", _at(place))
+                raise CaptureError(
+                    "M221", f"{target} gives a {kind} tensor, which a plan can't hold", str(place[3] or ""), _at(place)
+                )
             ref = self._add_value(name if not outputs else f"{name}_{len(outputs)}", "activation", t, id_)
             outputs.append(ref.id)
             return ref

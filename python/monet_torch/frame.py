@@ -21,7 +21,7 @@ from . import post_mortem
 from ._private import is_lazy, pytree, storage_key, version_of
 from .autocast import in_autocast
 from .captured import HIDDEN_STATE, Captured, Operator, Ref
-from .errors import PlanMismatch
+from .errors import BackwardRefused, PlanMismatch
 from .offload import Parcel
 
 if TYPE_CHECKING:
@@ -213,8 +213,9 @@ class Frame:
             foreseen = root != v
             if foreseen != bool(shared) and o.in_place is None and not o.pinned:
                 raise PlanMismatch(
+                    "M312",
                     f"{o.name} of {o.module or 'the model'} {'copied' if foreseen else 'returned a view'} where the "
-                    "trace foresaw otherwise; report this operator, and call monet_torch.remove(model) meanwhile"
+                    "trace foresaw otherwise; report this operator, and call monet_torch.remove(model) meanwhile",
                 )
 
     def leave(self, op: int) -> None:
@@ -356,9 +357,10 @@ class Frame:
     ) -> list[Tensor]:
         program = self.program
         if o.pinned:
-            raise RuntimeError(
+            raise BackwardRefused(
+                "M314",
                 f"MONeT: {o.name} of {o.module or 'the model'} would have to run twice, which changes its result; "
-                "the plan does not fit this backward: call monet_torch.remove(model) before it"
+                "the plan does not fit this backward: call monet_torch.remove(model) before it",
             )
         cache: dict[int, Tensor] = {}
 
@@ -430,9 +432,10 @@ class Frame:
     @contextlib.contextmanager
     def _rng_of_forward(self, o: Operator) -> Iterator[None]:
         if o.id not in self.rng:
-            raise RuntimeError(
+            raise BackwardRefused(
+                "M315",
                 f"MONeT: {o.name} of {o.module or 'the model'} draws random numbers and the plan kept no state to draw "
-                "them again; call monet_torch.remove(model) for this kind of backward"
+                "them again; call monet_torch.remove(model) for this kind of backward",
             )
         now = _rng_state(self.program.captured, o.id)
         _set_rng_state(self.rng[o.id])
@@ -505,9 +508,10 @@ def unpack(handle: Handle) -> Tensor:
         return handle.tensor
     # … or in a backward of its own.
     if torch.is_grad_enabled() and frame.program.captured.operators[op].block is None:
-        raise RuntimeError(
+        raise BackwardRefused(
+            "M316",
             "MONeT: gradients of gradients (create_graph=True) are not supported under a plan; call "
-            "monet_torch.remove(model) before this step"
+            "monet_torch.remove(model) before this step",
         )
     if op in frame.program.returning:
         frame.fetch_for(op)

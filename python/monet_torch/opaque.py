@@ -105,8 +105,9 @@ class Block:
 
     def _other(self, what: str) -> PlanMismatch:
         return PlanMismatch(
+            "M313",
             f"{self.path}, which runs as an opaque block, returned {what}: this depends on values, and the forward was "
-            "traced with the other; call monet_torch.remove(model), or plan parts of the model that don't contain it"
+            "traced with the other; call monet_torch.remove(model), or plan parts of the model that don't contain it",
         )
 
     def stand_in(self) -> list[Tensor]:
@@ -264,12 +265,12 @@ def _rehearsing() -> Iterator[None]:
 
 def refused(path: str, why: str) -> CaptureError:
     """That the module at `path` can't be a block; the one around it may be."""
-    return CaptureError(f"{path} {why}, so it can't be a block by itself", path.rpartition(".")[0])
+    return CaptureError("M218", f"{path} {why}, so it can't be a block by itself", module=path.rpartition(".")[0])
 
 
 def _unpacked(t: Tensor | None) -> Tensor:
     if t is None:
-        raise CaptureError("a gradient is taken inside of the forward, which can't be traced")
+        raise CaptureError("M219", "a gradient is taken inside of the forward, which can't be traced")
     return t
 
 
@@ -364,7 +365,7 @@ def _out_of_sight(path: str, name: str) -> property:
     """Outside of the block, the trace would read of this attribute what it was before."""
 
     def read(self: Any) -> Any:
-        raise CaptureError(f"the forward reads {name} of {path}, which {path} sets and which can't be traced")
+        raise CaptureError("M220", f"the forward reads {name} of {path}, which {path} sets and which can't be traced")
 
     return property(read)
 

@@ -54,11 +54,11 @@ def only(made: Target, name: str, device: torch.device, autocast: Autocast) -> T
     paths = [path for path, _ in made.model.named_modules() if path and matches(path, name)]
     if not paths:
         children = ", ".join(child for child, _ in made.model.named_children())
-        raise MonetError(f"{made.name} has no submodule {name!r}; it has {children or 'none'}")
+        raise MonetError("M125", f"{made.name} has no submodule {name!r}; it has {children or 'none'}")
     _, calls = record(made, device, autocast, paths)
     called = next((path for path in paths if path in calls), None)
     if called is None:
-        raise MonetError(f"{name} of {made.name} is not called in a forward as it trains; name a part that is")
+        raise MonetError("M126", f"{name} of {made.name} is not called in a forward as it trains; name a part that is")
     call = calls[called]
     return replace(
         made, model=made.model.get_submodule(called), args=call.args, kwargs=call.kwargs, targets=(), loss=None

@@ -34,8 +34,9 @@ class Plan:
         """Raise PlanMismatch unless this plan was made for a model of this structure."""
         if captured.structure() != self.structure:
             raise PlanMismatch(
+                "M306",
                 f"the plan was made for {self.model or 'another model'}, and the model in hand has other operators "
-                "(changed since it was profiled?); profile and plan it again"
+                "(changed since it was profiled?); profile and plan it again",
             )
 
     def of_loss(self, model: Captured, loss: Captured) -> Plan:
@@ -47,8 +48,9 @@ class Plan:
         m = len(model.operators)
         if m + len(loss.operators) != self.operators:
             raise PlanMismatch(
+                "M307",
                 f"the plan was made with a loss of {self.operators - m} operators, and this one has "
-                f"{len(loss.operators)}; profile with the loss that you train with (--loss)"
+                f"{len(loss.operators)}; profile with the loss that you train with (--loss)",
             )
         outputs = {v for k, v in enumerate(loss.inputs) if v is not None and k < len(model.outputs)}
         new = [v.id for v in loss.values if v.id not in outputs]
@@ -76,17 +78,19 @@ def load_plan(source: str | os.PathLike[str] | dict[str, Any]) -> Plan:
         try:
             text = Path(source).read_text(encoding="utf-8")
         except OSError as error:
-            raise MonetError(f"{name}: {error.strerror or error}; make a plan with `monet optimize`") from error
+            raise MonetError("M301", f"{name}: {error.strerror or error}; make a plan with `monet optimize`") from error
         try:
             document = json.loads(text)
         except json.JSONDecodeError as error:
             raise MonetError(
-                f"{name}:{error.lineno}: not valid JSON ({error.msg}), is the file cut off? make the plan again"
+                "M302",
+                f"not valid JSON ({error.msg}), is the file cut off? make the plan again",
+                f"{name}:{error.lineno}",
             ) from error
     if not isinstance(document, dict) or document.get("format") != "monet-plan":
-        raise MonetError(f"{name}: not a plan (its format is not monet-plan); make one with `monet plan`")
+        raise MonetError("M303", f"{name}: not a plan (its format is not monet-plan); make one with `monet plan`")
     if document.get("version") != 1:
-        raise MonetError(f"{name}: plan version {document.get('version')}, this monet_torch reads version 1")
+        raise MonetError("M304", f"{name}: plan version {document.get('version')}, this monet_torch reads version 1")
     try:
         graph = document["graph"]
         values: dict[int, list[tuple[int, int]]] = {}
@@ -116,4 +120,6 @@ def load_plan(source: str | os.PathLike[str] | dict[str, Any]) -> Plan:
             predicted=document.get("predicted", {}), budget=document.get("budget"),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise MonetError(f"{name}: not a complete plan ({type(error).__name__}: {error}); make it again") from error
+        raise MonetError(
+            "M305", f"{name}: not a complete plan ({type(error).__name__}: {error}); make it again"
+        ) from error

@@ -40,7 +40,7 @@ _runtimes: weakref.WeakKeyDictionary[nn.Module, _Runtime] = weakref.WeakKeyDicti
 _classes: dict[type[nn.Module], type[nn.Module]] = {}
 _originals: dict[type[nn.Module], type[nn.Module]] = {}
 _never_compiled = never_compiled(
-    "what runs by a MONeT plan is not compiled: leave fullgraph out, or compile a model without a plan"
+    "what runs by a MONeT plan is not compiled: leave fullgraph out, or compile a model without a plan [M323]"
 )
 
 Loss = Callable[..., Tensor]
@@ -64,9 +64,11 @@ def apply(model: nn.Module, plan: str | os.PathLike[str] | dict[str, Any], *, lo
     Raises MonetError when the plan can't be read, or the model already has one or is what torch.compile returned.
     """
     if is_compiled(model):
-        raise MonetError("this is a compiled model; apply the plan to the model itself, and compile that if you like")
+        raise MonetError(
+            "M310", "this is a compiled model; apply the plan to the model itself, and compile that if you like"
+        )
     if model in _runtimes:
-        raise MonetError("this model already runs by a plan; call monet_torch.remove(model) first")
+        raise MonetError("M309", "this model already runs by a plan; call monet_torch.remove(model) first")
     runtime = _runtimes[model] = _Runtime(load_plan(_found(plan, sys._getframe(1))))
     model.__class__ = _planned_class(type(model))
     if loss is None:
@@ -117,7 +119,7 @@ def explain_out_of_memory(model: nn.Module) -> str:
 def _runtime_of(model: nn.Module) -> _Runtime:
     runtime = _runtimes.get(model)
     if runtime is None:
-        raise MonetError("this model has no plan; monet_torch.apply(model, plan) gives it one")
+        raise MonetError("M311", "this model has no plan; monet_torch.apply(model, plan) gives it one")
     return runtime
 
 

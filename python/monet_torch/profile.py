@@ -206,12 +206,16 @@ def profile(
             try:
                 result = measure(captured, o, incoming)
             except (RuntimeError, MemoryError) as error:
-                where = f"{o.source.file}:{o.source.line}: " if o.source else ""
+                where = str(o.source or "")
                 if not is_out_of_memory(error):
                     # The trace asks for shapes alone; that the dtypes don't match shows here.
-                    raise MonetError(f"{where}{type(error).__name__}: {str(error).strip().splitlines()[0]}") from error
+                    raise MonetError(
+                        "M214", f"{type(error).__name__}: {str(error).strip().splitlines()[0]}", where
+                    ) from error
                 raise MonetError(
-                    f"{where}{o.name} alone does not fit the device; profile a smaller batch or another --device"
+                    "M215",
+                    f"{o.name} alone does not fit the device; profile a smaller batch or another --device",
+                    where,
                 ) from None
             if o.block is None:  # what one takes depends on values
                 cache.put(signature, result)

@@ -53,8 +53,9 @@ class Program:
             build = operators.named(captured, o, name)
             if build is None:
                 raise PlanMismatch(
+                    "M308",
                     f"the plan runs {o.name} of {o.module or 'the model'} as '{name}', which this monet_torch does not "
-                    "offer for it; plan again with this version"
+                    "offer for it; plan again with this version",
                 )
             self.builders.append(build)
 

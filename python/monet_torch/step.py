@@ -43,7 +43,7 @@ def loss_of(output: Any, targets: Any, loss: Callable[..., Tensor] | None) -> Te
             part = t.sum() if t.dim() else t
             total = part if total is None else total + part
     if total is None:
-        raise MonetError("no output of the model requires a gradient, so there is no training step to plan")
+        raise MonetError("M212", "no output of the model requires a gradient, so there is no training step to plan")
     return total
 
 
@@ -60,10 +60,12 @@ def capture_step(
     captured = capture(step, inputs, autocast=autocast, loss_prefix=MODEL, opaque=opaque, examples=True)
     reason = hooked(outside(model, opaque))  # also those that the forward itself has put there
     if reason:
-        raise CaptureError(f"{reason}, and a planned forward would not run them")
+        raise CaptureError("M208", f"{reason}, and a planned forward would not run them")
     first = captured.outputs[0]
     if not isinstance(first, Ref) or captured.values[first.id].shape or not captured.values[first.id].requires_grad:
-        raise MonetError("the loss must return one number that requires a gradient, as a tensor without dimensions")
+        raise MonetError(
+            "M213", "the loss must return one number that requires a gradient, as a tensor without dimensions"
+        )
     return captured, first.id
 
 

@@ -40,7 +40,9 @@ class Spec:
             return self._make(generator)
         except (RuntimeError, TypeError, NotImplementedError) as error:
             dtype = str(self.dtype).removeprefix("torch.")
-            raise MonetError(f"PyTorch can't make random {dtype}{list(self.shape)} ({_short(error)})") from error
+            raise MonetError(
+                "M115", f"PyTorch can't make random {dtype}{list(self.shape)} ({_short(error)})"
+            ) from error
 
     def _make(self, generator: torch.Generator) -> Tensor:
         if self.dtype.is_floating_point:
@@ -61,8 +63,9 @@ def parse_spec(text: str) -> Spec:
     dtype = getattr(torch, match["dtype"], None) if match else None
     if match is None or not isinstance(dtype, torch.dtype):
         raise MonetError(
+            "M114",
             f"--input {text!r} is not understood; write dtype[sizes], as float32[8,3,224,224], "
-            "int64[2,256]<50257 (integers below 50257) or name=float32[8,16] for an argument by its name"
+            "int64[2,256]<50257 (integers below 50257) or name=float32[8,16] for an argument by its name",
         )
     shape = tuple(int(d) for d in match["shape"].replace(" ", "").split(",") if d)
     return Spec(match["name"] or "", dtype, shape, int(match["below"] or 2))
@@ -93,13 +96,15 @@ def load(
     """
     path, separator, name = target.rpartition(":")
     if not separator or not name:
-        raise MonetError(f"{target!r} names no model; write FILE:MODEL, as train.py:ResNet")
+        raise MonetError("M101", f"{target!r} names no model; write FILE:MODEL, as train.py:ResNet")
     file = Path(path)
     if not file.is_file():
-        raise MonetError(f"{path}: no such file; check the path before the colon")
+        raise MonetError("M102", f"{path}: no such file; check the path before the colon")
     specs = [parse_spec(s) for s in inputs]
     if targets and loss is None:
-        raise MonetError("--target is what a loss function takes beside the output; name that function with --loss")
+        raise MonetError(
+            "M118", "--target is what a loss function takes beside the output; name that function with --loss"
+        )
     loss_specs = [parse_spec(s) for s in targets]
     settings = _settings(kwargs)
     with FakeTensorMode() if shapes_alone else contextlib.nullcontext():
@@ -108,7 +113,7 @@ def load(
         found = _build(module, file, name, settings)
         if isinstance(found, nn.Module):
             if not specs:
-                raise MonetError(f"what does {name} take? give its input, as --input 'float32[8,3,224,224]'")
+                raise MonetError("M113", f"what does {name} take? give its input, as --input 'float32[8,3,224,224]'")
             generator = torch.Generator().manual_seed(seed)
             made = [(s.name, s.make(generator)) for s in specs]
             entry = Entry(
@@ -120,7 +125,7 @@ def load(
             )
         elif specs or loss is not None:
             raise MonetError(
-                f"{file}: {name} returns its inputs and its loss itself; leave out --input, --loss and --target"
+                "M112", f"{file}: {name} returns its inputs and its loss itself; leave out --input, --loss and --target"
             )
         else:
             entry = found
@@ -139,7 +144,7 @@ def _nested(named: dict[str, Tensor]) -> dict[str, Any]:
         for part in path:
             place = place.setdefault(part, {})
             if not isinstance(place, dict):
-                raise MonetError(f"--input {name}=…: {part} is a tensor already and can't be a dict too")
+                raise MonetError("M116", f"--input {name}=…: {part} is a tensor already and can't be a dict too")
         place[last] = tensor
     return found
 
@@ -150,9 +155,9 @@ def _settings(kwargs: str | None) -> dict[str, Any]:
     try:
         settings = json.loads(kwargs)
     except json.JSONDecodeError as error:
-        raise MonetError(f"--kwargs is not valid JSON ({error}); write it as '{{\"depth\": 4}}'") from error
+        raise MonetError("M117", f"--kwargs is not valid JSON ({error}); write it as '{{\"depth\": 4}}'") from error
     if not isinstance(settings, dict):
-        raise MonetError("--kwargs must be a JSON object of constructor arguments, as '{\"depth\": 4}'")
+        raise MonetError("M117", "--kwargs must be a JSON object of constructor arguments, as '{\"depth\": 4}'")
     return settings
 
 
@@ -163,17 +168,17 @@ def _import(file: Path) -> ModuleType:
     name = file.stem if file.stem.isidentifier() and file.stem not in sys.modules else f"monet_target_{file.stem}"
     spec = importlib.util.spec_from_file_location(name, file.resolve())
     if spec is None or spec.loader is None:
-        raise MonetError(f"{file}: not a Python file; name a .py file before the colon")
+        raise MonetError("M103", f"{file}: not a Python file; name a .py file before the colon")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
-        raise MonetError(f"{error.filename}:{error.lineno}: {error.msg}; mend the file first") from error
+        raise MonetError("M104", f"{error.msg}; mend the file first", f"{error.filename}:{error.lineno}") from error
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
-        raise MonetError(f"{_place(error, file)}: importing the file failed ({_short(error)})") from error
+        raise MonetError("M105", f"importing the file failed ({_short(error)})", _place(error, file)) from error
     return module
 
 
@@ -189,30 +194,34 @@ def _build(module: ModuleType, file: Path, name: str, settings: dict[str, Any]) 
             ]  # fmt: skip
             known = f"it has {', '.join(models)}" if models else "it defines no nn.Module"
             raise MonetError(
+                "M106",
                 f"{file}: there is no {name!r} in it; {known}; a model that a function builds, as main() does, is "
-                "named by an entry function: def monet_entry(): return model, inputs, loss_fn"
+                "named by an entry function: def monet_entry(): return model, inputs, loss_fn",
             )
     if isinstance(found, nn.Module):
         return found
     if not callable(found):
-        raise MonetError(f"{file}: {name} is a {type(found).__name__}, not a model, a model class or a function")
+        raise MonetError(
+            "M107", f"{file}: {name} is a {type(found).__name__}, not a model, a model class or a function"
+        )
     try:
         inspect.signature(found).bind(**settings)
     except TypeError as error:
         raise MonetError(
-            f"{file}: {name} can't be built this way ({error}); give its arguments, as --kwargs '{{\"width\": 64}}'"
+            "M108",
+            f"{file}: {name} can't be built this way ({error}); give its arguments, as --kwargs '{{\"width\": 64}}'",
         ) from error
     except ValueError:
         pass
     try:
         model = found(**settings)
     except Exception as error:
-        raise MonetError(f"{_place(error, file)}: building {name} failed ({_short(error)})") from error
+        raise MonetError("M109", f"building {name} failed ({_short(error)})", _place(error, file)) from error
     if isinstance(model, tuple):
         return read_entry(model, f"{file}: {name}")
     if not isinstance(model, nn.Module):
         raise MonetError(
-            f"{file}: {name} returned a {type(model).__name__}, not an nn.Module or model, inputs, loss_fn"
+            "M110", f"{file}: {name} returned a {type(model).__name__}, not an nn.Module or model, inputs, loss_fn"
         )
     return model
 
@@ -226,11 +235,14 @@ def _loss(module: ModuleType, file: Path, name: str) -> Callable[..., Tensor]:
         try:
             found = found()
         except Exception as error:
-            raise MonetError(f"{file}: the loss {name} can't be built without arguments ({_short(error)})") from error
+            raise MonetError(
+                "M119", f"{file}: the loss {name} can't be built without arguments ({_short(error)})"
+            ) from error
     if not callable(found):
         raise MonetError(
+            "M120",
             f"{file}: the loss {name!r} is no function or class that the file knows; name one that it defines or "
-            "imports, as my_loss, or F.cross_entropy after 'import torch.nn.functional as F'"
+            "imports, as my_loss, or F.cross_entropy after 'import torch.nn.functional as F'",
         )
     return found  # type: ignore[no-any-return]
 

@@ -232,7 +232,7 @@ def verify(
             with comparing():
                 mine = step.results(1)
         except RuntimeError as error:  # the eager step went through, so it is the plan's
-            raise PlanMismatch(f"the planned step stopped: {str(error).splitlines()[0]}") from error
+            raise PlanMismatch("M317", f"the planned step stopped: {str(error).splitlines()[0]}") from error
         report.compared = len(mine)
         for d in compare(eager, mine):
             as_eager = d.largest <= OWN_SPREAD * moves.get(d.what, -1.0)

@@ -43,7 +43,7 @@ def test_a_card_is_known_by_what_its_driver_calls_it(driver: str, gib: int, name
 
 
 def test_a_card_that_is_in_no_table_can_not_be_compared() -> None:
-    with pytest.raises(MonetError, match=r"the table of cards has no Radeon VII, so"):
+    with pytest.raises(MonetError, match=r"the table of cards has no Radeon VII, so.*\[M404\]"):
         calibration.card_of("Radeon VII", 16 << 30)
 
 
@@ -92,6 +92,8 @@ def test_shares_are_what_is_reached_of_the_table(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.skipif(torch.cuda.is_available(), reason="here is a card")
 def test_without_a_card_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert command_line.main(["calibrate"]) == 2
-    assert "this PyTorch sees no CUDA device" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "this PyTorch sees no CUDA device" in error
+    assert error.endswith(" [M123]\n")
     assert command_line.main(["calibrate", "--device", "A100"]) == 4
-    assert "no CUDA card that is here" in capsys.readouterr().err
+    assert "no CUDA card that is here, so it can't be measured [M403]\n" in capsys.readouterr().err

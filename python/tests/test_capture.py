@@ -360,7 +360,7 @@ def replaces_a_buffer(self: Net, x: Tensor) -> Tensor:
 
 
 def test_a_forward_that_replaces_a_buffer_is_refused_and_runs_eager_with_a_reason() -> None:
-    with pytest.raises(CaptureError, match="replaces total"):
+    with pytest.raises(CaptureError, match=r"replaces total.*\[M209\]"):
         capture(Net(replaces_a_buffer), (torch.randn(3, 4),))
     model, eager = Net(replaces_a_buffer), Net(replaces_a_buffer)
     eager.load_state_dict(model.state_dict())
@@ -424,6 +424,15 @@ def test_an_operator_in_a_method_that_forward_calls_carries_the_line_of_the_meth
     sin = next(o for o in captured.operators if o.name == "aten.sin.default")
     assert sin.source is not None
     assert "the line to find" in lines[sin.source.line - 1]
+
+
+def maps(self: Net, x: Tensor) -> Tensor:
+    return torch.func.vmap(torch.sin)(self.fc(x))
+
+
+def test_what_is_no_one_operator_is_refused() -> None:
+    with pytest.raises(CaptureError, match=r"the forward uses .*, which can't be captured as one operator \[M210\]"):
+        capture(Net(maps), (torch.randn(3, 4),))
 
 
 class Choosing(nn.Module):

@@ -103,7 +103,7 @@ def test_inputs_are_positional_by_name_or_the_one_argument(inputs: Any, args: An
     ],
 )
 def test_what_an_entry_function_may_not_return_is_one_sentence(returned: Any, expected: str) -> None:
-    with pytest.raises(MonetError, match=f"^train.py: monet_entry .*{expected}"):
+    with pytest.raises(MonetError, match=rf"^train.py: monet_entry .*{expected}.*\[M111\]"):
         read_entry(returned, "train.py: monet_entry")
 
 
@@ -117,7 +117,7 @@ def test_a_sidecar_file_names_a_model_that_needs_set_up(folder: Path) -> None:
 
 
 def test_an_entry_function_says_all_itself(folder: Path) -> None:
-    with pytest.raises(MonetError, match="returns its inputs and its loss itself; leave out --input"):
+    with pytest.raises(MonetError, match=r"returns its inputs and its loss itself; leave out --input.*\[M112\]"):
         load("train_monet.py:monet_entry", ["float32[2,4]"], [], None, None)
     with pytest.raises(MonetError, match=r"train_monet\.py: without_inputs returned no tensor among its inputs"):
         load("train_monet.py:without_inputs", [], [], None, None)

@@ -180,7 +180,39 @@ def test_what_cannot_be_said_is_refused(
     graph_file, graph = graphs(arguments)
     code, out = export(arguments, plan_of(graph, lambda o: keep), graph_file, tmp_path)
     assert code == 2
-    assert sentence in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert error.endswith(" [M325]\n")
+    assert not out.exists()
+
+
+COUNTS = """
+import torch
+from torch import nn
+
+calls = []
+
+class Counts(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Sequential(nn.Linear(64, 64), nn.Sigmoid(), nn.Sigmoid(), nn.Linear(64, 64))
+
+    def forward(self, x):
+        calls.append(len(calls))
+        return self.inner(x) * (1 + len(calls))
+"""
+
+
+def test_a_model_whose_steps_differ_is_refused(tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "counts.py").write_text(COUNTS)
+    arguments = [f"{tmp_path / 'counts.py'}:Counts", "--input", "float32[512,64]"]
+    graph_file = tmp_path / "graph.json"
+    assert command_line.main(["profile", *arguments, "--no-cache", "--out", str(graph_file)]) == 0
+    code, out = export(arguments, costly(json.loads(graph_file.read_text())), graph_file, tmp_path)
+    assert code == 2
+    error = capsys.readouterr().err
+    assert "does a forward change something?" in error
+    assert error.endswith(" [M326]\n")
     assert not out.exists()
 
 
@@ -189,7 +221,7 @@ def test_a_file_that_is_not_ours_is_left_alone(graphs: Any, tmp_path: Path, caps
     (tmp_path / "written.py").write_text("mine = 1\n")
     code, out = export(RESNET, costly(graph), graph_file, tmp_path)
     assert code == 2
-    assert "was not written by export" in capsys.readouterr().err
+    assert "was not written by export; name another file with --out [M324]\n" in capsys.readouterr().err
     assert out.read_text() == "mine = 1\n"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -545,15 +546,15 @@ def test_an_estimate_of_an_operator_with_several_outputs(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("model", "spec", "sentence"),
+    ("model", "spec", "sentence", "code"),
     [
-        ("Linear", "float32[100000,100000,1000]", "memory ran out while profile ran "),
-        ("Wide", "float32[2,3]", "{file}:4: memory ran out while profile ran "),
-        ("Square", "float32[4000000]", "{file}:8: aten.mean.default alone does not fit the device; "),
+        ("Linear", "float32[100000,100000,1000]", "memory ran out while profile ran ", "M216"),
+        ("Wide", "float32[2,3]", "{file}:4: memory ran out while profile ran ", "M216"),
+        ("Square", "float32[4000000]", "{file}:8: aten.mean.default alone does not fit the device; ", "M215"),
     ],
 )
 def test_out_of_memory_is_one_sentence_that_says_what_to_do(
-    model: str, spec: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: str, spec: str, sentence: str, code: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "large.py"
     file.write_text(
@@ -572,5 +573,16 @@ def test_out_of_memory_is_one_sentence_that_says_what_to_do(
     error = capsys.readouterr().err
     assert error.startswith(f"error: {sentence.format(file=file)}")
     assert "smaller batch" in error
+    assert error.endswith(f" [{code}]\n")
     assert error.count("\n") == 1
     assert not out.exists()
+
+
+def test_types_that_do_not_match_are_told_with_the_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "net.py"
+    file.write_text(
+        "from torch import nn\nclass Net(nn.Linear):\n    def forward(self, x):\n        return super().forward(x)\n"
+    )
+    made = ["--kwargs", '{"in_features": 4, "out_features": 4}', "--input", "int64[2,4]"]
+    assert command_line.main(["profile", f"{file}:Net", *made, "--no-cache", "--out", str(tmp_path / "g.json")]) == 2
+    assert re.fullmatch(r"error: .*net\.py:4: RuntimeError: .* \[M214\]\n", capsys.readouterr().err)

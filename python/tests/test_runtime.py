@@ -151,7 +151,7 @@ def test_an_output_changed_in_place_is_refused_where_eager_refuses_it() -> None:
 
 def test_gradients_of_gradients_are_refused_with_what_to_do() -> None:
     _, model, args = planned_model(models.convnet, "random")
-    with pytest.raises(RuntimeError, match=r"create_graph.*remove"):
+    with pytest.raises(RuntimeError, match=r"create_graph.*remove.*\[M316\]"):
         model(*args).sum().backward(create_graph=True)
 
 
@@ -397,14 +397,19 @@ def test_a_plan_for_another_model_is_refused() -> None:
     model, args = models.convnet()
     other, other_args = models.decoder()
     monet_torch.apply(model, plan_for(capture(other, other_args), "keep"))
-    with pytest.raises(monet_torch.PlanMismatch, match="profile and plan it again"):
+    with pytest.raises(monet_torch.PlanMismatch, match=r"profile and plan it again \[M306\]"):
         model(*args)
 
 
 def test_applying_twice_is_refused() -> None:
     _, model, args = planned_model(models.convnet, "keep")
-    with pytest.raises(monet_torch.MonetError, match="remove"):
+    with pytest.raises(monet_torch.MonetError, match=r"remove.*\[M309\]"):
         monet_torch.apply(model, plan_for(capture(model, args), "keep"))
+
+
+def test_a_model_without_a_plan_has_no_status() -> None:
+    with pytest.raises(monet_torch.MonetError, match=r"this model has no plan; .* \[M311\]"):
+        monet_torch.status(models.convnet()[0])
 
 
 def test_a_relative_plan_is_found_beside_the_script_from_any_folder(
@@ -425,13 +430,14 @@ def test_a_relative_plan_is_found_beside_the_script_from_any_folder(
 
 def test_a_bad_plan_file_is_one_clear_sentence(tmp_path: Any) -> None:
     model, _ = models.convnet()
-    for text, message in [("{", "cut off"), ("{}", "not a plan"), ('{"format":"monet-plan","version":9}', "version 9"),
-                          ('{"format":"monet-plan","version":1}', "not a complete plan")]:  # fmt: skip
+    for text, message in [("{", r"cut off.*\[M302\]"), ("{}", r"not a plan.*\[M303\]"),
+                          ('{"format":"monet-plan","version":9}', r"version 9.*\[M304\]"),
+                          ('{"format":"monet-plan","version":1}', r"not a complete plan.*\[M305\]")]:  # fmt: skip
         path = tmp_path / "plan.json"
         path.write_text(text)
         with pytest.raises(monet_torch.MonetError, match=message):
             monet_torch.apply(model, path)
-    with pytest.raises(monet_torch.MonetError, match="No such file"):
+    with pytest.raises(monet_torch.MonetError, match=r"No such file.*\[M301\]"):
         monet_torch.apply(model, tmp_path / "none.json")
     assert type(model) is models.ConvNet
 
@@ -475,6 +481,55 @@ def test_a_loss_outside_the_model_runs_by_the_plan() -> None:
         n = len(captured.operators)
         assert sum(e[0] == "forward" for e in events) == n
         monet_torch.remove(model)
+
+
+def test_a_loss_other_than_the_profiled_one_runs_as_eager_does_and_says_so() -> None:
+    from monet_torch.step import capture_step
+
+    model, args = models.convnet()
+    target = torch.randint(0, 5, (4,))
+    captured, _ = capture_step(model, args, {}, (target,), nn.functional.cross_entropy, None)
+
+    def other(output: Tensor, target: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(output * 2, target)
+
+    planned_loss = monet_torch.apply(model, plan_for(captured, "keep"), loss=other)
+    with pytest.warns(UserWarning, match=r"made with a loss of 1 operators, and this one has 2; .*\[M307\]"):
+        planned_loss(model(*args), target).backward()
+
+
+def test_a_plan_that_would_make_again_what_must_run_once_is_refused_in_backward() -> None:
+    class Net(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            y = super().forward(x)
+            first = y[0]
+            y.mul_(2)
+            return (y * first).sin().sin()
+
+    model, args = Net(4, 4), (torch.randn(3, 4),)
+    monet_torch.apply(model, plan_for(capture(model, args), "keep") | {"retain": []})
+    with pytest.raises(RuntimeError, match=r"would have to run twice, .* \[M314\]"):
+        step(model, args)
+
+
+@torch.library.custom_op("monet_test::turned", mutates_args=())
+def turned(x: Tensor) -> Tensor:
+    return x.t().contiguous().t().clone(memory_format=torch.preserve_format)
+
+
+turned.register_fake(lambda x: x.new_empty(x.shape))  # says contiguous, and is not
+turned.register_autograd(lambda ctx, g: g)
+
+
+def test_a_kernel_that_lies_about_its_strides_is_found_out() -> None:
+    class Net(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return turned(super().forward(x)).reshape(-1).sin()
+
+    model, args = Net(4, 4), (torch.randn(3, 4),)
+    monet_torch.apply(model, plan_for(capture(model, args), "keep"))
+    with pytest.raises(PlanMismatch, match=r"aten.reshape.default of the model copied where .* \[M312\]"):
+        model(*args)
 
 
 def test_what_is_retained_after_a_recompute_is_not_made_again() -> None:

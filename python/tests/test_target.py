@@ -90,6 +90,11 @@ class LossClass(nn.Module):
 class LossWithArguments(nn.Module):
     def __init__(self, weight):
         super().__init__()
+
+
+class Frozen(Net):
+    def forward(self, x):
+        return super().forward(x).detach()
 """
 X = ["--input", "float32[2,4]"]
 
@@ -209,40 +214,43 @@ def test_a_file_may_import_its_neighbour_and_have_any_name(folder: Path) -> None
 
 # ---- bad input, by the command line ----------------------------------------------------------------------------------
 
-BAD: dict[str, tuple[list[str], str]] = {
-    "file not found": (["none.py:Net", *X], "none.py: no such file; check the path"),
-    "a folder": (["out:Net", *X], "out: no such file"),
-    "no model named": (["net.py", *X], "names no model; write FILE:MODEL"),
-    "no file of Python": (["notes.txt:Net", *X], "notes.txt: not a Python file"),
-    "no such model": (["net.py:Nett", *X], "there is no 'Nett' in it; it has Net, Sized"),
-    "no model in it": (["empty.py:Net", *X], "there is no 'Net' in it; it defines no nn.Module"),
-    "not a model": (["net.py:number", *X], "number is a int, not a model"),
-    "a function without a model": (["net.py:nothing", *X], "nothing returned a int, not an nn.Module"),
-    "class that needs arguments": (["net.py:Sized", *X], "missing a required argument: 'width'"),
-    "unknown argument": (["net.py:Net", *X, "--kwargs", '{"depth": 4}'], "unexpected keyword argument 'depth'"),
-    "building fails": (["net.py:Broken", *X], "net.py:25: building Broken failed (ValueError: no such width)"),
-    "no input": (["net.py:Net"], "what does Net take? give its input"),
-    "input not understood": (["net.py:Net", "--input", "2x4"], "--input '2x4' is not understood"),
-    "input that can't be": (["net.py:Net", "--input", "int64[2]<0"], "PyTorch can't make random int64[2]"),
-    "wrong input shape": (["net.py:Net", "--input", "float32[2,5]"], "net.py:11: RuntimeError: "),
-    "too many inputs": (["net.py:Net", *X, *X], "takes 2 positional arguments but 3 were given"),
-    "unknown keyword": (["net.py:Net", "--input", "y=float32[2,4]"], "unexpected keyword argument 'y'"),
-    "control flow on data": (["net.py:Branching", *X], "net.py:30: "),
-    "syntax error": (["syntax.py:Net", *X], "syntax.py:2: '(' was never closed; mend the file first"),
-    "exception at import": (["raises.py:Net", *X], "raises.py:3: importing the file failed (KeyError: 'gone')"),
-    "exit at import": (["exits.py:Net", *X], "exits.py:2: importing the file failed (SystemExit: 3)"),
-    "missing import": (["imports.py:Net", *X], "imports.py:1: importing the file failed (ModuleNotFoundError"),
-    "kwargs not JSON": (["net.py:Net", *X, "--kwargs", "{width: 4}"], "--kwargs is not valid JSON"),
-    "kwargs not an object": (["net.py:Net", *X, "--kwargs", "[4]"], "--kwargs must be a JSON object"),
-    "unknown loss": (["net.py:Net", *X, "--loss", "lost"], "the loss 'lost' is no function or class that the file kno"),
-    "loss of a module that is not imported": (["net.py:Net", *X, "--loss", "F.mse_loss"], "defines or imports, as my_"),
-    "loss with arguments": (["net.py:Net", *X, "--loss", "LossWithArguments"], "can't be built without arguments"),
-    "target without loss": (["net.py:Net", *X, "--target", "float32[2,3]"], "name that function with --loss"),
-    "loss without target": (["net.py:Net", *X, "--loss", "mean_loss"], "missing 1 required positional argument"),
-    "loss per item": (["net.py:Net", *X, "--loss", "per_item", "--target", "float32[2,3]"], "must return one number"),
-    "loss not a tensor": (["net.py:Net", *X, "--loss", "not_a_tensor", "--target", "float32[2,3]"], "one number"),
-    "unknown device": (["net.py:Net", *X, "--device", "Z80"], "neither a device here nor one of P100, V100"),
-    "progress can't be written": (["net.py:Net", *X, "--progress", "none/p.jsonl"], "none/p.jsonl: No such file"),
+BAD: dict[str, tuple[str, list[str], str]] = {
+    "file not found": ("M102", ["none.py:Net", *X], "none.py: no such file; check the path"),
+    "a folder": ("M102", ["out:Net", *X], "out: no such file"),
+    "no model named": ("M101", ["net.py", *X], "names no model; write FILE:MODEL"),
+    "no file of Python": ("M103", ["notes.txt:Net", *X], "notes.txt: not a Python file"),
+    "no such model": ("M106", ["net.py:Nett", *X], "there is no 'Nett' in it; it has Net, Sized"),
+    "no model in it": ("M106", ["empty.py:Net", *X], "there is no 'Net' in it; it defines no nn.Module"),
+    "not a model": ("M107", ["net.py:number", *X], "number is a int, not a model"),
+    "a function without a model": ("M110", ["net.py:nothing", *X], "nothing returned a int, not an nn.Module"),
+    "class that needs arguments": ("M108", ["net.py:Sized", *X], "missing a required argument: 'width'"),
+    "unknown argument": ("M108", ["net.py:Net", *X, "--kwargs", '{"depth": 4}'], "unexpected keyword argument 'depth'"),
+    "building fails": ("M109", ["net.py:Broken", *X], "net.py:25: building Broken failed (ValueError: no such width)"),
+    "no input": ("M113", ["net.py:Net"], "what does Net take? give its input"),
+    "input not understood": ("M114", ["net.py:Net", "--input", "2x4"], "--input '2x4' is not understood"),
+    "input that can't be": ("M115", ["net.py:Net", "--input", "int64[2]<0"], "PyTorch can't make random int64[2]"),
+    "wrong input shape": ("M201", ["net.py:Net", "--input", "float32[2,5]"], "net.py:11: RuntimeError: "),
+    "too many inputs": ("M201", ["net.py:Net", *X, *X], "takes 2 positional arguments but 3 were given"),
+    "unknown keyword": ("M201", ["net.py:Net", "--input", "y=float32[2,4]"], "unexpected keyword argument 'y'"),
+    "control flow on data": ("M202", ["net.py:Branching", *X], "net.py:30: "),
+    "syntax error": ("M104", ["syntax.py:Net", *X], "syntax.py:2: '(' was never closed; mend the file first"),
+    "exception at import": ("M105", ["raises.py:Net", *X], "raises.py:3: importing the file failed (KeyError: 'gone')"),
+    "exit at import": ("M105", ["exits.py:Net", *X], "exits.py:2: importing the file failed (SystemExit: 3)"),
+    "missing import": ("M105", ["imports.py:Net", *X], "imports.py:1: importing the file failed (ModuleNotFoundError"),
+    "kwargs not JSON": ("M117", ["net.py:Net", *X, "--kwargs", "{width: 4}"], "--kwargs is not valid JSON"),
+    "kwargs not an object": ("M117", ["net.py:Net", *X, "--kwargs", "[4]"], "--kwargs must be a JSON object"),
+    "unknown loss": ("M120", ["net.py:Net", *X, "--loss", "lost"], "the loss 'lost' is no function or class"),
+    "loss of a module that is not imported": ("M120", ["net.py:Net", *X, "--loss", "F.mse_loss"], "defines or imports"),
+    "loss with arguments": ("M119", ["net.py:Net", *X, "--loss", "LossWithArguments"], "without arguments"),
+    "target without loss": ("M118", ["net.py:Net", *X, "--target", "float32[2,3]"], "name that function with --loss"),
+    "loss without target": ("M201", ["net.py:Net", *X, "--loss", "mean_loss"], "missing 1 required positional"),
+    "loss per item": ("M213", ["net.py:Net", *X, "--loss", "per_item", "--target", "float32[2,3]"], "one number"),
+    "loss not a tensor": ("M213", ["net.py:Net", *X, "--loss", "not_a_tensor", "--target", "bool[2]"], "one number"),
+    "unknown device": ("M122", ["net.py:Net", *X, "--device", "Z80"], "neither a device here nor one of P100, V100"),
+    "unknown optimizer": ("M121", ["net.py:Net", *X, "--optimizer", "lion"], "it is one of none, sgd"),
+    "offload of an estimate": ("M124", ["net.py:Net", *X, "--offload", "--device", "A100"], "A100 is only estimated"),
+    "nothing trains": ("M212", ["net.py:Frozen", *X], "no output of the model requires a gradient"),
+    "progress can't be written": ("M128", ["net.py:Net", *X, "--progress", "none/p.jsonl"], "none/p.jsonl: No such"),
 }  # fmt: skip
 
 
@@ -256,10 +264,10 @@ def profile(folder: Path, arguments: list[str]) -> list[str]:
     return ["profile", *arguments, "--out", "out/graph.json", "--cache", "out/cache"]
 
 
-def assert_one_sentence(stderr: str, expected: str) -> None:
+def assert_one_sentence(stderr: str, expected: str, code: str) -> None:
     assert stderr.startswith("error: ")
     assert stderr.count("\n") == 1
-    assert stderr.endswith("\n")
+    assert stderr.endswith(f" [{code}]\n")
     assert "Traceback" not in stderr
     assert expected in stderr
 
@@ -268,11 +276,11 @@ def assert_one_sentence(stderr: str, expected: str) -> None:
 def test_bad_input_is_one_sentence_and_leaves_nothing(
     name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments, expected = BAD[name]
+    code, arguments, expected = BAD[name]
     monkeypatch.chdir(folder)
     assert command_line.main(profile(folder, arguments)) == 2
     captured = capsys.readouterr()
-    assert_one_sentence(captured.err, expected)
+    assert_one_sentence(captured.err, expected, code)
     assert captured.out == ""
     assert list((folder / "out").iterdir()) == []
 
@@ -286,12 +294,24 @@ def by_process(folder: Path, arguments: list[str], *paths: Path) -> subprocess.C
 
 @pytest.mark.parametrize("name", ["wrong input shape", "syntax error"])
 def test_bad_input_ends_the_process_with_its_code(name: str, folder: Path) -> None:
-    arguments, expected = BAD[name]
+    code, arguments, expected = BAD[name]
     done = by_process(folder, profile(folder, arguments))
     assert done.returncode == 2
-    assert_one_sentence(done.stderr, expected)
+    assert_one_sentence(done.stderr, expected, code)
     assert done.stdout == ""
     assert list((folder / "out").iterdir()) == []
+
+
+def test_what_reads_the_progress_is_told_of_the_error_with_its_code_and_place(folder: Path) -> None:
+    done = by_process(folder, [*profile(folder, BAD["exception at import"][1]), "--progress", "-"])
+    assert json.loads(done.stdout.splitlines()[-1]) == {
+        "error": {
+            "code": "M105", "file": str(folder / "raises.py"), "line": 3,
+            "message": f"{folder / 'raises.py'}:3: importing the file failed (KeyError: 'gone')",
+        }
+    }  # fmt: skip
+    done = by_process(folder, [*profile(folder, BAD["no input"][1]), "--progress", "-"])
+    assert json.loads(done.stdout.splitlines()[-1])["error"].keys() == {"code", "message"}
 
 
 def test_missing_torch_is_one_sentence_with_the_interpreter_that_lacks_it(folder: Path) -> None:
@@ -300,7 +320,7 @@ def test_missing_torch_is_one_sentence_with_the_interpreter_that_lacks_it(folder
     (poison / "torch.py").write_text("raise ImportError(\"No module named 'torch'\")\n")
     done = by_process(folder, profile(folder, ["net.py:Net", *X]), poison)
     assert done.returncode == 4
-    assert_one_sentence(done.stderr, f"PyTorch can't be imported by {sys.executable}")
+    assert_one_sentence(done.stderr, f"PyTorch can't be imported by {sys.executable}", "M401")
     assert "pip install torch" in done.stderr
     assert list((folder / "out").iterdir()) == []
 
@@ -312,8 +332,8 @@ def test_torch_before_2_6_is_too_old(
     monkeypatch.chdir(folder)
     monkeypatch.setattr(torch, "__version__", version)
     assert command_line.main(profile(folder, ["none.py:Net", *X])) == code
-    expected = f"PyTorch {version} is too old for MONeT; install 2.6 or later" if code == 4 else "no such file"
-    assert_one_sentence(capsys.readouterr().err, expected)
+    too_old = f"PyTorch {version} is too old for MONeT; install 2.6 or later", "M402"
+    assert_one_sentence(capsys.readouterr().err, *(too_old if code == 4 else ("no such file", "M102")))
 
 
 def test_a_result_that_cannot_be_written_leaves_no_temporary_file(
@@ -323,7 +343,7 @@ def test_a_result_that_cannot_be_written_leaves_no_temporary_file(
     arguments = ["profile", "net.py:Net", *X, "--device", "A100", "--out", "out"]
     before = sorted(p.name for p in folder.iterdir())
     assert command_line.main(arguments) == 2
-    assert_one_sentence(capsys.readouterr().err, "out: Is a directory")
+    assert_one_sentence(capsys.readouterr().err, "out: Is a directory", "M128")
     assert sorted(p.name for p in folder.iterdir()) == before
 
 
@@ -332,22 +352,29 @@ def test_a_number_of_threads_is_a_number(threads: str, capsys: pytest.CaptureFix
     with pytest.raises(SystemExit) as ended:
         command_line.main(["profile", "net.py:Net", "--out", "graph.json", "--threads", threads])
     assert ended.value.code == 2
-    assert f"{threads!r} is not a number from 1 up" in capsys.readouterr().err
+    assert f"{threads!r} is not a number from 1 up [M127]\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
-    [("{", "graph.json:1: not valid JSON"), ("{}", "not a monet-graph file"), (None, "No such file"),
-     ("[]", "not a monet-graph file"), (json.dumps({"format": "monet-plan"}), "not a monet-graph file")],
+    ("text", "expected", "code"),
+    [("{", "graph.json:1: not valid JSON", "M302"), ("{}", "not a monet-graph file", "M303"),
+     (None, "No such file", "M301"), ("[]", "not a monet-graph file", "M303"),
+     (json.dumps({"format": "monet-plan"}), "not a monet-graph file", "M303"),
+     (json.dumps({"format": "monet-graph"}), "it has no hash; make it again", "M305")],
 )  # fmt: skip
 def test_verify_says_what_is_wrong_with_a_file(
-    text: str | None, expected: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    text: str | None,
+    expected: str,
+    code: str,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(folder)
     if text is not None:
         (folder / "graph.json").write_text(text)
     assert command_line.main(["verify", "net.py:Net", "plan.json", "--graph", "graph.json"]) == 2
-    assert_one_sentence(capsys.readouterr().err, expected)
+    assert_one_sentence(capsys.readouterr().err, expected, code)
 
 
 def test_a_dict_argument_is_named_by_its_entries(tmp_path: Path) -> None:
@@ -361,7 +388,7 @@ def test_a_dict_argument_is_named_by_its_entries(tmp_path: Path) -> None:
     made = load(f"{tmp_path / 'batch.py'}:Net", specs, [], '{"in_features": 3, "out_features": 4}', None)
     assert list(made.kwargs) == ["batch"]
     assert made.model(**made.kwargs).shape == (2, 4)
-    with pytest.raises(MonetError, match="is a tensor already"):
+    with pytest.raises(MonetError, match=r"is a tensor already.*\[M116\]"):
         load(
             f"{tmp_path / 'batch.py'}:Net",
             ["batch=float32[2,3]", "batch.x=float32[2]"],

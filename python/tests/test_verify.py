@@ -306,13 +306,15 @@ def refused(graphs: Any, plan: Any, tmp_path: Path, capsys: Any, arguments: list
 
 def test_a_plan_of_another_graph_is_refused(graphs: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, other = graphs(TEXT)
-    assert "was not made from" in refused(graphs, plan_of(other), tmp_path, capsys)
+    assert refused(graphs, plan_of(other), tmp_path, capsys).endswith("plan again from this graph [M318]\n")
     _, graph = graphs(CONV)
     plan = plan_of(graph)
     plan["graph"] = plan["graph"] | {"structure": other["structure"]}
     assert "other operators" in refused(graphs, plan, tmp_path, capsys)
     plan = plan_of(graph, implementations={"0": "by-hand"})
-    assert "aten.conv2d.default of conv1 as 'by-hand'" in refused(graphs, plan, tmp_path, capsys)
+    message = refused(graphs, plan, tmp_path, capsys)
+    assert "aten.conv2d.default of conv1 as 'by-hand'" in message
+    assert message.endswith(" [M308]\n")
 
 
 def test_a_plan_without_the_random_state_it_needs_is_refused(
@@ -321,6 +323,7 @@ def test_a_plan_without_the_random_state_it_needs_is_refused(
     _, graph = graphs(CONV)
     message = refused(graphs, plan_of(graph, lambda o: False, rng=[]), tmp_path, capsys)
     assert "the planned step stopped: MONeT: aten.dropout.default of drop draws random numbers" in message
+    assert message.endswith(" [M315] [M317]\n")
 
 
 def test_a_file_that_is_cut_short_is_refused(graphs: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -340,7 +343,7 @@ def test_an_estimate_is_not_verified(graphs: Any, tmp_path: Path, capsys: pytest
     arguments = [*CONV, "--device", "A100"]
     _, graph = graphs(arguments)
     message = refused(graphs, plan_of(graph), tmp_path, capsys, arguments)
-    assert "is an estimate for A100; profile on a real device first" in message
+    assert "is an estimate for A100; profile on a real device first [M319]" in message
 
 
 # ---- comparing -------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import torch
 
 from .._private import pytree
 from ..captured import Captured, Operator, Ref
+from ..errors import MonetError
 
 Function = Callable[..., Any]
 F = TypeVar("F", bound=Function)
@@ -40,9 +41,10 @@ def register(op: str, implementation: Implementation) -> None:
     (A notebook cell or a model's file may run twice.)
     """
     if implementation.name == "eager" or implementation.exactness not in EXACTNESS:
-        raise ValueError(
+        raise MonetError(
+            "M322",
             f"implementation {implementation.name!r} of {op}: any name but 'eager' will do, and exactness is one of "
-            f"{', '.join(EXACTNESS)}, not {implementation.exactness!r}"
+            f"{', '.join(EXACTNESS)}, not {implementation.exactness!r}",
         )
     others = [i for i in _registry.get(op, []) if i.name != implementation.name]
     _registry[op] = [*others, implementation]
