@@ -24,7 +24,7 @@ const maxScripts = 3000;
 export async function applyPlan(context: Context, argument: ModelArgument | null): Promise<void> {
   const model = await chooseProfiled(context, argument);
   const { planToApply: plan } = model;
-  if (plan === null) throw new UserError("input", vscode.l10n.t("{0} was not profiled yet: run the command Optimize memory first.", model.name), { action: "optimize" });
+  if (plan === null) throw new UserError("M801", "input", vscode.l10n.t("{0} was not profiled yet: run the command Optimize memory first.", model.name), { action: "optimize" });
   const file = model.fileOf("plan");
   const text = planText(plan);
   write(file, text);
@@ -146,7 +146,7 @@ async function chooseCandidate(context: Context, model: Model, use: PlanUse, fou
   const within = await candidatesIn(context, model, use, uri);
   const [first] = within;
   if (first === undefined) {
-    throw new UserError("input", vscode.l10n.t("{0} does not build {1}, as in model = {1}(…): add the two lines by hand.", vscode.workspace.asRelativePath(uri), model.name), { file: uri.fsPath, line: 1 });
+    throw new UserError("M805", "input", vscode.l10n.t("{0} does not build {1}, as in model = {1}(…): add the two lines by hand.", vscode.workspace.asRelativePath(uri), model.name), { file: uri.fsPath, line: 1 });
   }
   return within.length === 1 ? first : chooseCandidate(context, model, use, within);
 }
@@ -156,7 +156,7 @@ async function insertionNow(context: Context, model: Model, use: PlanUse, { uri,
   const { version } = document;
   const now = (await candidatesIn(context, model, use, uri))[nth]?.insertion;
   if (now?.target === insertion.target && now.kind === insertion.kind && document.version === version) return now;
-  throw new UserError("input", vscode.l10n.t("{0} has changed since its lines were looked for: insert them again.", vscode.workspace.asRelativePath(uri)), { action: "again" });
+  throw new UserError("M806", "input", vscode.l10n.t("{0} has changed since its lines were looked for: insert them again.", vscode.workspace.asRelativePath(uri)), { action: "again" });
 }
 
 /** Without the runtime the lines fail at their import. Nothing waits for the answer. */

@@ -40,7 +40,7 @@ function checked<T>(file: string, read: () => T): T {
     return read();
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    throw new UserError("input", vscode.l10n.t("{0}:{1}: {2}", configName, error.line, error.message), { file, line: error.line });
+    throw new UserError(error.code, "input", vscode.l10n.t("{0}:{1}: {2}", configName, error.line, error.message), { file, line: error.line });
   }
 }
 
@@ -102,7 +102,7 @@ export function guessedInputs(view: Pick<SourceView, "path" | "file" | "files" |
 /** Opens the file, at the active model's entry where it has one; a new one starts with what is known. */
 export async function openConfig({ models }: Context): Promise<void> {
   const uri = models.active?.uri ?? vscode.window.activeTextEditor?.document.uri ?? vscode.workspace.workspaceFolders?.[0]?.uri;
-  if (uri === undefined) throw new UserError("input", vscode.l10n.t("Open a folder or a Python file first: {0} stands beside it.", configName));
+  if (uri === undefined) throw new UserError("M802", "input", vscode.l10n.t("Open a folder or a Python file first: {0} stands beside it.", configName));
   const folder = vscode.workspace.workspaceFolders?.find((each) => each.uri.toString() === uri.toString());
   const file = folder === undefined ? configFile(uri) : join(folder.uri.fsPath, configName);
   if ((await textOf(file)) === null) {

@@ -17,7 +17,7 @@ export async function openExample({ extension }: Context): Promise<void> {
       if (!existsSync(to)) copyFileSync(extension.asAbsolutePath(join("examples", name)), to);
     }
   } catch (error) {
-    throw new UserError("input", vscode.l10n.t("The examples can't be written to {0} ({1}): choose another folder.", folder, error instanceof Error ? error.message : String(error)));
+    throw new UserError("M810", "input", vscode.l10n.t("The examples can't be written to {0} ({1}): choose another folder.", folder, error instanceof Error ? error.message : String(error)));
   }
   await vscode.window.showTextDocument(vscode.Uri.file(join(folder, first)), { preview: false });
 }

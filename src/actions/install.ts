@@ -13,11 +13,11 @@ import { requireTrust } from "./problems";
 export async function installRuntime({ dist, interpreters, models }: Context): Promise<void> {
   requireTrust();
   const uri = models.active?.uri ?? vscode.window.activeTextEditor?.document.uri ?? vscode.workspace.workspaceFolders?.[0]?.uri;
-  if (uri === undefined) throw new UserError("input", vscode.l10n.t("Open a folder or a Python file first: its Python is where the runtime goes."));
+  if (uri === undefined) throw new UserError("M802", "input", vscode.l10n.t("Open a folder or a Python file first: its Python is where the runtime goes."));
   const interpreter = await interpreters.find(uri);
   const wheels = join(dist, "python");
   const version = wheelVersion(existsSync(wheels) ? readdirSync(wheels) : []);
-  if (version === null) throw new UserError("environment", vscode.l10n.t("This build of the extension has no runtime in {0}: install the packed extension.", wheels));
+  if (version === null) throw new UserError("M807", "environment", vscode.l10n.t("This build of the extension has no runtime in {0}: install the packed extension.", wheels));
   const found = await ask(interpreter);
   const isThere = (): void => { if (models.active !== null) models.update(models.active, { left: models.active.left.filter((step) => step !== "runtime") }); };
   if (found.version === version) {
@@ -28,11 +28,11 @@ export async function installRuntime({ dist, interpreters, models }: Context): P
   }
   const uv = found.pip ? null : onPath("uv", process.env);
   if (!found.pip && uv === null) {
-    throw new UserError("environment", vscode.l10n.t("Python at '{0}' has no pip, and there is no uv: install one of them, or select another Python.", interpreter.path));
+    throw new UserError("M808", "environment", vscode.l10n.t("Python at '{0}' has no pip, and there is no uv: install one of them, or select another Python.", interpreter.path));
   }
   const [program, ...args] = installCommand({ python: interpreter.path, uv, wheels, again: found.version === version });
   const code = await runTask(program, args);
-  if (code !== 0) throw new UserError("environment", vscode.l10n.t("The runtime could not be installed in {0}; the terminal says why.", interpreter.path));
+  if (code !== 0) throw new UserError("M809", "environment", vscode.l10n.t("The runtime could not be installed in {0}; the terminal says why.", interpreter.path));
   isThere();
   const log = vscode.l10n.t("Show Log");
   void vscode.window.showInformationMessage(vscode.l10n.t("monet-torch {0} is installed in {1}.", version, interpreter.path), log).then((chosen) => (chosen === log ? vscode.commands.executeCommand("monet.showLog") : undefined));
@@ -49,7 +49,7 @@ async function ask({ path, foundBy }: Interpreter): Promise<{ version: string | 
   try {
     await runProcess(path, ["-c", probe], { cwd: tmpdir(), env: { ...process.env, PYTHONSAFEPATH: "1" }, onLine: (line) => lines.push(line) });
   } catch (error) {
-    throw new UserError("environment", vscode.l10n.t("Python at '{0}' (found by {1}) can't be started: {2}.", path, foundBy, error instanceof Error ? error.message : String(error)));
+    throw new UserError("M703", "environment", vscode.l10n.t("Python at '{0}' (found by {1}) can't be started: {2}.", path, foundBy, error instanceof Error ? error.message : String(error)));
   }
   return readProbe(lines);
 }

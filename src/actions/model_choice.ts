@@ -52,7 +52,8 @@ export async function findModel(models: Context["models"], uri: vscode.Uri, name
   const found = models.get(id);
   if (found !== null) return found;
   const file = vscode.workspace.asRelativePath(uri);
-  throw new UserError("input", view === null ? vscode.l10n.t("There is no file '{0}': check the path.", file) : vscode.l10n.t("There is no model '{0}' in '{1}': name a class, or a function or object that gives one.", name, file));
+  if (view === null) throw new UserError("M601", "input", vscode.l10n.t("There is no file '{0}': check the path.", file));
+  throw new UserError("M607", "input", vscode.l10n.t("There is no model '{0}' in '{1}': name a class, or a function or object that gives one.", name, file));
 }
 
 /** The model whose text the cursor is in where it can be trained by itself, or what gives it; else all that can. */
@@ -66,7 +67,7 @@ export function namesAt({ file }: Pick<SourceView, "file">, line: number): reado
 }
 
 export const noModel = (): UserError =>
-  new UserError("input", vscode.l10n.t("There is no model here: open a Python file that defines one (a subclass of torch.nn.Module)."), { action: "example" });
+  new UserError("M605", "input", vscode.l10n.t("There is no model here: open a Python file that defines one (a subclass of torch.nn.Module)."), { action: "example" });
 
 async function pick(candidates: readonly Model[]): Promise<Model> {
   const [first] = candidates;

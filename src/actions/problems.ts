@@ -2,7 +2,7 @@
 import { isAbsolute, resolve } from "node:path";
 import * as vscode from "vscode";
 import type { Context } from "../context";
-import { Cancelled, UserError, type Known } from "../helper/user_error";
+import { Cancelled, coded, unexpected, UserError, type Known } from "../helper/user_error";
 import type { Problem } from "../workspace";
 import { missingIn, placeOf, type NamedPlace } from "./sentence";
 
@@ -16,7 +16,10 @@ const showLog = (): Offer => command(vscode.l10n.t("Show Log"), "monet.showLog")
 const selectPython = (): Offer => command(vscode.l10n.t("Select Python"), "monet.selectPython");
 
 export function sentenceOf(error: unknown): string {
-  if (!(error instanceof UserError)) return vscode.l10n.t("Something unexpected went wrong; the log tells more.");
+  return error instanceof UserError ? coded(plainSentence(error), error.code) : coded(vscode.l10n.t("Something unexpected went wrong; the log tells more."), unexpected);
+}
+
+function plainSentence(error: UserError): string {
   const python = missingIn(error);
   if (python !== null) return vscode.l10n.t("Python at '{0}' has no PyTorch: install it there, or select another Python.", python);
   const { known } = error.facts;
@@ -148,5 +151,5 @@ export function diagnose(collection: vscode.DiagnosticCollection, error: unknown
 
 export function requireTrust(): void {
   if (vscode.workspace.isTrusted) return;
-  throw new UserError("input", vscode.l10n.t("Profiling runs the code of this workspace, which is not trusted yet."), { action: "trust" });
+  throw new UserError("M811", "input", vscode.l10n.t("Profiling runs the code of this workspace, which is not trusted yet."), { action: "trust" });
 }

@@ -38,7 +38,7 @@ export type Say = (line: string) => void;
 export async function help(equipment: Equipment, model: Model, definition: MonetTaskDefinition, plan: string, job: Job, say: Say): Promise<HelperResult> {
   const { interpreters, packages } = equipment;
   const config = actionOf(definition) === "profile" ? await readModelConfig(model) : await knownConfig(model);
-  if (config === null) throw new UserError("input", vscode.l10n.t("monet.json does not say what {0} takes: run the command Optimize memory once, which asks for it.", model.name), { action: "optimize" });
+  if (config === null) throw new UserError("M803", "input", vscode.l10n.t("monet.json does not say what {0} takes: run the command Optimize memory once, which asks for it.", model.name), { action: "optimize" });
   // Another extension may take long to begin, or for ever.
   const interpreter = await unlessStopped(job.signal, interpreters.find(model.uri));
   const folder = folderOf(model.uri);
@@ -86,7 +86,7 @@ async function whileThere<T>({ uri, file }: Model, job: Job, run: (job: Job) => 
   } finally {
     clearInterval(watch);
   }
-  throw new UserError("input", vscode.l10n.t("{0} was deleted while it was profiled: bring it back and try again.", file), { action: "again" });
+  throw new UserError("M804", "input", vscode.l10n.t("{0} was deleted while it was profiled: bring it back and try again.", file), { action: "again" });
 }
 
 /** What Python reads: a text that was not saved is none of it. */
@@ -138,7 +138,7 @@ export async function refineModel(equipment: Equipment, model: Model, bytes: num
   storeFrontier(equipment.models, model, graph, { plans: [...(model.profile?.plans ?? []), plan], exactness });
   if (solution.kind === "plan") return;
   const least = formatBytes(plan.predicted.peak);
-  throw new UserError("infeasible", vscode.l10n.t("No schedule of {0} fits {1}: the smallest that was found has a peak of {2}. Choose that budget, or a smaller batch.", model.name, formatBytes(bytes), least), { least: plan.predicted.peak });
+  throw new UserError("M612", "infeasible", vscode.l10n.t("No schedule of {0} fits {1}: the smallest that was found has a peak of {2}. Choose that budget, or a smaller batch.", model.name, formatBytes(bytes), least), { least: plan.predicted.peak });
 }
 
 /** Searches the largest batch within the budget that is chosen; no Python runs. */

@@ -102,5 +102,5 @@ export async function firstPython(sources: readonly PythonSource[], uri: vscode.
       failed(source, error);
     }
   }
-  throw new UserError("environment", "No Python was found: install Python 3.10 or newer with torch.", { known: { id: "no-python" } });
+  throw new UserError("M702", "environment", "No Python was found: install Python 3.10 or newer with torch.", { known: { id: "no-python" } });
 }

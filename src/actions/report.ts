@@ -15,7 +15,7 @@ export function readReport(output: string): Report {
   } catch {
     document = null;
   }
-  if (typeof document !== "object" || document === null) throw new UserError("crash", "The Python helper did not answer with a JSON document; the log tells what it printed.", { stderr: output, known: { id: "helper-stopped", code: 0, signal: null, last: "" } });
+  if (typeof document !== "object" || document === null) throw new UserError("M706", "crash", "The Python helper did not answer with a JSON document; the log tells what it printed.", { stderr: output, known: { id: "helper-stopped", code: 0, signal: null, last: "" } });
   const fields = document as Readonly<Record<string, unknown>>;
   const number = (name: string): number => {
     const value = fields[name];

@@ -47,7 +47,7 @@ export class Reports extends Disposable implements vscode.TextDocumentContentPro
 /** The plan goes to a place of its own: the one beside the model may be in use by a training script. */
 export async function verifyModel(equipment: Equipment, reports: Reports, model: Model, definition: MonetTaskDefinition, job: Job, say: Say): Promise<Verified> {
   const { plan, planToApply } = model;
-  if (plan === null || planToApply === null) throw new UserError("input", vscode.l10n.t("{0} was not profiled yet: run the command Optimize memory first.", model.name), { action: "optimize" });
+  if (plan === null || planToApply === null) throw new UserError("M801", "input", vscode.l10n.t("{0} was not profiled yet: run the command Optimize memory first.", model.name), { action: "optimize" });
   const folder = mkdtempSync(join(tmpdir(), "monet-"));
   try {
     const file = join(folder, "plan.json");

@@ -8,7 +8,7 @@ import { UserError } from "../helper/user_error";
 export function refused(file: string, error: unknown): UserError {
   // `EACCES: permission denied, open '…'`: the path is said already.
   const [reason = ""] = (error instanceof Error ? error.message : String(error)).split(",");
-  return new UserError("input", vscode.l10n.t("{0} can't be written ({1}): allow it, or make room, and try again.", file, reason), { action: "again" });
+  return new UserError("M603", "input", vscode.l10n.t("{0} can't be written ({1}): allow it, or make room, and try again.", file, reason), { action: "again" });
 }
 
 export function write(file: string, text: string): void {

@@ -25,7 +25,7 @@ export function configured<Options extends ProfileSettings>(io: Io, { file, mode
     const given = Object.fromEntries(Object.entries(options).filter(([, value]) => !(Array.isArray(value) && value.length === 0)));
     return { ...settingsOf(entry), ...given } as Options;
   } catch (error) {
-    if (error instanceof ConfigError) throw new UserError("input", `${path}:${error.line}: ${error.message}.`, { path, line: error.line });
+    if (error instanceof ConfigError) throw new UserError(error.code, "input", `${path}:${error.line}: ${error.message}.`, { path, line: error.line });
     throw error;
   }
 }

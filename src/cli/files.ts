@@ -22,12 +22,12 @@ export function isFolder(path: string): boolean {
 export function readText(io: Io, path: string, what: string): string {
   const file = resolve(io.cwd, path);
   if (statSync(file, { throwIfNoEntry: false }) === undefined) {
-    throw new UserError("input", `There is no ${what} '${path}': check the path (looked for ${file}).`);
+    throw new UserError("M601", "input", `There is no ${what} '${path}': check the path (looked for ${file}).`);
   }
   try {
     return readFileSync(file, "utf8");
   } catch (error) {
-    throw new UserError("input", `The ${what} '${path}' can't be read: ${reason(error)}.`);
+    throw new UserError("M602", "input", `The ${what} '${path}' can't be read: ${reason(error)}.`);
   }
 }
 
@@ -35,7 +35,7 @@ export function writeText(io: Io, path: string, text: string): void {
   try {
     writeWhole(resolve(io.cwd, path), text);
   } catch (error) {
-    throw new UserError("input", `'${path}' can't be written: ${reason(error)}.`);
+    throw new UserError("M603", "input", `'${path}' can't be written: ${reason(error)}.`);
   }
 }
 
@@ -53,7 +53,7 @@ export function asInput<T>(path: string, advice: string, read: () => T): T {
   try {
     return read();
   } catch (error) {
-    if (error instanceof DocumentError) throw new UserError("input", `'${path}': ${error.message}. ${advice}`, { path: error.path });
+    if (error instanceof DocumentError) throw new UserError(error.code, "input", `'${path}': ${error.message}. ${advice}`, { path: error.path });
     throw error;
   }
 }

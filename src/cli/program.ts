@@ -1,7 +1,7 @@
 /** The command line: arguments in, one outcome out. */
 import { Command, CommanderError, Option } from "commander";
 import { optimizers } from "../core/config";
-import { Cancelled, UserError } from "../helper/user_error";
+import { Cancelled, coded, unexpected, UserError } from "../helper/user_error";
 import { devices, type DevicesOptions } from "./commands/devices";
 import { exportPlan, type ExportOptions } from "./commands/export";
 import { models } from "./commands/models";
@@ -14,6 +14,9 @@ import { exitCodeOf, exitCodes, type ExitCode } from "../helper/exit";
 import type { Io } from "./io";
 import type { Outcome } from "./outcome";
 import type { Solver } from "./solving";
+
+/** The row of docs/errors.md for a command, an option or a value that there isn't. */
+const wrongCommand = "M622";
 
 const collect = (value: string, before: readonly string[]): string[] => [...before, value];
 
@@ -124,7 +127,7 @@ function build(io: Io, solver: Solver, run: Run): Command {
   ]).action((options: DevicesOptions) => {
     run(devices(io, options));
   });
-  for (const each of [program, ...program.commands]) each.exitOverride().configureOutput({ writeOut: io.out, writeErr: io.err });
+  for (const each of [program, ...program.commands]) each.exitOverride().configureOutput({ writeOut: io.out, writeErr: io.err, outputError: (text, write) => { write(`${coded(text.trimEnd(), wrongCommand)}\n`); } });
   return program;
 }
 
@@ -148,16 +151,16 @@ export async function runCli(argv: readonly string[], io: Io, solver: Solver): P
 function failed(error: unknown, io: Io, json: boolean): ExitCode {
   if (error instanceof CommanderError) {
     if (error.exitCode === 0) return exitCodes.ok;
-    if (json) io.out(`${JSON.stringify({ error: { kind: "input", message: error.message.replace(/^error: /, "") } }, null, 2)}\n`);
+    if (json) io.out(`${JSON.stringify({ error: { kind: "input", code: wrongCommand, message: error.message.replace(/^error: /, "") } }, null, 2)}\n`);
     return exitCodes.input;
   }
   const known =
     error instanceof UserError
-      ? { kind: error.kind, message: error.message, facts: error.facts, exit: exitCodeOf(error.kind) }
+      ? { kind: error.kind, code: error.code, message: error.message, facts: error.facts, exit: exitCodeOf(error.kind) }
       : error instanceof Cancelled
-        ? { kind: "cancelled", message: "Stopped.", facts: {}, exit: exitCodes.cancelled }
-        : { kind: "unexpected", message: error instanceof Error ? (error.stack ?? error.message) : String(error), facts: {}, exit: exitCodes.crash };
-  io.err(known.kind === "cancelled" ? `${known.message}\n` : `error: ${known.message}\n`);
-  if (json) io.out(`${JSON.stringify({ error: { kind: known.kind, message: known.message, ...known.facts } }, null, 2)}\n`);
+        ? { kind: "cancelled", code: null, message: "Stopped.", facts: {}, exit: exitCodes.cancelled }
+        : { kind: "unexpected", code: unexpected, message: error instanceof Error ? (error.stack ?? error.message) : String(error), facts: {}, exit: exitCodes.crash };
+  io.err(known.code === null ? `${known.message}\n` : `error: ${coded(known.message, known.code)}\n`);
+  if (json) io.out(`${JSON.stringify({ error: { kind: known.kind, ...(known.code !== null && { code: known.code }), message: known.message, ...known.facts } }, null, 2)}\n`);
   return known.exit;
 }

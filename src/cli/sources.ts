@@ -19,7 +19,7 @@ export async function readSources(io: Io, path: string): Promise<Sources> {
   const target = resolve(io.cwd, path);
   const files = new Set(isFolder(target) ? pythonFiles(target) : [target]);
   if (!isFolder(target) && isFile(target) && !target.endsWith(".py")) {
-    throw new UserError("input", `'${path}' is no Python file: name a .py file or a folder.`);
+    throw new UserError("M608", "input", `'${path}' is no Python file: name a .py file or a folder.`);
   }
   const parser = await pythonParser(io.dist);
   try {

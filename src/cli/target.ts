@@ -30,17 +30,17 @@ export async function readTarget(io: Io, text: string): Promise<Target> {
   const { asked, outlines } = await readSources(io, file);
   const outline = outlines.get(resolve(io.cwd, file));
   const [source] = asked;
-  if (source === undefined || outline === undefined) throw new UserError("input", `'${file}' is a folder: name a file and a model in it, as FILE:MODEL.`);
+  if (source === undefined || outline === undefined) throw new UserError("M604", "input", `'${file}' is a folder: name a file and a model in it, as FILE:MODEL.`);
   const names = wholeModels(source);
   if (model === null) {
     const [only] = names;
     if (names.length === 1 && only !== undefined) return { file, model: only };
-    if (names.length === 0) throw new UserError("input", `There is no model in '${file}': name a file that defines one (a subclass of torch.nn.Module).${entryHint}`);
-    throw new UserError("input", `Which model of '${file}'? Name one as ${file}:MODEL; it has ${names.join(", ")}.`, { models: names });
+    if (names.length === 0) throw new UserError("M605", "input", `There is no model in '${file}': name a file that defines one (a subclass of torch.nn.Module).${entryHint}`);
+    throw new UserError("M606", "input", `Which model of '${file}'? Name one as ${file}:MODEL; it has ${names.join(", ")}.`, { models: names });
   }
   if (!defines(outline, model)) {
     const has = names.length === 0 ? "no model was found there" : `it has ${names.join(", ")}`;
-    throw new UserError("input", `There is no model '${model}' in '${file}': ${has}.`, { models: names });
+    throw new UserError("M607", "input", `There is no model '${model}' in '${file}': ${has}.`, { models: names });
   }
   return { file, model };
 }

@@ -23,11 +23,12 @@ export interface Config {
   readonly models: Readonly<Record<string, ModelConfig>>;
 }
 
-/** A mistake in monet.json, as a sentence, with the line (from 1) that it is on. */
+/** A mistake in monet.json, as a sentence, with the line (from 1) that it is on; `code` is its row in docs/errors.md. */
 export class ConfigError extends Error {
   override readonly name = "ConfigError";
 
   constructor(
+    readonly code: string,
     readonly line: number,
     message: string,
   ) {
@@ -42,18 +43,18 @@ export function readConfig(text: string): Config {
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     const position = /position (\d+)/.exec(message)?.[1];
-    throw new ConfigError(lineAt(text, Math.min(text.trimEnd().length, Number(position ?? text.length))), `this is no JSON (${message})`);
+    throw new ConfigError("M508", lineAt(text, Math.min(text.trimEnd().length, Number(position ?? text.length))), `this is no JSON (${message})`);
   }
   try {
     const config = checkShape(document, schema, "monet.json") as Config;
     for (const [key, { loss, targets }] of Object.entries(config.models)) {
       if (targets !== undefined && targets.length > 0 && loss === undefined) {
-        throw new DocumentError(`models.${key}.targets`, "targets are what a loss takes besides the output: name it as loss", ["models", key, "targets"]);
+        throw new DocumentError("M504", `models.${key}.targets`, "targets are what a loss takes besides the output: name it as loss", ["models", key, "targets"]);
       }
     }
     return config;
   } catch (error) {
-    if (error instanceof DocumentError) throw new ConfigError(lineAt(text, offsetOf(text, error.steps)), error.message);
+    if (error instanceof DocumentError) throw new ConfigError("M509", lineAt(text, offsetOf(text, error.steps)), error.message);
     throw error;
   }
 }

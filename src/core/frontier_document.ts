@@ -24,9 +24,9 @@ export function frontierDocument(graph: Graph, { plans, exactness }: FoundPlans)
 export function parseFrontier(text: string, graph: Graph): FrontierDocument {
   const document = parseJson(text, "frontier") as Partial<FrontierDocument> | null;
   if (typeof document !== "object" || document?.format !== "monet-frontier" || document.version !== 1 || !Array.isArray(document.plans)) {
-    throw new DocumentError("", "this is not a frontier of this release");
+    throw new DocumentError("M502", "", "this is not a frontier of this release");
   }
-  if (document.graph !== graph.hash) throw new DocumentError("graph", "these plans were made for another profile than this graph");
+  if (document.graph !== graph.hash) throw new DocumentError("M506", "graph", "these plans were made for another profile than this graph");
   const { exactness = "bitwise" } = document;
   return frontierDocument(graph, { plans: ordered(document.plans.map((plan) => checkPlan(plan, graph))), exactness });
 }

@@ -110,6 +110,8 @@ export interface Gradient {
   readonly view: boolean;
 }
 
+const contradiction = (path: string, problem: string): DocumentError => new DocumentError("M505", path, problem);
+
 /** Reads and checks a graph; throws a DocumentError whose sentence names the place in the document. */
 export function parseGraph(text: string): Graph {
   return checkGraph(parseJson(text, "graph"));
@@ -121,7 +123,7 @@ export function checkGraph(document: unknown): Graph {
   checkOperators(graph);
   checkTotals(graph);
   graph.outputs.forEach((id, k) => {
-    if (id >= graph.values.length) throw new DocumentError(`outputs[${k}]`, `value ${id} does not exist`);
+    if (id >= graph.values.length) throw contradiction(`outputs[${k}]`, `value ${id} does not exist`);
   });
   return graph;
 }
@@ -132,7 +134,7 @@ export function parseJson(text: string, what: string): unknown {
     return JSON.parse(text) as unknown;
   } catch (error) {
     const detail = error instanceof Error ? error.message : String(error);
-    throw new DocumentError("", `the ${what} is not complete JSON (${detail})`);
+    throw new DocumentError("M501", "", `the ${what} is not complete JSON (${detail})`);
   }
 }
 
@@ -180,31 +182,31 @@ function checkTotals({ fixed, values, operators, transfer }: Graph): void {
     bytes += Math.max(...implementations.map((each) => each.internal_bytes)) + Math.max(...all.map((run) => run.peak)) + Math.max(...gradients);
     time += all.reduce((sum, run) => sum + run.time, 0);
   }
-  if (!Number.isSafeInteger(bytes)) throw new DocumentError("values", "their bytes, with all that operators take, add up to more than 2^53; were they written in bytes?");
-  if (!Number.isSafeInteger(time)) throw new DocumentError("operators", "their times add up to more than 2^53 ns; were they written in nanoseconds?");
+  if (!Number.isSafeInteger(bytes)) throw contradiction("values", "their bytes, with all that operators take, add up to more than 2^53; were they written in bytes?");
+  if (!Number.isSafeInteger(time)) throw contradiction("operators", "their times add up to more than 2^53 ns; were they written in nanoseconds?");
 }
 
 function checkValues({ values, operators }: Graph): void {
   values.forEach((value, k) => {
     const at = `values[${k}]`;
-    if (value.id !== k) throw new DocumentError(`${at}.id`, `is ${value.id}, expected ${k}`);
-    if (!itemSizes.has(value.dtype)) throw new DocumentError(`${at}.dtype`, `'${value.dtype}' is not a known element type`);
+    if (value.id !== k) throw contradiction(`${at}.id`, `is ${value.id}, expected ${k}`);
+    if (!itemSizes.has(value.dtype)) throw contradiction(`${at}.dtype`, `'${value.dtype}' is not a known element type`);
     const storage = values[value.storage];
-    if (storage === undefined) throw new DocumentError(`${at}.storage`, `value ${value.storage} does not exist`);
-    if (value.storage > k) throw new DocumentError(`${at}.storage`, `value ${value.storage} comes later`);
-    if (storage.storage !== storage.id) throw new DocumentError(`${at}.storage`, `value ${storage.id} is a view itself`);
-    if (value.storage !== k && value.bytes !== 0) throw new DocumentError(`${at}.bytes`, `a view has 0 bytes of its own, not ${value.bytes}`);
+    if (storage === undefined) throw contradiction(`${at}.storage`, `value ${value.storage} does not exist`);
+    if (value.storage > k) throw contradiction(`${at}.storage`, `value ${value.storage} comes later`);
+    if (storage.storage !== storage.id) throw contradiction(`${at}.storage`, `value ${storage.id} is a view itself`);
+    if (value.storage !== k && value.bytes !== 0) throw contradiction(`${at}.bytes`, `a view has 0 bytes of its own, not ${value.bytes}`);
     if (value.kind !== "activation") {
-      if (value.producer !== null) throw new DocumentError(`${at}.producer`, `a ${value.kind} has no producer`);
-      if (storage.kind === "activation") throw new DocumentError(`${at}.storage`, `a ${value.kind} can't live in an activation`);
+      if (value.producer !== null) throw contradiction(`${at}.producer`, `a ${value.kind} has no producer`);
+      if (storage.kind === "activation") throw contradiction(`${at}.storage`, `a ${value.kind} can't live in an activation`);
       return;
     }
-    if (value.producer === null) throw new DocumentError(`${at}.producer`, "an activation needs a producer");
+    if (value.producer === null) throw contradiction(`${at}.producer`, "an activation needs a producer");
     const producer = operators[value.producer];
-    if (producer === undefined) throw new DocumentError(`${at}.producer`, `operator ${value.producer} does not exist`);
-    if (!producer.outputs.includes(k)) throw new DocumentError(`${at}.producer`, `operator ${value.producer} does not list it in its outputs`);
+    if (producer === undefined) throw contradiction(`${at}.producer`, `operator ${value.producer} does not exist`);
+    if (!producer.outputs.includes(k)) throw contradiction(`${at}.producer`, `operator ${value.producer} does not list it in its outputs`);
     if (storage.producer !== null && storage.producer > value.producer) {
-      throw new DocumentError(`${at}.storage`, `operator ${storage.producer} makes value ${storage.id} after operator ${value.producer}`);
+      throw contradiction(`${at}.storage`, `operator ${storage.producer} makes value ${storage.id} after operator ${value.producer}`);
     }
   });
 }
@@ -212,27 +214,27 @@ function checkValues({ values, operators }: Graph): void {
 function checkOperators({ values, operators }: Graph): void {
   operators.forEach((operator, k) => {
     const at = `operators[${k}]`;
-    if (operator.id !== k) throw new DocumentError(`${at}.id`, `is ${operator.id}, expected ${k}`);
+    if (operator.id !== k) throw contradiction(`${at}.id`, `is ${operator.id}, expected ${k}`);
     operator.inputs.forEach((id, slot) => {
       const value = values[id];
-      if (value === undefined) throw new DocumentError(`${at}.inputs[${slot}]`, `value ${id} does not exist`);
+      if (value === undefined) throw contradiction(`${at}.inputs[${slot}]`, `value ${id} does not exist`);
       if (value.producer !== null && value.producer >= k) {
-        throw new DocumentError(`${at}.inputs[${slot}]`, `value ${id} is made by operator ${value.producer}, not before operator ${k}`);
+        throw contradiction(`${at}.inputs[${slot}]`, `value ${id} is made by operator ${value.producer}, not before operator ${k}`);
       }
     });
     const seen = new Set<number>();
     operator.outputs.forEach((id, slot) => {
       const value = values[id];
-      if (value === undefined) throw new DocumentError(`${at}.outputs[${slot}]`, `value ${id} does not exist`);
-      if (value.producer !== k) throw new DocumentError(`${at}.outputs[${slot}]`, `value ${id} has another producer (${value.producer ?? "none"})`);
-      if (seen.has(id)) throw new DocumentError(`${at}.outputs[${slot}]`, `value ${id} is listed twice`);
+      if (value === undefined) throw contradiction(`${at}.outputs[${slot}]`, `value ${id} does not exist`);
+      if (value.producer !== k) throw contradiction(`${at}.outputs[${slot}]`, `value ${id} has another producer (${value.producer ?? "none"})`);
+      if (seen.has(id)) throw contradiction(`${at}.outputs[${slot}]`, `value ${id} is listed twice`);
       seen.add(id);
     });
     if (operator.in_place) {
       const [output] = operator.outputs;
-      if (operator.inputs.length === 0) throw new DocumentError(`${at}.in_place`, "an operator without inputs can't run in place");
+      if (operator.inputs.length === 0) throw contradiction(`${at}.in_place`, "an operator without inputs can't run in place");
       if (output === undefined || values[output]?.storage !== output) {
-        throw new DocumentError(`${at}.in_place`, "its first output must have a storage of its own");
+        throw contradiction(`${at}.in_place`, "its first output must have a storage of its own");
       }
     }
     checkImplementations(operator, values, at);
@@ -243,29 +245,29 @@ function checkImplementations(operator: Operator, values: readonly Value[], path
   const names = new Set<string>();
   operator.implementations.forEach((implementation, k) => {
     const at = `${path}.implementations[${k}]`;
-    if (names.has(implementation.name)) throw new DocumentError(`${at}.name`, `'${implementation.name}' is used twice`);
+    if (names.has(implementation.name)) throw contradiction(`${at}.name`, `'${implementation.name}' is used twice`);
     names.add(implementation.name);
     let last = -1;
     implementation.saves.forEach((id, slot) => {
       const here = `${at}.saves[${slot}]`;
       const value = values[id];
-      if (value === undefined) throw new DocumentError(here, `value ${id} does not exist`);
-      if (value.storage !== id) throw new DocumentError(here, `value ${id} is a view; name its storage ${value.storage}`);
-      if (value.kind !== "activation") throw new DocumentError(here, `value ${id} is a ${value.kind}; only activations are listed`);
-      if (id <= last) throw new DocumentError(here, "saves must be ascending, without duplicates");
+      if (value === undefined) throw contradiction(here, `value ${id} does not exist`);
+      if (value.storage !== id) throw contradiction(here, `value ${id} is a view; name its storage ${value.storage}`);
+      if (value.kind !== "activation") throw contradiction(here, `value ${id} is a ${value.kind}; only activations are listed`);
+      if (id <= last) throw contradiction(here, "saves must be ascending, without duplicates");
       if (value.producer !== null && value.producer > operator.id) {
-        throw new DocumentError(here, `value ${id} is made by operator ${value.producer}, after operator ${operator.id}`);
+        throw contradiction(here, `value ${id} is made by operator ${value.producer}, after operator ${operator.id}`);
       }
       last = id;
     });
     implementation.backward?.gradients.forEach((gradient, slot) => {
       const here = `${at}.backward.gradients[${slot}]`;
       const input = operator.inputs[gradient.input];
-      if (input === undefined) throw new DocumentError(`${here}.input`, `operator ${operator.id} has no input ${gradient.input}`);
+      if (input === undefined) throw contradiction(`${here}.input`, `operator ${operator.id} has no input ${gradient.input}`);
       const value = values[input];
-      if (value?.requires_grad === false) throw new DocumentError(`${here}.input`, `value ${input} does not require a gradient`);
+      if (value?.requires_grad === false) throw contradiction(`${here}.input`, `value ${input} does not require a gradient`);
       if (gradient.alias !== null && operator.outputs[gradient.alias] === undefined) {
-        throw new DocumentError(`${here}.alias`, `operator ${operator.id} has no output ${gradient.alias}`);
+        throw contradiction(`${here}.alias`, `operator ${operator.id} has no output ${gradient.alias}`);
       }
     });
   });

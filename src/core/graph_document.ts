@@ -1,12 +1,12 @@
 import { Ajv, type ErrorObject, type ValidateFunction } from "ajv";
 
-/** A document that can't be used, as one sentence that says where. */
+/** A document that can't be used, as one sentence that says where; `code` is its row in docs/errors.md. */
 export class DocumentError extends Error {
   override readonly name = "DocumentError";
   readonly path: string;
   /** Names and indices that lead there; known where the shape is at fault. */
   readonly steps: readonly string[];
-  constructor(path: string, problem: string, steps: readonly string[] = []) {
+  constructor(readonly code: string, path: string, problem: string, steps: readonly string[] = []) {
     super(path === "" ? problem : `${path}: ${problem}`);
     this.path = path;
     this.steps = steps;
@@ -24,16 +24,16 @@ const compiled = new Map<object, ValidateFunction>();
  */
 export function readDocument(document: unknown, schema: { properties: { format: { const: string }; version: { const: number } } }, what: string): unknown {
   if (typeof document !== "object" || document === null || Array.isArray(document)) {
-    throw new DocumentError("", `this is not a ${what}: it is no JSON object`);
+    throw new DocumentError("M502", "", `this is not a ${what}: it is no JSON object`);
   }
   const { format, version } = document as { format?: unknown; version?: unknown };
   const expected = schema.properties;
   if (format !== expected.format.const) {
     const found = typeof format === "string" ? `'${format}'` : "none";
-    throw new DocumentError("", `this is not a ${what}: format is ${found}, expected '${expected.format.const}'`);
+    throw new DocumentError("M502", "", `this is not a ${what}: format is ${found}, expected '${expected.format.const}'`);
   }
   if (version !== expected.version.const) {
-    throw new DocumentError("", `this ${what} has version ${JSON.stringify(version)}; this release reads version ${expected.version.const}`);
+    throw new DocumentError("M503", "", `this ${what} has version ${JSON.stringify(version)}; this release reads version ${expected.version.const}`);
   }
   return checkShape(document, schema, what);
 }
@@ -50,7 +50,7 @@ export function checkShape(document: unknown, schema: object, what: string): unk
 }
 
 function asSentence(error: ErrorObject | undefined, what: string): DocumentError {
-  if (error === undefined) return new DocumentError("", `this is not a valid ${what}`);
+  if (error === undefined) return new DocumentError("M504", "", `this is not a valid ${what}`);
   const steps = error.instancePath
     .split("/")
     .slice(1)
@@ -61,5 +61,5 @@ function asSentence(error: ErrorObject | undefined, what: string): DocumentError
   const message = (error.keyword === "pattern" ? advice : undefined) ?? error.message ?? "is not valid";
   const at = additionalProperty ?? propertyName ?? error.propertyName;
   const detail = allowedValues?.map(String).join(", ") ?? at;
-  return new DocumentError(path, `${message}${detail === undefined ? "" : ` (${detail})`}`, at === undefined ? steps : [...steps, at]);
+  return new DocumentError("M504", path, `${message}${detail === undefined ? "" : ` (${detail})`}`, at === undefined ? steps : [...steps, at]);
 }

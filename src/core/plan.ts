@@ -72,6 +72,8 @@ export interface Predicted {
   readonly eager_time: number;
 }
 
+const contradiction = (path: string, problem: string): DocumentError => new DocumentError("M507", path, problem);
+
 /** Reads a plan and checks that it belongs to the graph and is one that the runtime can follow. */
 export function parsePlan(text: string, graph: Graph): Plan {
   return checkPlan(parseJson(text, "plan"), graph);
@@ -80,10 +82,10 @@ export function parsePlan(text: string, graph: Graph): Plan {
 export function checkPlan(document: unknown, graph: Graph): Plan {
   const plan = readDocument(document, schema, "plan") as Plan;
   if (plan.graph.hash !== graph.hash) {
-    throw new DocumentError("graph.hash", `this plan was made for another profile (${short(plan.graph.hash)}) than this graph (${short(graph.hash)})`);
+    throw new DocumentError("M506", "graph.hash", `this plan was made for another profile (${short(plan.graph.hash)}) than this graph (${short(graph.hash)})`);
   }
   if (plan.graph.structure !== graph.structure || plan.graph.operators !== graph.operators.length) {
-    throw new DocumentError("graph.structure", "this plan was made for a model with other operators");
+    throw new DocumentError("M506", "graph.structure", "this plan was made for a model with other operators");
   }
   checkImplementations(plan, graph);
   checkRetention(plan, graph);
@@ -132,9 +134,9 @@ function checkImplementations(plan: Plan, graph: Graph): void {
   for (const [id, name] of Object.entries(plan.implementations)) {
     const at = `implementations.${id}`;
     const operator = /^(0|[1-9]\d*)$/.test(id) ? graph.operators[Number(id)] : undefined;
-    if (operator === undefined) throw new DocumentError(at, `operator ${id} does not exist`);
+    if (operator === undefined) throw contradiction(at, `operator ${id} does not exist`);
     if (!operator.implementations.some((implementation) => implementation.name === name)) {
-      throw new DocumentError(at, `operator ${id} has no implementation '${name}'`);
+      throw contradiction(at, `operator ${id} has no implementation '${name}'`);
     }
   }
 }
@@ -147,26 +149,26 @@ function checkRetention(plan: Plan, graph: Graph): void {
     let producer: number;
     if (retention.internals === undefined) {
       const value = graph.values[retention.value];
-      if (value === undefined) throw new DocumentError(`${at}.value`, `value ${retention.value} does not exist`);
-      if (value.kind !== "activation") throw new DocumentError(`${at}.value`, `value ${value.id} is a ${value.kind}, which is always there`);
-      if (value.storage !== value.id) throw new DocumentError(`${at}.value`, `value ${value.id} is a view; retain its storage ${value.storage}`);
+      if (value === undefined) throw contradiction(`${at}.value`, `value ${retention.value} does not exist`);
+      if (value.kind !== "activation") throw contradiction(`${at}.value`, `value ${value.id} is a ${value.kind}, which is always there`);
+      if (value.storage !== value.id) throw contradiction(`${at}.value`, `value ${value.id} is a view; retain its storage ${value.storage}`);
       producer = value.producer ?? 0;
     } else {
       const operator = graph.operators[retention.internals];
-      if (operator === undefined) throw new DocumentError(`${at}.internals`, `operator ${retention.internals} does not exist`);
+      if (operator === undefined) throw contradiction(`${at}.internals`, `operator ${retention.internals} does not exist`);
       producer = operator.id;
     }
     const key = retention.internals === undefined ? `v${retention.value}` : `i${retention.internals}`;
-    if (seen.has(key)) throw new DocumentError(at, "this tensor is listed twice");
+    if (seen.has(key)) throw contradiction(at, "this tensor is listed twice");
     seen.add(key);
     let end = -1;
     retention.intervals.forEach(([from, to], slot) => {
       const here = `${at}.intervals[${slot}]`;
-      if (from >= to) throw new DocumentError(here, `must end after it starts (${from}, ${to})`);
-      if (from <= end) throw new DocumentError(here, `must start after clock ${end}, where the one before it ends`);
-      if (from < n && from !== producer) throw new DocumentError(`${here}[0]`, `in forward it can only start at clock ${producer}, where operator ${producer} makes it`);
-      if (to < n) throw new DocumentError(`${here}[1]`, `clock ${to} is in forward; an interval ends at a backward step`);
-      if (to >= 2 * n) throw new DocumentError(`${here}[1]`, `clock ${to} is past the last step ${2 * n - 1}`);
+      if (from >= to) throw contradiction(here, `must end after it starts (${from}, ${to})`);
+      if (from <= end) throw contradiction(here, `must start after clock ${end}, where the one before it ends`);
+      if (from < n && from !== producer) throw contradiction(`${here}[0]`, `in forward it can only start at clock ${producer}, where operator ${producer} makes it`);
+      if (to < n) throw contradiction(`${here}[1]`, `clock ${to} is in forward; an interval ends at a backward step`);
+      if (to >= 2 * n) throw contradiction(`${here}[1]`, `clock ${to} is past the last step ${2 * n - 1}`);
       end = to;
     });
     if (retention.offload !== undefined) checkOffload(retention, graph, at, producer);
@@ -180,18 +182,18 @@ function checkOffload({ value, internals, intervals, offload }: Retention, graph
   const n = graph.operators.length;
   const [from, to] = offload;
   const { part, pinned } = graph.operators[producer] ?? {};
-  if (graph.transfer === undefined) throw new DocumentError(at, "this graph has no transfer times, so nothing can be offloaded; profile with --offload");
-  if (pinned === true) throw new DocumentError(at, `operator ${producer}, which makes value ${value}, must not run twice: what it makes may be written later, and stays on the device`);
-  if (internals !== undefined) throw new DocumentError(at, "internals can't be offloaded, only values");
-  if (graph.outputs.some((id) => graph.values[id]?.storage === value)) throw new DocumentError(at, `value ${value} is returned by the model, so it stays on the device`);
+  if (graph.transfer === undefined) throw contradiction(at, "this graph has no transfer times, so nothing can be offloaded; profile with --offload");
+  if (pinned === true) throw contradiction(at, `operator ${producer}, which makes value ${value}, must not run twice: what it makes may be written later, and stays on the device`);
+  if (internals !== undefined) throw contradiction(at, "internals can't be offloaded, only values");
+  if (graph.outputs.some((id) => graph.values[id]?.storage === value)) throw contradiction(at, `value ${value} is returned by the model, so it stays on the device`);
   const [held] = intervals;
-  if (held?.[0] !== producer || to > held[1]) throw new DocumentError(at, `value ${value} is away within the interval that starts in forward, and [${from}, ${to}] is not within it`);
+  if (held?.[0] !== producer || to > held[1]) throw contradiction(at, `value ${value} is away within the interval that starts in forward, and [${from}, ${to}] is not within it`);
   const lastUse = Math.max(producer, ...graph.operators.filter(({ inputs }) => inputs.some((id) => graph.values[id]?.storage === value)).map(({ id }) => id));
-  if (from < lastUse || from >= n) throw new DocumentError(`${at}[0]`, `value ${value} can go between clock ${lastUse}, where forward uses it last, and ${n - 1}; not after clock ${from}`);
-  if (to < n) throw new DocumentError(`${at}[1]`, `clock ${to} is in forward; a value comes back in backward`);
+  if (from < lastUse || from >= n) throw contradiction(`${at}[0]`, `value ${value} can go between clock ${lastUse}, where forward uses it last, and ${n - 1}; not after clock ${from}`);
+  if (to < n) throw contradiction(`${at}[1]`, `clock ${to} is in forward; a value comes back in backward`);
   for (const [slot, clock] of [from, to].entries()) {
     const operator = graph.operators[clock < n ? clock : 2 * n - 1 - clock];
-    if (operator?.part !== part) throw new DocumentError(`${at}[${slot}]`, `clock ${clock} belongs to the ${operator?.part ?? "model"}, and value ${value} to the ${part ?? "model"}, which runs by itself`);
+    if (operator?.part !== part) throw contradiction(`${at}[${slot}]`, `clock ${clock} belongs to the ${operator?.part ?? "model"}, and value ${value} to the ${part ?? "model"}, which runs by itself`);
   }
 }
 
@@ -202,18 +204,18 @@ function checkSteps(plan: Plan, problem: Problem): void {
   const [wrong] = schedule.fromIntervals(choice, intervals, absences);
   if (schedule.conflict >= 0) {
     const once = problem.pinned[schedule.conflict] === 1;
-    throw new DocumentError("retain", once
+    throw contradiction("retain", once
       ? `operator ${schedule.conflict} must not run twice, but something that it makes is not retained to its last need`
       : `an opaque operator saves what operator ${schedule.conflict} makes, so that is retained from forward`);
   }
   if (wrong === undefined) {
     const rng = schedule.rerunRandom();
     checkAbsences(plan, problem, schedule, choice);
-    if (rng.join() !== plan.rng.join()) throw new DocumentError("rng", `the steps rerun random operators [${rng.join(", ")}], not [${plan.rng.join(", ")}]`);
+    if (rng.join() !== plan.rng.join()) throw contradiction("rng", `the steps rerun random operators [${rng.join(", ")}], not [${plan.rng.join(", ")}]`);
     return;
   }
   const [from, to] = [intervals.from[wrong] ?? 0, intervals.to[wrong] ?? 0];
-  throw new DocumentError(entry[wrong] ?? "retain", `[${from}, ${to}] must start where the tensor is computed and end where it is used`);
+  throw contradiction(entry[wrong] ?? "retain", `[${from}, ${to}] must start where the tensor is computed and end where it is used`);
 }
 
 function checkAbsences(plan: Plan, problem: Problem, { offloads, always }: Schedule, choice: Int32Array): void {
@@ -221,10 +223,10 @@ function checkAbsences(plan: Plan, problem: Problem, { offloads, always }: Sched
     const value = problem.valueOf[tensor] ?? 0;
     const at = `retain[${plan.retain.findIndex((entry) => entry.value === value)}].offload`;
     const need = offloads.need[tensor] ?? 0;
-    if (always[tensor] === 1) throw new DocumentError(at, `value ${value} is saved by an operator without backward, so it stays on the device`);
-    if (problem.stays[tensor] === 1) throw new DocumentError(at, `value ${value} is saved by an opaque operator, so it stays on the device`);
-    if (need < to) throw new DocumentError(at, `value ${value} is used at clock ${need}, before it comes back at clock ${to}`);
-    if (!offloads.unpacks(to, choice)) throw new DocumentError(`${at}[1]`, `the backward step of clock ${to} unpacks nothing, so the runtime can't fetch value ${value} there`);
+    if (always[tensor] === 1) throw contradiction(at, `value ${value} is saved by an operator without backward, so it stays on the device`);
+    if (problem.stays[tensor] === 1) throw contradiction(at, `value ${value} is saved by an opaque operator, so it stays on the device`);
+    if (need < to) throw contradiction(at, `value ${value} is used at clock ${need}, before it comes back at clock ${to}`);
+    if (!offloads.unpacks(to, choice)) throw contradiction(`${at}[1]`, `the backward step of clock ${to} unpacks nothing, so the runtime can't fetch value ${value} there`);
   }
 }
 

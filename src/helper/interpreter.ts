@@ -38,7 +38,7 @@ export function onPath(name: string, env: Search["env"], platform: NodeJS.Platfo
 function named(value: string | undefined, foundBy: string, search: Search): Interpreter | null {
   if (value === undefined || value === "") return null;
   const path = /[\\/]/.test(value) ? (existsSync(value) ? value : null) : onPath(value, search.env, search.platform);
-  if (path === null) throw new UserError("environment", `There is no Python at '${value}', which ${foundBy} names: correct it or leave it out.`, { known: { id: "no-such-python", path: value, namedBy: foundBy } });
+  if (path === null) throw new UserError("M701", "environment", `There is no Python at '${value}', which ${foundBy} names: correct it or leave it out.`, { known: { id: "no-such-python", path: value, namedBy: foundBy } });
   return { path, foundBy };
 }
 
@@ -84,5 +84,5 @@ export function findInterpreter(search: Search): Interpreter {
     const found = source(search);
     if (found !== null) return found;
   }
-  throw new UserError("environment", `No Python was found: install Python 3.10 or newer with torch, or name one with ${search.explicitBy ?? "--python"}.`, { known: { id: "no-python" } });
+  throw new UserError("M702", "environment", `No Python was found: install Python 3.10 or newer with torch, or name one with ${search.explicitBy ?? "--python"}.`, { known: { id: "no-python" } });
 }

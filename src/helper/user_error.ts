@@ -10,11 +10,12 @@ export type Known =
   /** By a signal or with an exit code; `last` is the last line that it said. */
   | { readonly id: "helper-stopped"; readonly code: number | null; readonly signal: string | null; readonly last: string };
 
-/** An error that is shown as its one sentence; anything else is unexpected. */
+/** An error that is shown as its one sentence; anything else is unexpected. `code` is its row in docs/errors.md. */
 export class UserError extends Error {
   override readonly name = "UserError";
 
   constructor(
+    readonly code: string,
     readonly kind: ErrorKind,
     message: string,
     /** Further facts for a program that reads the error. */
@@ -22,6 +23,14 @@ export class UserError extends Error {
   ) {
     super(message);
   }
+}
+
+/** The row of docs/errors.md for what nobody foresaw. */
+export const unexpected = "M709";
+
+/** As people see it: the sentence, and the code by which docs/errors.md says more. */
+export function coded(sentence: string, code: string): string {
+  return `${sentence} [${code}]`;
 }
 
 /** The person stopped it. */

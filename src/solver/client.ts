@@ -5,6 +5,7 @@ import type { Largest, Limits } from "../core/solve/largest";
 import type { Planned, Solution } from "../core/solve/solution";
 import type { Progress } from "../core/solve/solve";
 import { formatBytes } from "../core/units";
+import { UserError } from "../helper/user_error";
 import { effort, type Answer, type Request } from "./protocol";
 
 export interface SolveOptions {
@@ -65,7 +66,7 @@ async function run<Result>(request: Request, { signal, onProgress, heapMebibytes
       });
       worker.on("error", (error: NodeJS.ErrnoException) => {
         const full = error.code === "ERR_WORKER_OUT_OF_MEMORY";
-        reject(full ? new Error(`The solver needs more than ${formatBytes(heapMebibytes * 2 ** 20)} for a graph of ${request.graph.operators.length} operators; profile a part of the model.`) : error);
+        reject(full ? new UserError("M707", "crash", `The solver needs more than ${formatBytes(heapMebibytes * 2 ** 20)} for a graph of ${request.graph.operators.length} operators; profile a part of the model.`) : error);
       });
       worker.on("exit", (code) => {
         reject(new Error(`The solver's worker ended early (code ${code})`));

@@ -50,5 +50,5 @@ it("profiles what the cursor is in, and in a file without a model what the side 
   expect(await chooseModel(context([net, other], net), null)).toBe(other);
   at("plain.py", 4);
   expect(await chooseModel(context([net, other], net), null)).toBe(net);
-  await expect(chooseModel(context([], null), null)).rejects.toThrow("There is no model here");
+  await expect(chooseModel(context([], null), null)).rejects.toMatchObject({ code: "M605", message: expect.stringMatching(/^There is no model here/) as unknown });
 });

@@ -56,7 +56,7 @@ describe("the Python is the first that answers:", () => {
   });
 
   it("what the person named and is not there is not passed over in silence", async () => {
-    const wrong = new FoundPython("the setting", () => { throw new UserError("environment", "There is no Python at '/x'."); });
+    const wrong = new FoundPython("the setting", () => { throw new UserError("M000", "environment", "There is no Python at '/x'."); });
     await expect(find([wrong, ...sources({})])).rejects.toThrow("There is no Python at '/x'.");
   });
 });

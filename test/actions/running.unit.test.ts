@@ -115,19 +115,19 @@ describe("the time that is left", () => {
 describe("a sentence of the helper", () => {
   it("names the place in the person's file", () => {
     const place = (text: string): string | null => {
-      const found = placeOf(new UserError("input", text));
+      const found = placeOf(new UserError("M000", "input", text));
       return found === null ? null : `${found.file} ${found.line}`;
     };
     expect(place("/home/me/my models/net.py:12: building Net failed (ValueError: x)")).toBe("/home/me/my models/net.py 12");
     expect(place("The input has the wrong shape (net.py:9).")).toBe("net.py 9");
     expect(place("C:\\models\\net.py:3: no")).toBe("C:\\models\\net.py 3");
     expect(place("there is no model in net.py; name one")).toBeNull();
-    expect(placeOf(new UserError("input", "monet.json:3: no", { file: "/w/monet.json", line: 3 }))).toEqual({ file: "/w/monet.json", line: 3 });
+    expect(placeOf(new UserError("M000", "input", "monet.json:3: no", { file: "/w/monet.json", line: 3 }))).toEqual({ file: "/w/monet.json", line: 3 });
   });
 
   it("says which Python lacks torch", () => {
-    expect(missingIn(new UserError("environment", "no torch", { missing: "torch", python: "/usr/bin/python3" }))).toBe("/usr/bin/python3");
-    expect(missingIn(new UserError("environment", "no Python"))).toBeNull();
+    expect(missingIn(new UserError("M000", "environment", "no torch", { missing: "torch", python: "/usr/bin/python3" }))).toBe("/usr/bin/python3");
+    expect(missingIn(new UserError("M000", "environment", "no Python"))).toBeNull();
   });
 });
 
@@ -140,7 +140,7 @@ describe("the helper's report", () => {
   });
 
   it("that is none is a crash, with what was printed for the log", () => {
-    expect(() => readReport("Segmentation fault")).toThrow(UserError);
+    expect(() => readReport("Segmentation fault")).toThrow(expect.objectContaining({ code: "M706" }) as Error);
     expect(() => readReport("null")).toThrow(/did not answer with a JSON document/);
   });
 });

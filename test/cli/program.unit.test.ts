@@ -29,17 +29,19 @@ const answer = async (...argv: string[]): Promise<{ exit: number; json: Record<s
 };
 
 /** One sentence on stderr, nothing on stdout, no file left behind. */
-async function refuses(argv: string[], exit: number, sentence: RegExp): Promise<void> {
+async function refuses(argv: string[], exit: number, sentence: RegExp, code: string): Promise<void> {
   const before = w.files();
   const result = await w.monet(...argv);
   expect(result.err).toMatch(sentence);
   expect(result.err.trim().split("\n")).toHaveLength(1);
+  expect(result.err.endsWith(` [${code}]\n`), result.err).toBe(true);
   expect(result.out).toBe("");
   expect(result.exit).toBe(exit);
   expect(w.files()).toEqual(before);
   const asJson = await w.monet(...argv, "--json");
   expect(asJson.exit).toBe(exit);
   expect(document(asJson.out)).toHaveProperty("error.message");
+  expect(document(asJson.out)).toHaveProperty("error.code", code);
 }
 
 describe("monet models", () => {
@@ -81,9 +83,9 @@ describe("monet models", () => {
   it("refuses what isn't there or has no model", async () => {
     w.write("plain.py", "x = 1\n");
     w.write("notes.txt", "hello\n");
-    await refuses(["models", "nothing.py"], 2, /^error: There is no file 'nothing.py'/);
-    await refuses(["models", "plain.py"], 2, /^error: There is no model in 'plain.py'/);
-    await refuses(["models", "notes.txt"], 2, /no Python file/);
+    await refuses(["models", "nothing.py"], 2, /^error: There is no file 'nothing.py'/, "M601");
+    await refuses(["models", "plain.py"], 2, /^error: There is no model in 'plain.py'/, "M605");
+    await refuses(["models", "notes.txt"], 2, /no Python file/, "M608");
   });
 });
 
@@ -105,14 +107,15 @@ describe("monet profile", () => {
   });
 
   it("refuses a model that isn't there before any Python runs", async () => {
-    await refuses(["profile", "net.py:Nett", "--python", "no-such-python"], 2, /There is no model 'Nett' in 'net.py': it has net\./);
+    await refuses(["profile", "net.py:Nett", "--python", "no-such-python"], 2, /There is no model 'Nett' in 'net.py': it has net\./, "M607");
+    await refuses(["profile", ".", "--python", "no-such-python"], 2, /'\.' is a folder: name a file and a model in it/, "M604");
     w.write("two.py", "from torch import nn\nclass A(nn.Module): pass\nclass B(nn.Module): pass\n");
-    await refuses(["profile", "two.py"], 2, /Which model of 'two.py'\? Name one as two.py:MODEL; it has A, B\./);
+    await refuses(["profile", "two.py"], 2, /Which model of 'two.py'\? Name one as two.py:MODEL; it has A, B\./, "M606");
   });
 
   it("passes on the helper's sentence, and what is missing in the environment", async () => {
-    await refuses(["profile", "net.py:Net", "--loss", "bad"], 2, /^error: The input has the wrong shape \(net.py:9\)\.$/m);
-    await refuses(["profile", "net.py:Net", "--python", "no-such-python"], 4, /There is no Python at 'no-such-python', which --python names/);
+    await refuses(["profile", "net.py:Net", "--loss", "bad"], 2, /^error: net\.py:9: The input has the wrong shape \[M201\]$/m, "M201");
+    await refuses(["profile", "net.py:Net", "--python", "no-such-python"], 4, /There is no Python at 'no-such-python', which --python names/, "M701");
   });
 
   it("stops when it is stopped", async () => {
@@ -134,7 +137,9 @@ describe("monet profile", () => {
 
   it("names the line of a mistake in monet.json", async () => {
     w.write("monet.json", '{\n  "models": {\n    "net.py:Net": { "inputs": 3 }\n  }\n}');
-    await refuses(["profile", "net.py:Net"], 2, /^error: monet\.json:3: models\.net\.py:Net\.inputs: must be array\.$/m);
+    await refuses(["profile", "net.py:Net"], 2, /^error: monet\.json:3: models\.net\.py:Net\.inputs: must be array\. \[M509\]$/m, "M509");
+    w.write("monet.json", '{\n  "models": {\n');
+    await refuses(["profile", "net.py:Net"], 2, /^error: monet\.json:2: this is no JSON/, "M508");
   });
 });
 
@@ -185,8 +190,8 @@ describe("monet plan", () => {
   it("no budget is below the optimizer's step", async () => {
     const peak = 1_000_000 + Object.values(w.graph.fixed).reduce((sum, bytes) => sum + bytes, 0);
     w.write("large.graph.json", JSON.stringify({ ...growing(w.graph, 8), optimizer_step: 1_000_000 }));
-    await refuses(["plan", "large.graph.json", "--budget", String(peak - 1)], 3, /^error: The budget of .* is below the .* that the optimizer's step takes when activations are gone/);
-    await refuses(["plan", "large.graph.json", "--max-batch", "--budget", String(peak - 1)], 3, /^error: No batch fits/);
+    await refuses(["plan", "large.graph.json", "--budget", String(peak - 1)], 3, /^error: The budget of .* is below the .* that the optimizer's step takes when activations are gone/, "M611");
+    await refuses(["plan", "large.graph.json", "--max-batch", "--budget", String(peak - 1)], 3, /^error: No batch fits/, "M617");
     expect((await w.monet("plan", "large.graph.json", "--budget", String(peak))).exit).toBe(0);
   });
 
@@ -217,12 +222,12 @@ describe("monet plan", () => {
     const graph = growing(w.graph, 8);
     w.write("other.graph.json", JSON.stringify(graph));
     w.write("odd.graph.json", JSON.stringify({ ...graph, batch: { size: 8, why_not: "aten.mm.default at net.py:9 has more than one extent that grows with the batch" } }));
-    await refuses(["plan", "other.graph.json", "--max-batch", "--budget", "1"], 3, /^error: No batch fits into 1 B: with a single sample, \d+ B are fixed/);
-    await refuses(["plan", "other.graph.json", "--max-batch", "--budget", "60%"], 2, /^error: --max-batch goes with a --budget in bytes/);
-    await refuses(["plan", "other.graph.json", "--max-batch", "--budget", "9000", "--overhead", "much"], 2, /^error: --overhead much is no share/);
-    await refuses(["plan", "other.graph.json", "--batch", "0", "--budget", "max"], 2, /^error: --batch 0 is no batch size/);
-    await refuses(["plan", "odd.graph.json", "--batch", "9", "--budget", "max"], 2, /^error: This graph can't be told for another batch size: aten\.mm\.default at net\.py:9 has more/);
-    await refuses(["plan", "net.graph.json", "--batch", "9", "--budget", "max"], 2, /^error: This graph can't be told for another batch size: it was profiled by an older release/);
+    await refuses(["plan", "other.graph.json", "--max-batch", "--budget", "1"], 3, /^error: No batch fits into 1 B: with a single sample, \d+ B are fixed/, "M617");
+    await refuses(["plan", "other.graph.json", "--max-batch", "--budget", "60%"], 2, /^error: --max-batch goes with a --budget in bytes/, "M615");
+    await refuses(["plan", "other.graph.json", "--max-batch", "--budget", "9000", "--overhead", "much"], 2, /^error: --overhead much is no share/, "M618");
+    await refuses(["plan", "other.graph.json", "--batch", "0", "--budget", "max"], 2, /^error: --batch 0 is no batch size/, "M616");
+    await refuses(["plan", "odd.graph.json", "--batch", "9", "--budget", "max"], 2, /^error: This graph can't be told for another batch size: aten\.mm\.default at net\.py:9 has more/, "M619");
+    await refuses(["plan", "net.graph.json", "--batch", "9", "--budget", "max"], 2, /^error: This graph can't be told for another batch size: it was profiled by an older release/, "M619");
   });
 
   it("shows the frontier", async () => {
@@ -234,18 +239,37 @@ describe("monet plan", () => {
 
   it("names the smallest budget when nothing fits", async () => {
     w.solution = () => ({ kind: "infeasible", smallest: 3 * 2 ** 20, proven: true });
-    await refuses(["plan", "net.graph.json", "--budget", "2MiB"], 3, /No schedule fits into 2\.00 MiB: the smallest budget that has one is 3\.00 MiB, --budget 3145728\./);
-    await refuses(["plan", "net.graph.json", "--budget", "1"], 3, /below the .* that parameters, optimizer and inputs take/);
+    await refuses(["plan", "net.graph.json", "--budget", "2MiB"], 3, /No schedule fits into 2\.00 MiB: the smallest budget that has one is 3\.00 MiB, --budget 3145728\./, "M612");
+    await refuses(["plan", "net.graph.json", "--budget", "1"], 3, /below the .* that parameters, optimizer and inputs take/, "M610");
   });
 
   it("refuses budgets and files that are none", async () => {
-    await refuses(["plan", "net.graph.json", "--budget", "lots"], 2, /'lots' is no budget/);
-    await refuses(["plan", "net.graph.json"], 2, /Which budget\?/);
-    await refuses(["plan", "nothing.json", "--budget", "max"], 2, /There is no training graph 'nothing.json'/);
+    await refuses(["plan", "net.graph.json", "--budget", "lots"], 2, /'lots' is no budget/, "M609");
+    await refuses(["plan", "net.graph.json"], 2, /Which budget\?/, "M613");
+    await refuses(["plan", "nothing.json", "--budget", "max"], 2, /There is no training graph 'nothing.json'/, "M601");
     w.write("cut.json", JSON.stringify(w.graph).slice(0, 500));
-    await refuses(["plan", "cut.json", "--budget", "max"], 2, /'cut.json': the graph is not complete JSON/);
+    await refuses(["plan", "cut.json", "--budget", "max"], 2, /'cut.json': the graph is not complete JSON/, "M501");
     w.write("old.json", JSON.stringify({ ...w.graph, version: 0 }));
-    await refuses(["plan", "old.json", "--budget", "max"], 2, /'old.json': this training graph has version 0/);
+    await refuses(["plan", "old.json", "--budget", "max"], 2, /'old.json': this training graph has version 0/, "M503");
+    w.write("plan.json", JSON.stringify(eagerPlan(w.graph)));
+    await refuses(["plan", "plan.json", "--budget", "max"], 2, /'plan.json': this is not a training graph: format is 'monet-plan'/, "M502");
+    w.write("short.json", JSON.stringify({ ...w.graph, fixed: undefined }));
+    await refuses(["plan", "short.json", "--budget", "max"], 2, /'short.json': must have required property 'fixed'/, "M504");
+    w.write("wrong.json", JSON.stringify({ ...w.graph, outputs: [10 ** 6] }));
+    await refuses(["plan", "wrong.json", "--budget", "max"], 2, /'wrong.json': outputs\[0\]: value 1000000 does not exist/, "M505");
+    await refuses(["plan", ".", "--budget", "max"], 2, /The training graph '\.' can't be read: it is a folder/, "M602");
+    await refuses(["plan", "net.graph.json", "--budget", "max", "--out", "net.py/plan.json"], 2, /'net.py\/plan.json' can't be written/, "M603");
+    await refuses(["plan", "net.graph.json", "--budget", "max", "--overhead", "10%"], 2, /^error: --overhead says how slow/, "M614");
+  });
+
+  it("a fault of ours is told as one, for programs too", async () => {
+    w.solution = () => {
+      throw new TypeError("x is not iterable");
+    };
+    const { exit, err, out } = await w.monet("plan", "net.graph.json", "--budget", "max", "--json");
+    expect(exit).toBe(5);
+    expect(err).toMatch(/^error: TypeError: x is not iterable\n[^]* \[M709\]\n$/);
+    expect(document(out)["error"]).toMatchObject({ kind: "unexpected", code: "M709" });
   });
 });
 
@@ -283,7 +307,12 @@ describe("monet show", () => {
 
   it("refuses a plan of another graph", async () => {
     w.write("net.plan.json", JSON.stringify({ ...eagerPlan(w.graph), graph: { hash: "f".repeat(64), structure: "0", model: "x", operators: 8 } }));
-    await refuses(["show", "net.plan.json"], 2, /'net.plan.json': graph.hash: this plan was made for another profile/);
+    await refuses(["show", "net.plan.json"], 2, /'net.plan.json': graph.hash: this plan was made for another profile/, "M506");
+  });
+
+  it("refuses a plan that contradicts its graph", async () => {
+    w.write("net.plan.json", JSON.stringify({ ...eagerPlan(w.graph), implementations: { 0: "none" } }));
+    await refuses(["show", "net.plan.json"], 2, /'net.plan.json': .*operator 0 has no implementation 'none'/, "M507");
   });
 });
 
@@ -317,7 +346,7 @@ describe("monet optimize and verify", () => {
 
   it("refuses a plan without its graph, before any Python runs", async () => {
     w.write("lone.plan.json", JSON.stringify(eagerPlan(w.graph)));
-    await refuses(["verify", "net.py:net", "lone.plan.json", "--python", "no-such-python"], 2, /There is no training graph .*looked for 'lone.graph.json' and '.monet\/net.graph.json'.*name it with --graph/);
+    await refuses(["verify", "net.py:net", "lone.plan.json", "--python", "no-such-python"], 2, /There is no training graph .*looked for 'lone.graph.json' and '.monet\/net.graph.json'.*name it with --graph/, "M620");
   });
 
   it("puts the graph beside a plan of another name, and leaves the model's usual one alone", async () => {
@@ -388,7 +417,7 @@ describe("monet optimize and verify", () => {
 
     it("and refuses a file of another kind before any Python runs", async () => {
       await w.monet("optimize", "net.py:net", "--budget", "max");
-      await refuses(["verify", "net.py:net", ".monet/net.plan.json", "--timeline", "step.txt", "--python", "no-such-python"], 2, /--timeline step.txt: name a file that ends in .html \(a page\) or .json\./);
+      await refuses(["verify", "net.py:net", ".monet/net.plan.json", "--timeline", "step.txt", "--python", "no-such-python"], 2, /--timeline step.txt: name a file that ends in .html \(a page\) or .json\./, "M621");
     });
   });
 
@@ -417,7 +446,7 @@ describe("monet export", () => {
 
   it("refuses a plan without its graph, before any Python runs", async () => {
     w.write("lone.plan.json", JSON.stringify(eagerPlan(w.graph)));
-    await refuses(["export", "net.py:net", "lone.plan.json", "--python", "no-such-python"], 2, /name it with --graph/);
+    await refuses(["export", "net.py:net", "lone.plan.json", "--python", "no-such-python"], 2, /name it with --graph/, "M620");
   });
 });
 
@@ -426,7 +455,7 @@ describe("arguments", () => {
     const results = [await w.monet("plan"), await w.monet("fly"), await w.monet("optimize", "net.py"), await w.monet("profile", "net.py", "--autocast", "int4")];
     expect(results.map(({ exit }) => exit)).toEqual([2, 2, 2, 2]);
     for (const { err, out } of results) {
-      expect(err).toMatch(/^error: /);
+      expect(err).toMatch(/^error: .* \[M622\]\n/);
       expect(out).toBe("");
     }
   });

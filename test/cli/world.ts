@@ -48,7 +48,9 @@ with open(os.path.join(here, "arguments.json"), "w") as file:
     json.dump(arguments, file)
 print(json.dumps({"stage": "profile", "done": 1, "total": 2, "operator": "aten.relu.default"}))
 if "bad" in arguments:
-    print("error: The input has the wrong shape (net.py:9).", file=sys.stderr)
+    error = {"code": "M201", "message": "net.py:9: The input has the wrong shape", "file": "net.py", "line": 9}
+    print(json.dumps({"error": error}))
+    print(f"error: {error['message']} [M201]", file=sys.stderr)
     sys.exit(2)
 if arguments[0] == "profile":
     out = arguments[arguments.index("--out") + 1]

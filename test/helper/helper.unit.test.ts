@@ -26,6 +26,10 @@ elif act == "fail":
     print("a warning", file=sys.stderr)
     print("error: " + sys.argv[4], file=sys.stderr)
     sys.exit(int(sys.argv[3]))
+elif act == "tell":
+    print(json.dumps({"error": {"code": "M105", "message": "a b/net.py:3: importing the file failed", "file": "a b/net.py", "line": 3}}))
+    print("error: a b/net.py:3: importing the file failed [M105]", file=sys.stderr)
+    sys.exit(2)
 elif act == "raise":
     raise RuntimeError("boom")
 elif act == "hang":
@@ -107,13 +111,19 @@ describe("the helper process", () => {
   it("passes on the one sentence of an error, with its kind", async () => {
     const input = await failure(runHelper("profile", ["fail", "2", "There is no model Net in net.py."], options));
     expect([input.kind, input.message]).toEqual(["input", "There is no model Net in net.py."]);
-    const environment = await failure(runHelper("profile", ["fail", "4", "torch 1.13 is too old."], options));
-    expect([environment.kind, environment.message]).toEqual(["environment", "torch 1.13 is too old."]);
+    const environment = await failure(runHelper("profile", ["fail", "4", "torch 1.13 is too old [M402]"], options));
+    expect([environment.kind, environment.code, environment.message]).toEqual(["environment", "M402", "torch 1.13 is too old"]);
+  });
+
+  it("passes on an error's code and its place in the person's file", async () => {
+    const told = await failure(runHelper("profile", ["tell"], options));
+    expect([told.kind, told.code, told.message]).toEqual(["input", "M105", "a b/net.py:3: importing the file failed"]);
+    expect(told.facts).toEqual({ file: "a b/net.py", line: 3 });
   });
 
   it("an exception in verify is a crash, not a difference", async () => {
     const error = await failure(runHelper("verify", ["raise"], options));
-    expect(error.kind).toBe("crash");
+    expect([error.kind, error.code]).toEqual(["crash", "M705"]);
     expect(error.message).toContain("RuntimeError: boom");
   });
 
@@ -127,12 +137,12 @@ describe("the helper process", () => {
 
   it("a Python without the package is a matter of the environment", async () => {
     const error = await failure(runHelper("profile", [], { ...options, packages: join(folder, "nowhere"), cwd: tmpdir() }));
-    expect(error.kind).toBe("environment");
+    expect([error.kind, error.code]).toEqual(["environment", "M704"]);
   });
 
   it("a program that can't be started is a matter of the environment", async () => {
     const error = await failure(runHelper("profile", [], { ...options, interpreter: { path: join(folder, "nothing"), foundBy: "test" } }));
-    expect(error.kind).toBe("environment");
+    expect([error.kind, error.code]).toEqual(["environment", "M703"]);
   });
 
   it.skipIf(process.platform !== "linux")("stopping it stops its children too, though they ignore being asked", async () => {

@@ -49,6 +49,6 @@ describe("the interpreter is the first of", () => {
     const search = { explicit: join(root, "nothing"), folders: [], env: { PATH: "" } };
     expect(() => findInterpreter(search)).toThrow(UserError);
     expect(() => findInterpreter(search)).toThrow(/--python names/);
-    expect(() => findInterpreter({ folders: [], env: { PATH: "" }, platform: "linux" })).toThrow(/No Python was found/);
+    expect(() => findInterpreter({ folders: [], env: { PATH: "" }, platform: "linux" })).toThrow(expect.objectContaining({ code: "M702", message: expect.stringMatching(/^No Python was found/) as unknown }) as Error);
   });
 });

@@ -11,7 +11,7 @@ import type { Solver, SolverOptions } from "../solving";
 /** The graph for a batch size as it is typed. */
 export function graphAt(graph: Graph, text: string): Graph {
   const batch = Number(text);
-  if (!Number.isSafeInteger(batch) || batch < 1) throw new UserError("input", `--batch ${text} is no batch size: write a number from 1 up.`);
+  if (!Number.isSafeInteger(batch) || batch < 1) throw new UserError("M616", "input", `--batch ${text} is no batch size: write a number from 1 up.`);
   requireBatch(graph);
   return atBatch(graph, batch);
 }
@@ -27,6 +27,7 @@ export async function planLargest(io: Io, solver: Solver, graph: Graph, budget: 
     const one = atBatch(graph, 1);
     const within = `${formatBytes(budget)}${overhead === undefined ? "" : ` at ${formatPercent(limits.overhead)} overhead`}`;
     throw new UserError(
+      "M617",
       "infeasible",
       `No batch fits into ${within}: with a single sample, ${formatBytes(fixedBytes(one))} are fixed (parameters, optimizer, inputs) and eager PyTorch takes ${formatBytes(simulateEager(one).peak)}; raise the budget, or use a smaller model or optimizer.`,
       { budget, fixed: fixedBytes(one) },
@@ -38,11 +39,11 @@ export async function planLargest(io: Io, solver: Solver, graph: Graph, budget: 
 
 function readShare(text: string): number {
   const share = parseBudget(text);
-  if (share?.kind !== "share") throw new UserError("input", `--overhead ${text} is no share of the step: write one as 10%.`);
+  if (share?.kind !== "share") throw new UserError("M618", "input", `--overhead ${text} is no share of the step: write one as 10%.`);
   return share.share;
 }
 
 function requireBatch(graph: Graph): void {
   const problem = batchProblem(graph);
-  if (problem !== null) throw new UserError("input", `This graph can't be told for another batch size: ${problem}. Profile the model with that batch instead.`);
+  if (problem !== null) throw new UserError("M619", "input", `This graph can't be told for another batch size: ${problem}. Profile the model with that batch instead.`);
 }

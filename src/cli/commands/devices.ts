@@ -47,6 +47,6 @@ function readCalibration(output: string): Calibration {
   try {
     return JSON.parse(output) as Calibration;
   } catch {
-    throw new UserError("crash", "The Python helper did not answer with a JSON document.");
+    throw new UserError("M706", "crash", "The Python helper did not answer with a JSON document.");
   }
 }

@@ -10,7 +10,7 @@ export async function models(io: Io, path: string): Promise<Outcome> {
   const { asked } = await readSources(io, path);
   const files = asked.filter((file) => file.models.length > 0 || file.sources.length > 0);
   if (files.length === 0) {
-    throw new UserError("input", `There is no model in '${path}': a model is a subclass of torch.nn.Module, a function that returns one, or an entry function (monet_entry).`);
+    throw new UserError("M605", "input", `There is no model in '${path}': a model is a subclass of torch.nn.Module, a function that returns one, or an entry function (monet_entry).`);
   }
   return { exit: exitCodes.ok, text: files.map((file) => fileText(file, asked)).join("\n"), json: { files } };
 }

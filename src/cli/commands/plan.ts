@@ -30,7 +30,7 @@ export interface PlanOptions {
 
 export function readBudget(text: string): Budget {
   const budget = parseBudget(text);
-  if (budget === null) throw new UserError("input", `'${text}' is no budget: write bytes (6GiB, 512MiB), a share of what activations take (60%), max, or eager.`);
+  if (budget === null) throw new UserError("M609", "input", `'${text}' is no budget: write bytes (6GiB, 512MiB), a share of what activations take (60%), max, or eager.`);
   return budget;
 }
 
@@ -48,6 +48,7 @@ export async function planFor(io: Io, solver: Solver, graph: Graph, budget: Budg
   const bytes = budgetBytes(budget, { fixed: facts.fixed, eagerPeak: facts.eager_peak });
   if (bytes < facts.fixed) {
     throw new UserError(
+      "M610",
       "infeasible",
       `The budget of ${formatBytes(bytes)} is below the ${formatBytes(facts.fixed)} that parameters, optimizer and inputs take: raise it above that, or use a smaller model or optimizer.`,
       { budget: bytes, fixed: facts.fixed },
@@ -55,6 +56,7 @@ export async function planFor(io: Io, solver: Solver, graph: Graph, budget: Budg
   }
   if (bytes < facts.optimizer_peak) {
     throw new UserError(
+      "M611",
       "infeasible",
       `The budget of ${formatBytes(bytes)} is below the ${formatBytes(facts.optimizer_peak)} that the optimizer's step takes when activations are gone: raise it above that, or use a smaller optimizer.`,
       { budget: bytes, optimizer_peak: facts.optimizer_peak },
@@ -66,6 +68,7 @@ export async function planFor(io: Io, solver: Solver, graph: Graph, budget: Budg
     if (solution.kind === "plan") return solution.plan;
     const { smallest, proven } = solution;
     throw new UserError(
+      "M612",
       "infeasible",
       `No schedule ${proven ? "fits" : "was found that fits"} into ${formatBytes(bytes)}: the smallest budget that has one is ${formatBytes(smallest)}, --budget ${smallest}.`,
       { budget: bytes, smallest, proven },
@@ -87,12 +90,12 @@ function withoutOffloads(solver: Solver): Solver {
 export async function plan(io: Io, given: Solver, graphFile: string, options: PlanOptions): Promise<Outcome> {
   const solver = options.offload === false ? withoutOffloads(given) : given;
   if (options.budget === undefined && options.frontier !== true) {
-    throw new UserError("input", "Which budget? Name one with --budget (6GiB, 60%, max, eager), or ask for all with --frontier.");
+    throw new UserError("M613", "input", "Which budget? Name one with --budget (6GiB, 60%, max, eager), or ask for all with --frontier.");
   }
   const budget = options.budget === undefined ? null : readBudget(options.budget);
   const profiled = readGraph(io, graphFile);
   if (options.maxBatch === true) return largest(io, solver, profiled, graphFile, budget, options);
-  if (options.overhead !== undefined) throw new UserError("input", "--overhead says how slow a step may be with --max-batch; a plan for a budget is the fastest there is.");
+  if (options.overhead !== undefined) throw new UserError("M614", "input", "--overhead says how slow a step may be with --max-batch; a plan for a budget is the fastest there is.");
   const graph = options.batch === undefined ? profiled : graphAt(profiled, options.batch);
   if (options.frontier === true) return frontier(io, solver, graph, graphFile, options);
   const solved = await planFor(io, solver, graph, budget ?? { kind: "max" }, options.exactness);
@@ -102,7 +105,7 @@ export async function plan(io: Io, given: Solver, graphFile: string, options: Pl
 
 async function largest(io: Io, solver: Solver, profiled: Graph, graphFile: string, budget: Budget | null, options: PlanOptions): Promise<Outcome> {
   if (budget?.kind !== "bytes" || options.frontier === true || options.batch !== undefined) {
-    throw new UserError("input", "--max-batch goes with a --budget in bytes (6GiB): a share of what one batch takes says nothing of others; and without --frontier or --batch.");
+    throw new UserError("M615", "input", "--max-batch goes with a --budget in bytes (6GiB): a share of what one batch takes says nothing of others; and without --frontier or --batch.");
   }
   const { graph, batch, plan: solved } = await planLargest(io, solver, profiled, budget.bytes, options.overhead, options.exactness);
   const files = writePlan(io, graphFile, profiled, graph, solved, options.out);

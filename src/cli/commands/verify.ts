@@ -35,7 +35,7 @@ export function graphOf(io: Io, target: Target, plan: string): string {
   const found = [beside, usual].find((file) => file !== null && existsSync(resolve(io.cwd, file)));
   if (found !== undefined && found !== null) return found;
   const looked = [...new Set([beside ?? usual, usual])].map((file) => `'${file}'`).join(" and ");
-  throw new UserError("input", `There is no training graph for the plan '${plan}' (looked for ${looked}): name it with --graph.`);
+  throw new UserError("M620", "input", `There is no training graph for the plan '${plan}' (looked for ${looked}): name it with --graph.`);
 }
 
 export async function runVerify(io: Io, target: Target, plan: string, graph: string, options: VerifyOptions): Promise<HelperResult> {
@@ -56,7 +56,7 @@ export async function verify(io: Io, name: string, plan: string, options: Verify
   const run = (settings: VerifyOptions): Promise<HelperResult> => runVerify(io, target, resolve(io.cwd, plan), resolve(io.cwd, graphFile), settings);
   const out = options.timeline;
   if (out === undefined) return outcomeOf(await run(options), options, null);
-  if (!/\.(html|json)$/.test(out)) throw new UserError("input", `--timeline ${out}: name a file that ends in .html (a page) or .json.`);
+  if (!/\.(html|json)$/.test(out)) throw new UserError("M621", "input", `--timeline ${out}: name a file that ends in .html (a page) or .json.`);
   const folder = mkdtempSync(join(tmpdir(), "monet-"));
   try {
     const trace = join(folder, "trace");
@@ -89,6 +89,6 @@ export function helperDocument(result: HelperResult): unknown {
   try {
     return JSON.parse(result.output);
   } catch {
-    throw new UserError("crash", "The Python helper did not answer with a JSON document; run the same command without --json to see what it prints.");
+    throw new UserError("M706", "crash", "The Python helper did not answer with a JSON document; run the same command without --json to see what it prints.");
   }
 }
