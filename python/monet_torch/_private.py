@@ -10,7 +10,7 @@ import re
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from inspect import signature
@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
@@ -30,6 +30,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import TreeSpec
+from torch.utils.checkpoint import CheckpointPolicy
 
 __all__ = [
     "LOOKS_AT_VALUES",
@@ -37,9 +38,12 @@ __all__ = [
     "QUANTIZED",
     "FakeTensor",
     "FakeTensorMode",
+    "Joint",
+    "Labels",
     "OpOverload",
     "TorchDispatchMode",
     "TreeSpec",
+    "aot_compiled",
     "asked_whether_traced",
     "base_of",
     "called_uncompiled",
@@ -47,17 +51,24 @@ __all__ = [
     "function_behind",
     "has_global_hooks",
     "in_transform",
+    "inductor",
+    "inductor_boxed",
     "is_compiled",
     "is_lazy",
     "is_view",
+    "keep_alone",
     "keep_card_busy",
+    "labelled",
     "module_blamed",
     "never_compiled",
     "pytree",
     "register_container",
+    "run_boxed",
     "schema_of",
+    "set_grad_enabled",
     "storage_key",
     "storages_of",
+    "tracing_mode",
     "version_of",
 ]
 
@@ -351,3 +362,178 @@ def _without_profiler_noise() -> Iterator[None]:
             kept = b"".join(line for line in held if not _NOISE.search(line))
             while kept:
                 kept = kept[os.write(2, kept) :]
+
+
+# ---- AOTAutograd -----------------------------------------------------------------------------------------------------
+
+_LABEL = "nn_module_stack"  # what a traced operator inherits from the node that was run, in every version
+
+set_grad_enabled = torch._C._set_grad_enabled
+"""As dynamo writes it into graphs."""
+
+
+def labelled(node: fx.Node, label: int | fx.Node) -> fx.Node:
+    """Mark `node`, and all that AOTAutograd makes of it in the forward, with a number, or as another node is."""
+    node.meta[_LABEL] = label.meta[_LABEL] if isinstance(label, fx.Node) else {"monet": (str(label), "")}
+    return node
+
+
+class Labels:
+    """What AOTAutograd left of labels in the nodes that it traced: in its own way those of the backward, too."""
+
+    def __init__(self, joint: fx.GraphModule) -> None:
+        numbers = ((node.meta.get("seq_nr"), self.of_forward(node)) for node in joint.graph.nodes)
+        self._by_number: dict[int, int] = {}  # forward and backward of an operation of autograd have the same
+        for number, label in numbers:
+            if number is not None and label is not None:
+                self._by_number.setdefault(number, label)
+
+    def of_forward(self, node: fx.Node) -> int | None:
+        label = (node.meta.get(_LABEL) or {}).get("monet")
+        return None if label is None else int(label[0])
+
+    def of_backward(self, node: fx.Node) -> int | None:
+        """Of the operator whose gradient a node computes, where that is known."""
+        number = node.meta.get("seq_nr")
+        return None if number is None else self._by_number.get(number)
+
+    def after_tangents(self, nodes: Sequence[fx.Node]) -> set[fx.Node]:
+        """Those that depend on a gradient that comes in."""
+        found: set[fx.Node] = set()
+        for node in nodes:
+            if (node.op == "placeholder" and "tangents" in str(node.target)) or any(
+                x in found for x in node.all_input_nodes
+            ):
+                found.add(node)
+        return {node for node in found if node.op != "output"}
+
+    def writes(self, node: fx.Node) -> bool:
+        return isinstance(node.target, OpOverload) and schema_of(node.target).is_mutable
+
+
+class Joint:
+    """The joint graph of forward and backward that AOTAutograd traced from labelled nodes."""
+
+    def __init__(self, graph: fx.GraphModule, outputs: int) -> None:
+        self.labels = Labels(graph)
+        nodes = list(graph.graph.nodes)
+        backward = self.labels.after_tangents(nodes)
+        returned = pytree.tree_leaves(nodes[-1].args)[:outputs]
+        self.returned = {x for x in returned if isinstance(x, fx.Node)}
+        self.nodes: list[fx.Node] = []  # of the forward, but for what goes in
+        self.forward: dict[int, list[fx.Node]] = {}
+        self._first: dict[int, fx.Node] = {}
+        self._aliases: dict[int, list[fx.Node]] = {}
+        for node in nodes[:-1]:
+            if node in backward or node.meta.get("partitioner_tag") == "is_backward":
+                continue
+            if isinstance(node.meta.get("val"), Tensor):
+                key = storage_key(node.meta["val"])
+                self._first.setdefault(key, node)
+                self._aliases.setdefault(key, []).append(node)
+            if node.op == "call_function":
+                self.nodes.append(node)
+                label = self.labels.of_forward(node)
+                if label is not None:
+                    self.forward.setdefault(label, []).append(node)
+        self._within = set(self.nodes)
+
+    def made(self, nodes: Sequence[fx.Node]) -> list[fx.Node]:
+        """Those whose memory is new."""
+        tensors = [node for node in nodes if isinstance(node.meta.get("val"), Tensor)]
+        return [node for node in tensors if self._first[storage_key(node.meta["val"])] is node]
+
+    def leaves(self, node: fx.Node, returns: bool) -> bool:
+        """Does another label's forward read its memory, or, where that counts, who called?"""
+        own = self.labels.of_forward(node)
+        aliases = self._aliases[storage_key(node.meta["val"])]
+        users = {user for alias in aliases for user in alias.users if user in self._within}
+        return any(self.labels.of_forward(user) not in (None, own) for user in users) or (
+            returns and any(alias in self.returned for alias in aliases)
+        )
+
+
+def keep_alone(
+    joint: fx.GraphModule, inputs: Any, found: Joint, kept: Sequence[fx.Node], outputs: int, more: Mapping[str, Any]
+) -> Any:
+    """Split a joint graph: of what the forward makes, only `kept` goes to the backward, which makes the rest again.
+
+    By the tags that PyTorch's own selective checkpointing leaves for its partitioners.
+    """
+    from functorch.compile import default_partition  # type: ignore[import-untyped]
+
+    for node in found.nodes:
+        node.meta["recompute"] = CheckpointPolicy.PREFER_RECOMPUTE
+    statistics = [_as_it_was(joint, node, at) for node in found.nodes for at in _statistics(node)]
+    for node in (*kept, *statistics):
+        node.meta["recompute"] = CheckpointPolicy.MUST_SAVE
+    return default_partition(joint, inputs, num_fwd_outputs=outputs, **more)
+
+
+def _statistics(node: fx.Node) -> list[int]:
+    """Where a norm takes running statistics that it then replaces, for which the forward writes over them."""
+    schema = getattr(node.target, "_schema", None)
+    names = [a.name for a in schema.arguments] if schema is not None else []
+    return [
+        k for k, (name, given) in enumerate(zip(names, node.args, strict=False))
+        if name in ("running_mean", "running_var") and isinstance(given, fx.Node) and given.op == "placeholder"
+    ]  # fmt: skip
+
+
+def _as_it_was(joint: fx.GraphModule, node: fx.Node, at: int) -> fx.Node:
+    """Give `node` a copy of an argument that is written later, for when it runs again."""
+    given = node.args[at]
+    assert isinstance(given, fx.Node)
+    with joint.graph.inserting_before(node):
+        copy = joint.graph.call_function(torch.ops.aten.clone.default, (given,))
+    copy.meta.update(val=given.meta["val"], partitioner_tag="is_forward")
+    node.update_arg(at, copy)
+    return copy
+
+
+def aot_compiled(
+    graph: fx.GraphModule, inputs: list[Any], partition: Callable[..., Any], pieces: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Differentiate `graph` ahead of time, split it by `partition` and have `pieces` compile forward and backward."""
+    from torch._dynamo.backends.common import aot_autograd
+
+    compiled: Callable[..., Any] = aot_autograd(fw_compiler=pieces, bw_compiler=pieces, partition_fn=partition)(
+        graph, inputs
+    )
+    return compiled
+
+
+def tracing_mode() -> FakeTensorMode:
+    """What makes the tensors without memory that torch.compile traces with, while a backend runs."""
+    mode = torch._guards.TracingContext.get().fake_mode
+    assert mode is not None
+    return mode
+
+
+def run_boxed(graph: fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
+    """A function of a list that runs a graph operator by operator, and lets go of its inputs as it goes."""
+    return _takes_list(lambda args: fx.Interpreter(graph).boxed_run(args))
+
+
+def inductor_boxed(graph: fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
+    """A function of a list that runs a graph, which has no gradients of its own, as Inductor compiles it."""
+    compiled = inductor(graph, inputs)
+
+    def run(args: list[Any]) -> Any:
+        given = [*args]
+        args.clear()
+        return compiled(*given)
+
+    return _takes_list(run)
+
+
+def _takes_list(run: Callable[[list[Any]], Any]) -> Callable[..., Any]:
+    """As AOTAutograd wants to be told."""
+    run._boxed_call = True  # type: ignore[attr-defined]
+    return run
+
+
+def inductor(graph: fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
+    """Compile a graph that runs without gradients."""
+    compiled: Callable[..., Any] = torch._inductor.compile(graph, inputs)
+    return compiled

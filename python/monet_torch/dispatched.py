@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,15 +38,13 @@ def calls_of(captured: Captured, functional: Container[int] = ()) -> list[list[C
     with FakeTensorMode(allow_non_fake_inputs=True):
         for o in captured.operators:
             with _Recorder() as recorder:
-                args, kwargs = pytree.tree_map_only(Ref, _made_once(captured, o), (o.args, o.kwargs))
+                args, kwargs = pytree.tree_map_only(Ref, made_once(captured), (o.args, o.kwargs))
                 target: Any = o.target
-                grad = o.grad and not schema_of(target).is_mutable  # a leaf is written without
                 if o.in_place is not None and o.id not in functional:
                     target = o.in_place
                     args = (args[0].clone(), *args[1:])
                 recorder.calls.clear()
-                with torch.set_grad_enabled(grad), in_autocast(o.autocast):
-                    result = target(*args, **kwargs)
+                result = run_as_captured(o, target, args, kwargs)
             tensors = [t for t in pytree.tree_leaves(result) if isinstance(t, Tensor)]
             roots = {
                 storage_key(t): v for v, t in zip(o.outputs, tensors, strict=True) if captured.values[v].storage == v
@@ -56,8 +54,15 @@ def calls_of(captured: Captured, functional: Container[int] = ()) -> list[list[C
     return found
 
 
-def _made_once(captured: Captured, o: Operator) -> Any:
-    """A maker of tensors for the values of one operator, the same one for the same value."""
+def run_as_captured(o: Operator, target: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """Run `target`, which stands for operator `o`, with and under what `o` was captured with."""
+    grad = o.grad and not schema_of(o.target).is_mutable  # a leaf is written without
+    with torch.set_grad_enabled(grad), in_autocast(o.autocast):
+        return target(*args, **kwargs)
+
+
+def made_once(captured: Captured) -> Callable[[Ref], Tensor]:
+    """A maker of tensors for values, the same one for the same value; each has memory of its own."""
     made: dict[int, Tensor] = {}
 
     def make(ref: Ref) -> Tensor:

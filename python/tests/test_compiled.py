@@ -1,0 +1,198 @@
+"""`backend="monet"`: torch.compile with a plan saying what is saved."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from models import assert_equal, plan_for, step
+from torch import Tensor, nn
+
+import monet_torch
+from monet_torch.capture import capture
+from monet_torch.compiled import backend
+from monet_torch.errors import MonetError
+from monet_torch.measure import windows
+
+FILES = Path(__file__).parent / "files"
+sys.path.append(str(FILES))
+import blocks  # noqa: E402
+
+Made = tuple[nn.Module, tuple[Tensor, ...]]
+
+
+@pytest.fixture(autouse=True)
+def dynamo() -> Iterator[None]:
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def made(name: str, dropout: bool = True) -> Made:
+    torch.manual_seed(0)
+    if name == "resnet":
+        model: nn.Module = blocks.ResNet(depth=2)
+        args: tuple[Tensor, ...] = (torch.randn(4, 3, 16, 16),)
+    else:
+        model, args = blocks.Decoder(depth=2), (torch.randint(0, 31, (4, 16)),)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout) and not dropout:
+            module.p = 0.0
+    return model.train(), args
+
+
+def compiled(model: nn.Module, plan: Any, compiler: str = "eager", **more: Any) -> Any:
+    return torch.compile(model, backend=backend, options={"plan": plan, "compiler": compiler}, **more)
+
+
+def one_step(model: Any, args: tuple[Tensor, ...], seed: int = 1) -> dict[str, Tensor]:
+    return {name.replace("_orig_mod.", ""): x for name, x in step(model, args, seed).items()}
+
+
+def live(model: nn.Module, args: tuple[Tensor, ...]) -> tuple[int, int]:
+    """Bytes after the forward, and at their most from there on."""
+
+    def run(mark: Any) -> None:
+        output = model(*args)
+        mark()
+        output.sum().backward()
+
+    step(model, args)
+    model.zero_grad(set_to_none=False)
+    window = windows(run)[0]
+    return window.before, window.moment
+
+
+@pytest.mark.parametrize("mode", ["drop", "random"])
+@pytest.mark.parametrize("name", ["resnet", "decoder"])
+def test_gradients_and_buffers_are_eagers_bit_for_bit(name: str, mode: str) -> None:
+    model, args = made(name)
+    eager = copy.deepcopy(model)
+    run = compiled(model, plan_for(capture(model, args), mode))
+    for seed in range(2):
+        assert_equal(step(eager, args, seed), one_step(run, args, seed))
+
+
+@pytest.mark.parametrize("name", ["resnet", "decoder"])
+def test_what_is_saved_is_what_the_plan_keeps(name: str) -> None:
+    model, args = made(name, dropout=False)  # whose mask takes a byte where eager's takes four
+    plan = plan_for(capture(model, args), "random", seed=3)
+    eager, planned = copy.deepcopy(model), copy.deepcopy(model)
+    monet_torch.apply(planned, plan)
+    statistics = sum(b.numel() * b.element_size() for n, b in model.named_buffers() if "running" in n)
+    promised = live(planned, args)[0]
+    found = live(compiled(model, plan), args)[0]
+    assert abs(found - promised) <= statistics + 0.01 * promised
+    assert promised < 0.8 * live(eager, args)[0]
+
+
+def test_gradients_of_a_piece_end_with_it() -> None:
+    class Deep(nn.Module):
+        """Its parameters take more than its activations."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Linear(128, 128) for _ in range(12))
+
+        def forward(self, x: Tensor) -> Tensor:
+            for layer in self.layers:
+                x = torch.tanh(layer(x))
+            return x
+
+    torch.manual_seed(0)
+    model, args = Deep().train(), (torch.randn(16, 128),)
+    plan = plan_for(capture(model, args), "keep")
+    eager = copy.deepcopy(model)
+    peak = live(eager, args)[1]
+    parameters = sum(p.numel() * p.element_size() for p in model.parameters())
+    assert live(compiled(model, plan), args)[1] < peak + parameters / 6
+
+
+@pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="Inductor needs a C++ compiler")
+def test_inductor_compiles_the_pieces() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.wide, self.narrow = nn.LayerNorm(32), nn.Linear(32, 128), nn.Linear(128, 32)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + self.narrow(torch.nn.functional.gelu(self.wide(self.norm(x))))
+
+    torch.manual_seed(0)
+    model, args = Net().train(), (torch.randn(64, 32),)
+    captured = capture(model, args)
+    plan = plan_for(captured, "drop")
+    kept = next(o.outputs[0] for o in captured.operators if o.module == "wide")
+    plan["retain"] = [{"value": kept, "intervals": [[captured.values[kept].producer, 2 * len(captured.operators) - 1]]}]
+    eager, planned = copy.deepcopy(model), copy.deepcopy(model)
+    monet_torch.apply(planned, plan)
+    run = compiled(model, plan, "inductor")
+    expected, found = step(eager, args), one_step(run, args)
+    for each in expected:
+        torch.testing.assert_close(found[each], expected[each])
+    assert live(run, args)[0] == live(planned, args)[0]
+
+
+def test_without_gradients_there_is_no_plan() -> None:
+    model, args = made("decoder")
+    run = compiled(model, plan_for(capture(model, args), "drop"))
+    model.eval()
+    with torch.no_grad():
+        assert torch.equal(run(*args), model(*args))
+
+
+def test_another_size_is_compiled_by_the_same_plan() -> None:
+    model, args = made("decoder")
+    eager = copy.deepcopy(model)
+    run = compiled(model, plan_for(capture(model, args), "random"), dynamic=False)
+    for given in (args, (args[0][:3],)):
+        assert_equal(step(eager, given), one_step(run, given))
+
+
+def test_what_it_cannot_do_is_said_with_what_to_do_instead() -> None:
+    model, args = made("decoder")
+    plan = plan_for(capture(model, args), "drop")
+    other, (image,) = made("resnet")
+    with pytest.raises(Exception, match=r"made for test, and the model in hand has other operators.*fullgraph=True"):
+        compiled(other, plan)(image)
+    with pytest.raises(Exception, match="compile with dynamic=False"):
+        compiled(model, plan, dynamic=True)(*args)
+    away = plan_for(capture(model, args), "offload")
+    with pytest.raises(Exception, match=r"moves tensors to host memory.*--no-offload"):
+        compiled(model, away)(*args)
+    for options in ({}, {"plan": plan, "compiler": "gcc"}, {"plan": plan, "budget": 1}):
+        with pytest.raises(MonetError, match=r'options=\{"plan": '):
+            backend(torch.fx.symbolic_trace(nn.Identity()), [args[0]], options=options)
+
+
+def test_its_name_is_known_where_the_package_is_installed(tmp_path: Path) -> None:
+    model, args = made("decoder")
+    (tmp_path / "plan.json").write_text(json.dumps(plan_for(capture(model, args), "random")))
+    project = Path(monet_torch.__file__).parents[1]
+    row = re.search(r"\[project\.entry-points\.(\w+)\]\n(\w+) = \"(.+)\"", (project / "pyproject.toml").read_text())
+    assert row is not None
+    installed = tmp_path / "monet_torch-0.1.0.dist-info"  # as an installer writes it
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: monet-torch\nVersion: 0.1.0\n")
+    (installed / "entry_points.txt").write_text(f"[{row[1]}]\n{row[2]} = {row[3]}\n")
+    script = (
+        "import sys, torch, blocks; model = blocks.Decoder(depth=2).train(); options = {'plan': sys.argv[1]}; "
+        "run = torch.compile(model, backend='monet', options={**options, 'compiler': 'eager'}); "
+        "run(torch.zeros(4, 16, dtype=torch.int64)).sum().backward(); print(model.embed.weight.grad.shape)"
+    )
+    paths = os.pathsep.join(map(str, (tmp_path, project, FILES)))
+    ran = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "plan.json")],
+        env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert ran.stdout == "torch.Size([31, 32])\n", ran.stderr
