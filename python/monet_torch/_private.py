@@ -467,7 +467,10 @@ def keep_alone(
     statistics = [_as_it_was(joint, node, at) for node in found.nodes for at in _statistics(node)]
     for node in (*kept, *statistics):
         node.meta["recompute"] = CheckpointPolicy.MUST_SAVE
-    return default_partition(joint, inputs, num_fwd_outputs=outputs, **more)
+    forward, backward = default_partition(joint, inputs, num_fwd_outputs=outputs, **more)
+    for node in (*forward.graph.nodes, *backward.graph.nodes):
+        node.meta.pop("recompute", None)  # done: who compiles them is not to do it again
+    return forward, backward
 
 
 def _statistics(node: fx.Node) -> list[int]:

@@ -212,7 +212,6 @@ class Partition:
         made = joint.made(nodes)
         returns = any(v in self.gives for v in values)
         outer = [node for node in made if joint.leaves(node, returns)]
-        of: list[int | None] = [*values]
         if len(outer) != len(values):  # some are read by nobody: then all are as one that the plan keeps, if it does
-            of = [next((v for v in values if v in self.values), None)] * len(outer)
-        return [*zip(of, outer, strict=True), *((None, node) for node in made if node not in outer)]
+            values = [v for v in values if v in self.values][:1] * len(outer)
+        return [*zip(values, outer, strict=False), *((None, node) for node in made if node not in outer)]

@@ -89,10 +89,12 @@ def test_what_is_saved_is_what_the_plan_keeps(name: str) -> None:
     plan = plan_for(capture(model, args), "random", seed=3)
     eager, planned = copy.deepcopy(model), copy.deepcopy(model)
     monet_torch.apply(planned, plan)
-    statistics = sum(b.numel() * b.element_size() for n, b in model.named_buffers() if "running" in n)
+    # Besides: running statistics as they were, and the state of attention's random numbers, though it draws none.
+    more = sum(b.numel() * b.element_size() for n, b in model.named_buffers() if "running" in n)
+    more += sum(isinstance(m, blocks.Attention) for m in model.modules()) * torch.get_rng_state().numel()
     promised = live(planned, args)[0]
     found = live(compiled(model, plan), args)[0]
-    assert abs(found - promised) <= statistics + 0.01 * promised
+    assert abs(found - promised) <= more + 0.01 * promised
     assert promised < 0.8 * live(eager, args)[0]
 
 
