@@ -54,6 +54,11 @@ def backend(graph: fx.GraphModule, inputs: Sequence[Any], *, options: Mapping[st
             "this plan moves tensors to host memory, which compiled code can't; plan with `monet plan --no-offload`, "
             "or run it with monet_torch.apply"
         )
+    if plan.opaque:
+        raise MonetError(
+            f"this plan leaves {', '.join(plan.opaque)} as eager runs it, since it can't be traced, and so it can't be "
+            "compiled; run the plan with monet_torch.apply"
+        )
     if not torch.is_grad_enabled() or not any(isinstance(t, Tensor) and t.requires_grad for t in inputs):
         return inductor(graph, list(inputs)) if compiler == "inductor" else graph.forward
     captured = _captured(graph, inputs, plan)

@@ -30,13 +30,16 @@ class Call:
 
 
 def calls_of(captured: Captured, functional: Container[int] = ()) -> list[list[Call]]:
-    """For each operator, what it calls, in order, found on tensors without memory.
+    """For each operator, what it calls, in order, found on tensors without memory; nothing for an opaque module.
 
     Operators written in place run in place, but for those whose id is in `functional`.
     """
-    found = []
+    found: list[list[Call]] = []
     with FakeTensorMode(allow_non_fake_inputs=True):
         for o in captured.operators:
+            if o.block is not None:  # runs once, as it is
+                found.append([])
+                continue
             with _Recorder() as recorder:
                 args, kwargs = pytree.tree_map_only(Ref, made_once(captured), (o.args, o.kwargs))
                 target: Any = o.target

@@ -172,6 +172,9 @@ def test_what_it_cannot_do_is_said_with_what_to_do_instead() -> None:
     away = plan_for(capture(model, args), "offload")
     with pytest.raises(Exception, match=r"moves tensors to host memory.*--no-offload"):
         compiled(model, away)(*args)
+    untraced = {**plan, "graph": {**plan["graph"], "opaque": ["layers.0"]}}
+    with pytest.raises(Exception, match=r"leaves layers\.0 as eager runs it.*monet_torch\.apply"):
+        compiled(model, untraced)(*args)
     for options in ({}, {"plan": plan, "compiler": "gcc"}, {"plan": plan, "budget": 1}):
         with pytest.raises(MonetError, match=r'options=\{"plan": '):
             backend(torch.fx.symbolic_trace(nn.Identity()), [args[0]], options=options)
