@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import monet_torch
-from monet_torch import planned
+from monet_torch import estimate, planned
 from monet_torch.capture import capture
 from monet_torch.captured import Captured
 from monet_torch.cover import cover
-from monet_torch.errors import CaptureError, PlanMismatch
+from monet_torch.errors import CaptureError, MonetError, PlanMismatch
 from monet_torch.measure import tracker_peak
 from monet_torch.profile import Cache, measure_on_device, profile
 from monet_torch.step import capture_step
@@ -413,7 +413,9 @@ def test_other_sizes_than_were_traced_are_an_error_and_then_unplanned() -> None:
     model, eager, _ = planned_model(Layered(Rows()).train(), inputs())
     (x,) = inputs()
     step(model, (x,))
-    with pytest.raises(PlanMismatch, match=r"layers.2, .* returned float32\[32, 16\] in place of float32\[3, 16\]"):
+    with pytest.raises(
+        PlanMismatch, match=r"layers.2, .* returned float32\[32, 16\] in place of float32\[3, 16\].*\[M313\]"
+    ):
         step(model, (x * 1e5,))
     with pytest.warns(UserWarning, match="this depends on values"):
         assert_equal(step(eager, (x * 1e5,)), step(model, (x * 1e5,)))
@@ -444,6 +446,19 @@ def test_what_a_block_sets_is_not_read_by_the_trace() -> None:
         planned_model(Summing().train(), inputs())
 
 
+class Energy(Linear):
+    """The gradient is of the whole model, not of one module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = If()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.detach().requires_grad_()
+        y = self.gate(self.own(x).sin())
+        return y + torch.autograd.grad(y.sum(), x, create_graph=True)[0]
+
+
 class Writes(Linear):
     def forward(self, x: Tensor) -> Tensor:
         x += 1
@@ -455,6 +470,27 @@ def test_a_module_that_writes_to_what_it_is_given_is_within_a_block_and_no_block
     model, eager, reasons = planned_model(Layered(around).train(), inputs())
     assert list(reasons) == ["layers.2"]
     assert_equal(step(eager, inputs()), step(model, inputs()))
+
+
+@pytest.mark.parametrize(
+    ("model", "opaque", "sentence"),
+    [
+        (Layered(nn.Sequential(nn.Linear(16, 16), Writes())), ["layers.2.1"], r"layers.2.1 writes to .* \[M218\]"),
+        (Energy(), ["gate"], r"a gradient is taken inside of the forward, which can't be traced \[M219\]"),
+        (Summing(), ["inner.1"], r"the forward reads loss of inner.1, which inner.1 sets .* \[M220\]"),
+        (Layered(Sparse()), [], r"aten.to_sparse.default gives a sparse_coo tensor, which a plan can't hold \[M221\]"),
+    ],
+)
+def test_what_is_no_block_is_said(model: nn.Module, opaque: list[str], sentence: str) -> None:
+    with pytest.raises(CaptureError, match=sentence):
+        capture_step(model.train(), inputs(), {}, (), None, None, opaque)
+
+
+def test_a_block_is_not_estimated() -> None:
+    captured, loss = capture_step(Layered(If()).train(), inputs(), {}, (), None, None, ["layers.2"])
+    measure = estimate.measure_for(estimate.find("A100"))
+    with pytest.raises(MonetError, match=r"layers.2 can't be traced, .* profile on a device that is here \[M217\]"):
+        profile(captured, loss, Cache(None, []), None, measure)
 
 
 class Root(nn.Module):

@@ -167,7 +167,7 @@ test("the lines go into the editor that the script is open in, and one undo give
     assert.match(document.getText(), /^import torch\n(.*\n)*import monet_torch\n/);
     await vscode.commands.executeCommand("undo");
     assert.equal(document.getText(), script);
-    await until("the editor knows that this is the file again", async () => !document.isDirty);
+    await until("the editor knows that this is the file again", () => !document.isDirty);
   }
   await vscode.commands.executeCommand("workbench.action.closeEditorsInGroup");
 });
@@ -187,6 +187,28 @@ test("where a script changes while the person chooses, the lines go to where its
   });
   await inserting;
   assert.match(vscode.window.activeTextEditor?.document.getText() ?? "", /^# one\n(.*\n)*    model\.to\("cpu"\)\n    monet_torch\.apply\(model, .*\n    model\(torch/);
+  for (const uri of scripts) {
+    await vscode.window.showTextDocument(uri);
+    await vscode.commands.executeCommand("workbench.action.revertAndCloseActiveEditor");
+  }
+  rmSync(scripts[1]?.fsPath ?? "");
+});
+
+test("where a script no longer builds the model once the person has chosen, that is said, and it is left alone", async () => {
+  const scripts = ["train.py", "again.py"].map((name) => vscode.Uri.file(join(folder, name)));
+  for (const uri of scripts) writeFileSync(uri.fsPath, script);
+  let done = false;
+  const inserting = insertIntoScript(await context(), await theModel()).finally(() => { done = true; });
+  const refused = assert.rejects(inserting, { code: "M806" });
+  await sleep(2000);
+  const edit = new vscode.WorkspaceEdit();
+  for (const uri of scripts) edit.replace(uri, new vscode.Range(4, 0, 5, 0), "    model = None\n");
+  await vscode.workspace.applyEdit(edit);
+  await until("a place is chosen", async () => {
+    await vscode.commands.executeCommand("workbench.action.acceptSelectedQuickOpenItem");
+    return done;
+  });
+  await refused;
   for (const uri of scripts) {
     await vscode.window.showTextDocument(uri);
     await vscode.commands.executeCommand("workbench.action.revertAndCloseActiveEditor");
@@ -469,5 +491,9 @@ test("cleared results are gone, and the plan stays", async () => {
   await vscode.commands.executeCommand("monet.clearResults", argument);
   const model = await theModel();
   assert.equal(model.profile, null);
+  await assert.rejects(applyPlan(await context(), argument), { code: "M801" });
+  const { tasks } = await context();
+  writeFileSync(join(folder, "monet.json"), '{ "models": {} }');
+  await assert.rejects(tasks.run(model, "profile"), { code: "M803" });
   assert.deepEqual(readdirSync(join(folder, ".monet")).filter((name) => name.startsWith("small.")), ["small.Net.plan.json"]);
 });

@@ -1,9 +1,10 @@
 /** Who begins with nothing: an empty folder, and a Python without our runtime. */
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import * as vscode from "vscode";
+import { openExample } from "../../src/actions/example";
 import type { Context } from "../../src/context";
 import { test, until } from "./support/runner";
 
@@ -37,6 +38,16 @@ test("an example that is there is opened as it is", async () => {
   await vscode.commands.executeCommand("monet.openExample");
   assert.equal(vscode.window.activeTextEditor?.document.uri.fsPath, file);
   await until("the text of the file", () => vscode.window.activeTextEditor?.document.getText() === "# mine\n");
+});
+
+test("an example that can't be written is said", async () => {
+  const file = join(folder, "gpt2.py");
+  const text = readFileSync(file);
+  rmSync(file);
+  symlinkSync(join(folder, "nowhere", "gpt2.py"), file);
+  await assert.rejects(openExample(await context()), { code: "M810" });
+  rmSync(file);
+  writeFileSync(file, text);
 });
 
 test("the runtime is installed into the Python that is selected, without a network", async () => {
