@@ -31,6 +31,10 @@ export interface BudgetResult {
   /** Bytes of the device that are not for the taking (the CUDA context, fragmentation). */
   readonly reserve: number;
   readonly torch: string;
+  /** What of the model was profiled; null: the whole. */
+  readonly part: string | null;
+  /** How many modules run as one operator, as they can't be traced. */
+  readonly opaque: number;
   /** The size of the first dimension of the first input; null where there is none. */
   readonly batch: number | null;
   readonly fixed: Readonly<Record<"parameters" | "buffers" | "inputs" | "gradients" | "optimizer", number>>;

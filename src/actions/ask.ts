@@ -103,7 +103,7 @@ async function askMore(name: string, start: ModelConfig, step: Step): Promise<An
 }
 
 function moreItems(name: string, config: ModelConfig): More[] {
-  const { inputs, targets = [], loss, optimizer = "none", autocast, device = "auto", kwargs = {} } = config;
+  const { inputs, targets = [], loss, optimizer = "none", autocast, device = "auto", kwargs = {}, part } = config;
   const step = (title: string): Step => ({ title: `${name}: ${title}`, canGoBack: true });
   const none = vscode.l10n.t("none");
   const item = (label: string, description: string, edit: (before: ModelConfig) => Promise<Answer<ModelConfig>>): More => ({ label, description, edit });
@@ -124,6 +124,9 @@ function moreItems(name: string, config: ModelConfig): More[] {
     item(`$(circuit-board) ${vscode.l10n.t("Device")}`, device, (before) =>
       askString(before, "device", vscode.l10n.t("auto, cpu, cuda, cuda:1, or the name of a card to estimate for, as A100."), step(vscode.l10n.t("Device"))),
     ),
+    item(`$(symbol-class) ${vscode.l10n.t("Part")}`, part ?? vscode.l10n.t("the whole model"), (before) =>
+      askString(before, "part", vscode.l10n.t("A submodule to plan by itself, as encoder, or encoder.layers.* for several alike. Empty: the whole model."), step(vscode.l10n.t("Part"))),
+    ),
     item(`$(symbol-parameter) ${vscode.l10n.t("Arguments")}`, Object.keys(kwargs).length === 0 ? none : JSON.stringify(kwargs), (before) => askArguments(before, step(vscode.l10n.t("Arguments")))),
   ];
 }
@@ -133,7 +136,7 @@ function put<Key extends keyof ModelConfig>(config: ModelConfig, key: Key, value
   return Object.fromEntries(Object.entries<unknown>({ ...config, [key]: value }).filter(([, each]) => each !== undefined)) as unknown as ModelConfig;
 }
 
-async function askString(config: ModelConfig, key: "device" | "loss", prompt: string, step: Step): Promise<Answer<ModelConfig>> {
+async function askString(config: ModelConfig, key: "device" | "loss" | "part", prompt: string, step: Step): Promise<Answer<ModelConfig>> {
   const text = await askText({ ...step, value: config[key] ?? "", prompt, check: () => null });
   return typeof text === "string" ? put(config, key, text === "" ? undefined : text) : text;
 }

@@ -5,6 +5,7 @@ import type { ModelArgument } from "../commands";
 import type { Context } from "../context";
 import { atBatch, batchProblem } from "../core/batch";
 import { batchOf, madeBy, withBatch } from "../core/config";
+import { partsOffered } from "../core/part";
 import { plansAt } from "../core/solve/largest";
 import { formatBytes } from "../core/units";
 import { Cancelled, UserError } from "../helper/user_error";
@@ -21,7 +22,7 @@ export async function optimize(context: Context, argument: ModelArgument | null)
   await focusBudget();
   if (context.tasks.jobs.isRunning(model)) return;
   const { profile, freshness } = model;
-  if (profile === null || freshness !== "fresh" || !madeBy(profile.graph, config)) await context.tasks.run(model, "profile");
+  if (profile === null || freshness !== "fresh" || !madeBy(profile.graph, config)) await profileOrPart(context, model);
   else if (!profile.complete || profile.exactness !== exactnessFor(model)) await context.tasks.solve(model);
   refineSoon(context, model);
 }
@@ -30,6 +31,26 @@ export async function profileAgain(context: Context, argument: ModelArgument | n
   const model = await begin(context, argument);
   await configFor(context, model);
   await focusBudget();
+  await profileOrPart(context, model);
+  refineSoon(context, model);
+}
+
+/** Profiles; where the whole can't be captured, the parts that can are offered. */
+async function profileOrPart(context: Context, model: Model): Promise<void> {
+  try {
+    await context.tasks.run(model, "profile");
+  } catch (error) {
+    const parts = error instanceof UserError ? partsOffered(error.message) : [];
+    if (parts.length === 0) throw error;
+    await showProblem(context, error, undefined, parts.slice(0, 2).map((part) => ({ title: vscode.l10n.t("Plan {0}", part), run: () => planPart(context, model, part) })));
+  }
+}
+
+/** Only this part from now on, as monet.json then says. */
+async function planPart(context: Context, model: Model, part: string): Promise<void> {
+  const config = await knownConfig(model);
+  if (config === null) return;
+  await writeModelConfig(model, { ...config, part });
   await context.tasks.run(model, "profile");
   refineSoon(context, model);
 }
@@ -39,7 +60,7 @@ export async function changeInput(context: Context, argument: ModelArgument | nu
   const model = await begin(context, argument);
   await configFor(context, model, "again");
   await focusBudget();
-  await context.tasks.run(model, "profile");
+  await profileOrPart(context, model);
   refineSoon(context, model);
 }
 

@@ -1,20 +1,7 @@
-/** A part of a model, named as its modules are (`encoder.layers.*`): where its files lie, and how its plan is used. */
+/** Where the files of a part of a model lie. */
 import { defaultFile } from "../helper/files";
 import type { Target } from "./target";
 
 export function fileOf({ file, model }: Target, part: string | undefined, kind: "graph" | "plan"): string {
   return defaultFile(file, part === undefined ? model : `${model}.${part.replaceAll("*", "_")}`, kind);
-}
-
-/** Lines of Python that apply a plan to a part of `model`, or to each of its parts. */
-export function applyLines(part: string, plan: string): string {
-  const lines: string[] = [];
-  let at = "model";
-  for (const step of part.split(".")) {
-    if (step === "*") {
-      lines.push(`${"    ".repeat(lines.length)}for part${lines.length || ""} in ${at}:`);
-      at = `part${lines.length - 1 || ""}`;
-    } else at += /^\d+$/.test(step) ? `[${step}]` : `.${step}`;
-  }
-  return [...lines, `${"    ".repeat(lines.length)}monet_torch.apply(${at}, ${JSON.stringify(plan)})`].join("\n");
 }

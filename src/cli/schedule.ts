@@ -1,6 +1,6 @@
 /** A plan against its graph as `monet show` prints it: part by part, operator by operator. */
 import { explain, keptBytes, partsOf, type Explanation, type OperatorRow, type Part, type TensorRow } from "../core/explain";
-import { fixedBytes, type Graph } from "../core/graph";
+import { fixedBytes, opaqueModules, type Graph } from "../core/graph";
 import type { Plan } from "../core/plan";
 import { gapOf } from "../core/solve/solution";
 import { formatBytes, formatDuration, formatPercent } from "../core/units";
@@ -48,9 +48,17 @@ function summary(graph: Graph, { operators, kept, keptByEager, offloaded, recomp
     again === 0
       ? "Nothing is recomputed"
       : `Recomputed: ${count(again, "operator")} of ${operators.length}, in ${count(recomputes, "run")} that take ${formatDuration(recomputeTime)}`,
+    ...opaqueLines(graph),
     ...(changed === 0 ? [] : [`Run otherwise than in eager: ${count(changed, "operator")}`]),
     ...(where === undefined ? [] : [`The peak comes in ${moment} at ${peak.operator}, ${[shortName(where.op), where.module].filter((each) => each !== "").join(" of ")}`]),
   ];
+}
+
+/** The modules that can't be traced, each with the reason. */
+export function opaqueLines(graph: Graph): string[] {
+  const opaque = opaqueModules(graph);
+  if (opaque.size === 0) return [];
+  return [`Opaque, so run and kept as in eager: ${count(opaque.size, "module")}`, ...[...opaque].map(([module, reason]) => `  ${module}: ${reason}`)];
 }
 
 function partLine({ module, operators }: Part, graph: Graph): string {
@@ -87,7 +95,7 @@ function fateCells({ kind, bytes, fate, until, recomputedFor, away }: TensorRow)
 
 const costOf = (nanoseconds: number): string => `${nanoseconds > 0 ? "+" : ""}${formatDuration(nanoseconds)}`;
 
-const shortName = (op: string): string => op.replace(/^aten\./, "").replace(/\.(default|Tensor|int)$/, "");
+const shortName = (op: string): string => op.replace(/^(?:aten|monet)\./, "").replace(/\.(default|Tensor|int)$/, "");
 
 /** `12, 9–7, 5`: as they come, in either direction. */
 export function ranges(ids: readonly number[]): string {

@@ -17,6 +17,8 @@ export interface ModelConfig {
   readonly gradients?: "accumulate" | "fresh";
   readonly threads?: number;
   readonly offload?: boolean;
+  /** A submodule by its path, `*` for the numbers of several alike: that alone is planned. */
+  readonly part?: string;
 }
 
 export interface Config {
@@ -166,6 +168,7 @@ export function configOf({ made_from: madeFrom, gradients }: Graph): ModelConfig
     device: text(options["device"]) ?? undefined,
     gradients,
     offload: options["offload"] === true,
+    part: text(options["part"]) ?? undefined,
   });
 }
 
@@ -178,7 +181,7 @@ export function madeBy(graph: Graph, config: ModelConfig): boolean {
 
 /** Without what says nothing but the default. */
 function plain(config: { readonly [Key in keyof ModelConfig]?: ModelConfig[Key] | undefined }): ModelConfig {
-  const { inputs = [], kwargs, loss, targets, optimizer, autocast, device, gradients, offload } = config;
+  const { inputs = [], kwargs, loss, targets, optimizer, autocast, device, gradients, offload, part } = config;
   return {
     inputs: inputs.map((spec) => spec.replaceAll(/\s/g, "")),
     ...(kwargs !== undefined && Object.keys(kwargs).length > 0 && { kwargs }),
@@ -189,6 +192,7 @@ function plain(config: { readonly [Key in keyof ModelConfig]?: ModelConfig[Key] 
     ...(device !== undefined && device !== "auto" && { device }),
     ...(gradients === "fresh" && { gradients }),
     ...(offload === true && { offload }),
+    ...(part !== undefined && { part }),
   };
 }
 

@@ -36,6 +36,8 @@ export interface PictureOperator {
   readonly module: string;
   readonly source: Operator["source"];
   readonly implementation: string;
+  /** Why the module can't be traced that it stands for. */
+  readonly opaque?: string;
 }
 
 export interface Bar {
@@ -95,7 +97,7 @@ export function picture(graph: Graph, plan: Plan, explanation: Explanation): Pic
     forward: firstBackward < 0 ? total : (start[firstBackward] ?? total),
     steps: { kind: timeline.events.map(({ kind }) => kind), operator: timeline.events.map(({ operator }) => operator), start, end, moment: timeline.events.map(({ moment }) => moment), ...composition },
     eager: { total: eager.time, peak: eager.peak, start: eager.events.map((event) => event.start), live: eager.events.map(({ moment }) => moment) },
-    operators: graph.operators.map((operator) => ({ op: operator.op, module: operator.module, source: operator.source, implementation: chosen(operator, plan).name })),
+    operators: graph.operators.map((operator) => ({ op: operator.op, module: operator.module, source: operator.source, implementation: chosen(operator, plan).name, ...(operator.opaque !== undefined && { opaque: operator.opaque }) })),
     bars, groups,
   };
 }

@@ -28,6 +28,7 @@ export function hoverText(subject: Subject): string {
     stale ? `$(warning) ${l10n.t("The code has changed since it was profiled: these are the numbers of before.")}` : "",
     reason(subject),
     summary(numbers, explained),
+    opaqueText(numbers, explained),
     implementations(alternatives(explained, numbers.operators)),
     operatorTable(explained, numbers.operators),
     plain(deviceText(explained.graph.device)),
@@ -52,6 +53,15 @@ function summary(numbers: Numbers, { graph }: Explained): string {
     : modules === 1 ? l10n.t("{0} operators, summed", operators.length)
     : l10n.t("{0} operators in {1} modules, summed", operators.length, modules);
   return table([heading, ""], rows);
+}
+
+/** Modules among these that can't be traced. */
+function opaqueText({ operators }: Numbers, { graph }: Explained): string {
+  const here = new Map(operators.flatMap((id) => {
+    const { module = "", opaque } = graph.operators[id] ?? {};
+    return opaque === undefined ? [] : [[module, opaque] as const];
+  }));
+  return [...here].map(([module, reason]) => l10n.t("{0} is an opaque block: it can't be traced, so it runs and is kept as in eager. {1}", code(module), plain(reason))).join("\n\n");
 }
 
 /** Why its largest tensor is kept or recomputed. */
@@ -99,7 +109,7 @@ function nameOf({ graph }: Explained, id: number): string {
   return module === "" ? shortOp({ graph }, id) : module;
 }
 
-const shortOp = ({ graph }: Pick<Explained, "graph">, id: number): string => (graph.operators[id]?.op ?? "").replace(/^aten\.([^.]+).*$/, "$1");
+const shortOp = ({ graph }: Pick<Explained, "graph">, id: number): string => (graph.operators[id]?.op ?? "").replace(/^(?:aten|monet)\.([^.]+).*$/, "$1");
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const line = (cells: readonly string[]): string => `| ${cells.join(" | ")} |`;

@@ -53,7 +53,7 @@ export function whyText(answer: Why, graph: Graph, budget: number | null): strin
 }
 
 function effectText({ does, otherwise, peak, time }: Why, graph: Graph, budget: number | null): string {
-  if (otherwise === null) return l10n.t("It is always kept: the step returns it, or its operator must not run twice.");
+  if (otherwise === null) return l10n.t("It is always kept: the step returns it, an opaque block saves it, or its operator must not run twice.");
   const place = momentText(graph, otherwise.at);
   const rise = otherwise.peak - peak;
   if (does === "keeps") {

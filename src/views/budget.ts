@@ -4,8 +4,8 @@ import { showProblem } from "../actions/problems";
 import type { Context } from "../context";
 import { parseBudget, budgetBytes } from "../core/units";
 import { batchProblem } from "../core/batch";
-import { batchOf } from "../core/config";
-import { fixedBytes } from "../core/graph";
+import { batchOf, configOf } from "../core/config";
+import { fixedBytes, opaqueModules } from "../core/graph";
 import { isFromBudget, type BudgetCommand, type BudgetResult, type BudgetState, type FromBudget, type ModelName, type ToBudget } from "../protocol";
 import { Disposable } from "../base/disposable";
 import { Soon } from "../base/soon";
@@ -147,6 +147,8 @@ function budgetResult(model: Model): BudgetResult | null {
     device: { name: device.name, totalBytes: device.total_bytes, estimated: device.estimated },
     reserve: Math.round(share * device.total_bytes),
     torch: typeof torch === "string" ? torch : "",
+    part: configOf(profile.graph).part ?? null,
+    opaque: opaqueModules(profile.graph).size,
     batch: batchOf(madeFrom.inputs ?? []),
     largest: model.largest?.graph === profile.graph && model.largest.budget === model.budget ? model.largest : null,
     grows: batchProblem(profile.graph) === null,

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { exportFile } from "../../src/cli/commands/export";
-import { applyLines } from "../../src/cli/parts";
+import { applyLines } from "../../src/core/part";
 import { splitTarget } from "../../src/cli/target";
 import { ranges } from "../../src/cli/schedule";
 import type { Measured } from "../../src/core/measured";
@@ -284,6 +284,12 @@ describe("monet show", () => {
     expect(exit).toBe(0);
     expect(out).toContain("Nothing is recomputed\n");
     expect(out).toMatch(/^ *# +operator +layer .* made again for +kept until +costs$/m);
+  });
+
+  it("names modules that can't be traced, with the reason", async () => {
+    const [first, ...others] = w.graph.operators;
+    w.write("net.graph.json", JSON.stringify({ ...w.graph, operators: [{ ...first!, pinned: true, opaque: "net.py:7: it looks at values" }, ...others] }));
+    expect((await w.monet("show", "net.plan.json")).out).toContain(`Opaque, so run and kept as in eager: 1 module\n  ${first!.module}: net.py:7: it looks at values\n`);
   });
 
   it("says why, where it is asked: what the step would be otherwise", async () => {

@@ -92,9 +92,9 @@ describe("a graph", () => {
 
   it("knows the entry that would make it again", () => {
     expect(configOf(graph({}))).toEqual({ inputs: ["float32[8,3]"] });
-    const options = { targets: ["int64[8]<5"], kwargs: '{"b": 1, "a": [2]}', optimizer: "adamw", gradients: "fresh", device: "A100" };
+    const options = { targets: ["int64[8]<5"], kwargs: '{"b": 1, "a": [2]}', optimizer: "adamw", gradients: "fresh", device: "A100", part: "layers.*" };
     expect(configOf(graph({ loss: "ce", autocast: "bf16", options }, "fresh"))).toEqual({
-      inputs: ["float32[8,3]"], loss: "ce", autocast: "bf16", targets: ["int64[8]<5"], kwargs: { b: 1, a: [2] }, optimizer: "adamw", gradients: "fresh", device: "A100",
+      inputs: ["float32[8,3]"], loss: "ce", autocast: "bf16", targets: ["int64[8]<5"], kwargs: { b: 1, a: [2] }, optimizer: "adamw", gradients: "fresh", device: "A100", part: "layers.*",
     });
   });
 
@@ -102,7 +102,7 @@ describe("a graph", () => {
     expect(madeBy(graph({}), { inputs: ["float32[8, 3]"], optimizer: "none", device: "auto", gradients: "accumulate", kwargs: {}, targets: [] })).toBe(true);
     expect(madeBy(graph({ options: { kwargs: '{"b": 1, "a": 2}' } }), { inputs: ["float32[8,3]"], kwargs: { a: 2, b: 1 } })).toBe(true);
     expect(madeBy(graph({}), { inputs: ["float32[8,3]"], threads: 2 })).toBe(true);
-    for (const other of [{ inputs: ["float32[9,3]"] }, { optimizer: "adam" }, { autocast: "fp16" }, { device: "cpu" }, { kwargs: { a: 1 } }, { gradients: "fresh" }, { loss: "ce" }, { threads: 1 }] as const) {
+    for (const other of [{ inputs: ["float32[9,3]"] }, { optimizer: "adam" }, { autocast: "fp16" }, { device: "cpu" }, { kwargs: { a: 1 } }, { gradients: "fresh" }, { loss: "ce" }, { threads: 1 }, { part: "layers.*" }] as const) {
       expect(madeBy(graph({}), { inputs: ["float32[8,3]"], ...other })).toBe(false);
     }
   });

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it, vi } from "vitest";
-import { parseGraph, type Graph } from "../../src/core/graph";
+import { checkGraph, parseGraph, type Graph } from "../../src/core/graph";
 import { explained, numbersOf, type Explained } from "../../src/core/numbers";
 import { parsePlan } from "../../src/core/plan";
 import { eagerPlan } from "../../src/core/solve/draft";
@@ -19,6 +19,12 @@ function hover(of: Explained, operators: readonly number[], more: Partial<Subjec
 }
 
 describe("a hover", () => {
+  it("says of a module that can't be traced that it is an opaque block, and why", () => {
+    const opaque = checkGraph({ ...graph, operators: graph.operators.map((operator) => (operator.id === 4 ? { ...operator, pinned: true, opaque: "net.py:7: what runs here depends on values" } : operator)) });
+    const text = hover(explained(opaque, eagerPlan(opaque)), [4]);
+    expect(text).toContain(`\`${opaque.operators[4]!.module}\` is an opaque block: it can't be traced, so it runs and is kept as in eager. net.py\\:7\\: what runs here depends on values`);
+  });
+
   it("tells time, memory and the reason for one operator", () => {
     expect(hover(example, [1])).toBe([
       "**`self.norm`** · `Norm`",

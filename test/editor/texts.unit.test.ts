@@ -56,7 +56,7 @@ describe("why", () => {
   const other = (peak: number, time: number): Why["otherwise"] => ({ peak: peak * MiB, time: time * ms, at: { kind: "backward", operator: 2 } });
 
   it.each<[Partial<Why>, budget: number | null, text: string]>([
-    [{}, null, "It is always kept: the step returns it, or its operator must not run twice."],
+    [{}, null, "It is always kept: the step returns it, an opaque block saves it, or its operator must not run twice."],
     [{ otherwise: other(302, 53.1) }, 420, "Recomputing it would take 3.10 ms more and lower the peak by 98.0 MiB, which this budget doesn't need."],
     [{ otherwise: other(400, 53.1) }, 420, "Recomputing it would take 3.10 ms more and not lower the peak."],
     [{ otherwise: other(410, 53.1) }, 420, "Recomputing it would take 3.10 ms more and raise the peak to 410 MiB (at act backward)."],

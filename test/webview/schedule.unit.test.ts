@@ -308,6 +308,12 @@ describe("texts", () => {
     expect(describeBar(example.picture, bar).rows.map(([label]) => label)).toEqual(expect.arrayContaining(["kept", "costs", "frees"]));
   });
 
+  test("a bar of a module that can't be traced says why", () => {
+    const bar = example.picture.bars[0]!;
+    const operators = example.picture.operators.map((operator) => ({ ...operator, opaque: "it looks at values" }));
+    expect(describeBar({ ...example.picture, operators }, bar).rows).toContainEqual(["opaque", "it looks at values"]);
+  });
+
   test("the peak's readout says the peak and the largest tensors that are live then", () => {
     const { rows } = describeStep(large.picture, peakStep(large.picture.steps));
     expect(rows[0]![0]).toBe("live");

@@ -148,12 +148,12 @@ export class BudgetPanel {
   }
 
   private showResult(result: BudgetResult, { cards, running }: BudgetState): void {
-    const { device, torch, points, eager, outdated, refining } = result;
+    const { device, torch, part, opaque, points, eager, outdated, refining } = result;
     const budget = this.sender.current(result.budget);
     const at = chosenPoint(points, budget);
     const point = points[at];
     if (point === undefined) return;
-    setText(this.device, [device.estimated ? l10n.t("{0} (estimated)", device.name) : device.name, formatBytes(device.totalBytes), ...(torch === "" ? [] : [`torch ${torch}`])].join(" · "));
+    setText(this.device, [device.estimated ? l10n.t("{0} (estimated)", device.name) : device.name, formatBytes(device.totalBytes), ...(torch === "" ? [] : [`torch ${torch}`]), ...(part === null ? [] : [l10n.t("{0} alone", part)]), ...(opaque === 0 ? [] : [opaque === 1 ? l10n.t("1 opaque block") : l10n.t("{0} opaque blocks", opaque)])].join(" · "));
     if (result.batch !== null && document.activeElement !== this.batch && this.batchProblem.textContent === "") this.batch.value = String(result.batch);
 
     this.bar.show(result, point, budget);

@@ -94,6 +94,8 @@ export function describeBar(picture: Picture, bar: Bar): Description {
         : l10n.t("no, recomputed {0} times, first at {1}", again.length, formatDuration(again[0]?.from ?? 0))]);
   }
   if (bar.recomputes > 0) rows.push([l10n.t("costs"), l10n.t("+{0}", formatDuration(bar.recomputeTime))]);
+  const opaque = picture.operators[bar.operator]?.opaque;
+  if (opaque !== undefined) rows.push([l10n.t("opaque"), opaque]);
   const between = freedBetween(bar);
   if (between !== null) rows.push([l10n.t("frees"), l10n.t("{0} for {1}", formatBytes(bar.bytes), formatDuration(between))]);
   return { title: barName(picture, bar), place: sourceOf(picture, bar.operator), rows };

@@ -1,11 +1,12 @@
 import { resolve } from "node:path";
 import { configured } from "../config";
+import { applyLines } from "../../core/part";
 import { exitCodes } from "../../helper/exit";
 import { writeJson } from "../files";
 import type { Io } from "../io";
 import type { Outcome } from "../outcome";
-import { applyLines, fileOf } from "../parts";
-import { headline } from "../schedule";
+import { fileOf } from "../parts";
+import { headline, opaqueLines } from "../schedule";
 import type { Solver, SolverOptions } from "../solving";
 import { readTarget } from "../target";
 import { planFacts, planFor, readBudget } from "./plan";
@@ -35,11 +36,11 @@ export async function optimize(io: Io, solver: Solver, name: string, given: Opti
   const facts = { graph: graphFile, plan: out, ...graphFacts(graph), ...planFacts(plan) };
   const whole = `import monet_torch; ${options.loss === undefined ? "" : "loss = "}monet_torch.apply(model, ${JSON.stringify(out)}${options.loss === undefined ? "" : ", loss=loss"})`;
   const use = `Plan: ${out}\nUse it: ${options.part === undefined ? whole : `import monet_torch\n${applyLines(options.part, out)}`}\n`;
-  if (options.verify !== true) return { exit: exitCodes.ok, text: `${headline(plan)}\n${use}`, json: { ...facts, verify: null } };
+  if (options.verify !== true) return { exit: exitCodes.ok, text: [headline(plan), ...opaqueLines(graph), use].join("\n"), json: { ...facts, verify: null } };
   const result = await runVerify(io, target, resolve(io.cwd, out), resolve(io.cwd, graphFile), options);
   return {
     exit: result.differs ? exitCodes.differs : exitCodes.ok,
-    text: `${headline(plan)}\n\n${result.output}\n\n${use}`,
+    text: [headline(plan), ...opaqueLines(graph), "", result.output, "", use].join("\n"),
     json: options.json === true ? { ...facts, verify: helperDocument(result) } : null,
   };
 }

@@ -12,6 +12,7 @@ import type { Io } from "../io";
 import type { Outcome } from "../outcome";
 import { fileOf } from "../parts";
 import { ProgressLine } from "../progress";
+import { opaqueLines } from "../schedule";
 import { count } from "../table";
 import { readTarget, type Target } from "../target";
 
@@ -52,6 +53,7 @@ export async function profile(io: Io, name: string, given: ProfileOptions): Prom
     `${target.file}:${target.model} on ${graph.device.name}${graph.device.estimated ? " (estimated)" : ""}: ${count(graph.operators.length, "operator")}`,
     `One training step takes ${formatBytes(facts.eager_peak)} at its peak, ${formatBytes(facts.fixed)} of them fixed (parameters, optimizer, inputs), and ${formatDuration(facts.eager_time)}.`,
     ...(graph.optimizer_step === undefined || graph.optimizer_step === 0 ? [] : [`The optimizer's step takes ${formatBytes(facts.optimizer_peak)} at its peak, whatever the plan.`]),
+    ...opaqueLines(graph),
     `Training graph: ${out}`,
     "",
   ].join("\n");

@@ -29,6 +29,7 @@ function budgetState(name: string, graph: Graph, plans: readonly Plan[], budget:
       device: { name: device.name, totalBytes: device.total_bytes, estimated: device.estimated },
       reserve: Math.round(0.05 * device.total_bytes),
       torch: typeof madeFrom["torch"] === "string" ? madeFrom["torch"] : "",
+      part: null, opaque: 0,
       batch: 8,
       largest: { batch: 96, overhead: 0.21 },
       grows: true,
