@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
-
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "python"))  # what is measured is this checkout, whatever is installed
 
 
 @dataclass(frozen=True)
@@ -30,35 +27,14 @@ class Case:
     def target(self) -> str:
         return f"{self.file}:{self.model}"
 
-    def build(self) -> tuple[nn.Module, type[nn.Module]]:
-        """A fresh model, always with the same weights, and the class of its blocks."""
-        path = ROOT / self.file
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        if spec is None or spec.loader is None:
-            raise FileNotFoundError(path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        torch.manual_seed(0)
-        factory: Callable[[], nn.Module] = getattr(module, self.model)
-        block: type[nn.Module] = getattr(module, self.block)
-        return factory().train(), block
-
-    def make_inputs(self) -> list[Tensor]:
-        torch.manual_seed(1)
-        return [_random(spec) for spec in self.inputs]
+    @property
+    def arguments(self) -> list[str]:
+        """The model and its inputs, as `python -m monet_torch` takes them in any folder."""
+        return [str(ROOT / self.target), *(word for spec in self.inputs for word in ("--input", spec))]
 
     def with_sizes(self, sizes: str) -> Case:
         """The same with smaller inputs, to try the bench itself: `1,3,64,64`."""
         return replace(self, inputs=tuple(_resize(spec, sizes) for spec in self.inputs))
-
-
-def _random(spec: str) -> Tensor:
-    spec, _, bound = spec.partition("<")
-    dtype, _, sizes = spec.rstrip("]").partition("[")
-    shape = [int(size) for size in sizes.split(",")]
-    if bound:
-        return torch.randint(int(bound), shape, dtype=getattr(torch, dtype))
-    return torch.randn(shape, dtype=getattr(torch, dtype))
 
 
 def _resize(spec: str, sizes: str) -> str:

@@ -1,4 +1,7 @@
-"""`python -m monet_torch profile|verify|export`: the helper that the editor and the `monet` command line run."""
+"""`python -m monet_torch profile|verify|export`: the helper that the editor and the `monet` command line run.
+
+`bench` sets plans beside other ways of saving memory, and needs nothing but Python.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import json
 import os
 import platform
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -39,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     profile.add_argument("target", metavar="FILE:MODEL")
     _model_options(profile)
     profile.add_argument("--optimizer", default="none", metavar="NAME")
-    profile.add_argument("--autocast", choices=["bf16", "fp16"])
+    profile.add_argument("--part", metavar="NAME", help="only this submodule, or the first of several alike: layers.*")
     profile.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or the name of a card to estimate")
     profile.add_argument(
         "--gradients",
@@ -71,6 +75,25 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--graph", metavar="FILE", required=True)
     export.add_argument("--out", metavar="FILE", required=True)
     _common(export)
+
+    bench = commands.add_parser(
+        "bench",
+        help="measure plans beside eager, checkpointing, offloading and torch.compile",
+        description="Measure ways to save memory, each in turns with eager PyTorch. Plans are measured, not made: "
+        "what `python -m monet_torch profile` writes is solved by `monet plan`, on any machine with Node.",
+    )
+    bench.add_argument("target", metavar="FILE:MODEL")
+    _model_options(bench)
+    bench.add_argument("--graph", metavar="FILE", help="what the plans were made from; says inputs, loss and autocast")
+    bench.add_argument("--plan", action="extend", nargs="+", default=[], metavar="FILE", help="made by monet plan")
+    bench.add_argument("--block", metavar="CLASS", help="of the modules to wrap in torch.utils.checkpoint")
+    bench.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    bench.add_argument("--pairs", type=_positive, default=10, help="interleaved timed pairs of steps, of each way")
+    bench.add_argument("--threads", type=_positive)
+    bench.add_argument("--json", metavar="FILE", help="all numbers, sample by sample")
+    bench.add_argument("--way", help=argparse.SUPPRESS)  # measure this one alone, here: what each row's process does
+    bench.add_argument("--at-most", type=_positive, help=argparse.SUPPRESS)  # bytes, for torch.compile
+    bench.set_defaults(progress=None, tied=False)
     return parser
 
 
@@ -79,7 +102,7 @@ def _model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", dest="loss_targets", action="append", default=[], metavar="SPEC")
     parser.add_argument("--kwargs", metavar="JSON")
     parser.add_argument("--loss", metavar="NAME")
-    parser.add_argument("--part", metavar="NAME", help="only this submodule, or the first of several: encoder.layers.*")
+    parser.add_argument("--autocast", choices=["bf16", "fp16"])
 
 
 def _positive(text: str) -> int:
@@ -357,6 +380,36 @@ def _profile(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int
     return 0, json.dumps({"graph": str(out), "hash": document["hash"], "operators": len(document["operators"])})
 
 
+def _as_profiled(graph: dict[str, Any], file: str) -> tuple[torch.device, Autocast]:
+    """The device and autocast that a training graph is of. Raises MonetError where that device isn't here."""
+    from .errors import MonetError
+
+    if graph["device"]["estimated"]:
+        raise MonetError("M319", f"{file} is an estimate for {graph['device']['name']}; profile on a real device first")
+    device = _device(graph["made_from"]["options"]["device"])
+    if device.type != graph["device"]["type"]:
+        name = graph["device"]["name"]
+        raise MonetError("M336", f"{file} was profiled on {name}, which isn't here; profile on this machine")
+    return device, _autocast(graph["made_from"]["autocast"], device.type)
+
+
+def _load_profiled(name: str, graph: dict[str, Any], device: torch.device, autocast: Autocast) -> Target:
+    """The model that `name` says, its inputs and its loss, as the training graph was made from them."""
+    from . import batch, parts, target
+
+    source = graph["made_from"]
+    extra = source["options"]
+    made = target.load(name, source["inputs"], extra["targets"], extra["kwargs"], source["loss"])
+    if extra.get("part"):  # which gets its inputs from the rest of the model
+        return parts.only(made, extra["part"], device, autocast)
+    size = graph.get("batch", {}).get("size")
+    inputs = made.args, made.kwargs, made.targets
+    if size is not None and size != batch.size_of(inputs):  # an entry function makes its own
+        args, kwargs, targets = batch.resized(inputs, size)
+        made = replace(made, args=args, kwargs=kwargs, targets=targets)
+    return made
+
+
 class _Asked(NamedTuple):
     """What a graph, a plan for it and FILE:MODEL name together."""
 
@@ -368,29 +421,13 @@ class _Asked(NamedTuple):
 
 
 def _asked(options: argparse.Namespace) -> _Asked:
-    from . import batch, parts, target
 
     graph = _read(options.graph, "monet-graph", _OF_GRAPH)
     plan = _read(options.plan, "monet-plan", _OF_PLAN)
     if graph["hash"] != plan["graph"]["hash"]:
         raise PlanMismatch("M318", f"{options.plan} was not made from {options.graph}; plan again from this graph")
-    source = graph["made_from"]
-    extra = source["options"]
-    if graph["device"]["estimated"]:
-        raise MonetError(
-            "M319", f"{options.graph} is an estimate for {graph['device']['name']}; profile on a real device first"
-        )
-    made = target.load(options.target, source["inputs"], extra["targets"], extra["kwargs"], source["loss"])
-    size = graph.get("batch", {}).get("size")
-    inputs = made.args, made.kwargs, made.targets
-    of_whole = size is not None and not extra.get("part")  # a part gets its inputs from the rest of the model
-    if of_whole and size != batch.size_of(inputs):  # an entry function makes its own
-        args, kwargs, targets = batch.resized(inputs, size)
-        made = replace(made, args=args, kwargs=kwargs, targets=targets)
-    device = _device(extra["device"])
-    autocast = _autocast(source["autocast"], device.type)
-    if extra.get("part"):
-        made = parts.only(made, extra["part"], device, autocast)
+    device, autocast = _as_profiled(graph, options.graph)
+    made = _load_profiled(options.target, graph, device, autocast)
     return _Asked(made, plan, graph, autocast, device)
 
 
@@ -433,14 +470,81 @@ def _calibrate(options: argparse.Namespace, say: Callable[..., None]) -> tuple[i
     return 0, json.dumps({**calibration.calibrate(place), "file": str(calibration.file())})
 
 
+def _bench(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int, str]:
+    import torch
+
+    from . import bench, bench_way, target
+    from .errors import MonetError, PlanMismatch
+    from .profile import write_whole
+
+    if options.plan and not options.graph:
+        raise MonetError("M334", "--plan goes with --graph, the training graph that the plans were made from; name it")
+    graph = _read(options.graph, "monet-graph", _OF_GRAPH) if options.graph else None
+    device = _device(options.device)
+    if not isinstance(device, torch.device):
+        raise MonetError(
+            "M333", f"--device {options.device} is an estimate, and bench measures; use --device cuda or cpu"
+        )
+    if graph is None:
+        autocast = _autocast(options.autocast, device.type)
+        load = partial(target.load, options.target, options.input, options.loss_targets, options.kwargs, options.loss)
+    elif options.input or options.loss_targets or options.kwargs or options.loss or options.autocast:
+        raise MonetError("M335", f"{options.graph} says inputs, loss and autocast; leave out the options that do")
+    else:
+        asked = device.type
+        device, autocast = _as_profiled(graph, options.graph)
+        if options.device != "auto" and device.type != asked:
+            raise MonetError(
+                "M336", f"{options.graph} was profiled on {device.type}, not {asked}; profile with --device {asked}"
+            )
+        load = partial(_load_profiled, options.target, graph, device, autocast)
+    if options.way:
+        warnings.filterwarnings("ignore", module="torch")
+        result = bench_way.measured(
+            load, options.way, plan=next(iter(options.plan), None), block=options.block, at_most=options.at_most,
+            gradients=graph["gradients"] if graph else "accumulate", autocast=autocast, device=device,
+            pairs=options.pairs,
+        )  # fmt: skip
+        write_whole(Path(options.json), json.dumps(result))
+        return 0, ""
+
+    where = bench.machine(torch.get_num_threads(), device)
+    plans = {path: _read(path, "monet-plan", _OF_PLAN) for path in options.plan}
+    for path, plan in plans.items():
+        if graph and plan["graph"]["hash"] != graph["hash"]:
+            raise PlanMismatch("M318", f"{path} was not made from {options.graph}; plan again from this graph")
+    model = load().model  # what is wrong with the arguments is told once, before anything is measured
+    if options.block:
+        bench_way.blocks(model, options.block)
+    del model
+
+    arguments = [options.target, "--threads", str(torch.get_num_threads())]
+    arguments += ["--graph", options.graph] if graph else ["--device", str(device)]
+    for name, specs in (("--input", options.input), ("--target", options.loss_targets)):
+        arguments += [word for spec in specs for word in (name, spec)]
+    for name in ("kwargs", "loss", "autocast", "block"):
+        if getattr(options, name):
+            arguments += [f"--{name}", getattr(options, name)]
+    fixed = sum(graph["fixed"].values()) if graph else 0
+    rows = [bench.Row(path, plan, fixed) for path, plan in plans.items()]
+    rows = bench.measure_all(arguments, rows, options.pairs, checkpointed=bool(options.block))
+    if options.json:
+        text = json.dumps({"machine": where, "rows": [vars(row) for row in rows]}, indent=1)
+        write_whole(Path(options.json), text)
+    gradients = graph["gradients"] if graph else "accumulate"
+    inputs = graph["made_from"]["inputs"] if graph else options.input
+    table = bench.report("  ".join([options.target, *inputs]), rows, gradients)
+    return int(any(row.measured is None for row in rows)), f"{where}\n\n{table}"
+
+
 _GRACE = 2  # seconds in which an operator that runs may end
 
-_COMMANDS = {"profile": _profile, "verify": _verify, "export": _export, "calibrate": _calibrate}
+_COMMANDS = {"profile": _profile, "verify": _verify, "export": _export, "calibrate": _calibrate, "bench": _bench}
 
 # What verify and export read, as paths: a file without one of these is cut short, or of another program.
 _OF_GRAPH = [
-    "hash", "fixed", "gradients", "device.name", "device.estimated", "made_from.model", "made_from.inputs",
-    "made_from.loss", "made_from.autocast", "made_from.sources", "made_from.options.targets",
+    "hash", "fixed", "gradients", "device.type", "device.name", "device.estimated", "made_from.model",
+    "made_from.inputs", "made_from.loss", "made_from.autocast", "made_from.sources", "made_from.options.targets",
     "made_from.options.kwargs", "made_from.options.device",
 ]  # fmt: skip
 _OF_PLAN = [

@@ -65,6 +65,7 @@ __all__ = [
     "register_container",
     "run_boxed",
     "schema_of",
+    "set_activation_memory_budget",
     "set_grad_enabled",
     "storage_key",
     "storages_of",
@@ -247,6 +248,13 @@ def never_compiled(reason: str) -> Callable[[Function], Function]:
         return left
 
     return leave
+
+
+def set_activation_memory_budget(share: float) -> None:
+    """What torch.compile's partitioner may keep from now on, as a share of what it keeps by itself."""
+    import torch._functorch.config
+
+    torch._functorch.config.activation_memory_budget = share
 
 
 def version_of(tensor: Tensor) -> int:

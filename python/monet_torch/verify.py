@@ -119,6 +119,13 @@ class StepRunner:
             else:
                 p.grad = None
 
+    def run_by(self, plan: str | dict[str, Any]) -> None:
+        """Apply a plan to the model, and to the loss where there is one."""
+        if self.loss is None:
+            planned.apply(self.model, plan)
+        else:
+            self.loss = planned.apply(self.model, plan, loss=self.loss)
+
     def forward(self) -> tuple[Any, Tensor]:
         """What the model returns, and the loss."""
         with in_autocast(self.autocast):
@@ -222,10 +229,7 @@ def verify(
     step.reset()
     report.eager_tracker_peak = fixed + tracker_peak(step).peak_bytes
 
-    if step.loss is None:
-        planned.apply(step.model, plan)
-    else:
-        step.loss = planned.apply(step.model, plan, loss=step.loss)
+    step.run_by(plan)
     try:
         at("planned step")
         try:

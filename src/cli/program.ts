@@ -73,6 +73,7 @@ function build(io: Io, solver: Solver, run: Run): Command {
     new Option("--budget <size>", "peak of the device (6GiB), share of what activations take (60%), max for the fastest, or eager"),
     new Option("--frontier", "plans for all budgets, from the least memory to no overhead"),
     new Option("--no-offload", "move nothing to host memory, though the graph was profiled with --offload"),
+    new Option("--recompute-only", "nor use other implementations than eager's: only choose what to keep and what to make again"),
     new Option("--batch <n>", "for another batch size than the profiled one"),
     new Option("--max-batch", "for the largest batch that fits the budget"),
     new Option("--overhead <share>", "with --max-batch: how much longer than eager's a step may take (10%)"),

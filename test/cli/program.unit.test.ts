@@ -8,7 +8,7 @@ import type { Measured } from "../../src/core/measured";
 import { simulate } from "../../src/core/simulate";
 import { eagerPlan } from "../../src/core/solve/draft";
 import { atBatch } from "../../src/core/batch";
-import { parseGraph } from "../../src/core/graph";
+import { parseGraph, type Graph } from "../../src/core/graph";
 import { checkPlan } from "../../src/core/plan";
 import { growing } from "../support/random_graph";
 import { world, type World } from "./world";
@@ -185,6 +185,21 @@ describe("monet plan", () => {
     const fixed = Object.values(w.graph.fixed).reduce((sum, bytes) => sum + bytes, 0);
     const { eager_peak } = eagerPlan(w.graph).predicted;
     expect(asked).toEqual([fixed + Math.floor((eager_peak - fixed) / 2)]);
+  });
+
+  it("plans may be of recomputes alone, or without offload", async () => {
+    const transfer = { to_host: { bytes_per_second: 1, latency: 0 }, from_host: { bytes_per_second: 1, latency: 0 }, overlaps: true };
+    const operators = w.graph.operators.map((operator) => ({ ...operator, implementations: [...operator.implementations, { ...operator.implementations[0], name: "another" }] }));
+    w.write("linked.graph.json", JSON.stringify({ ...w.graph, operators, transfer }));
+    const seen: Graph[] = [];
+    const { solution } = w;
+    w.solution = (graph, budget) => {
+      seen.push(graph);
+      return solution(graph, budget);
+    };
+    for (const words of [[], ["--no-offload"], ["--recompute-only"]]) expect((await w.monet("plan", "linked.graph.json", "--budget", "max", ...words)).exit).toBe(0);
+    const most = (graph: Graph): number => Math.max(...graph.operators.map((operator) => operator.implementations.length));
+    expect(seen.map((graph) => [graph.transfer !== undefined, most(graph)])).toEqual([[true, 2], [false, 2], [false, 1]]);
   });
 
   it("no budget is below the optimizer's step", async () => {

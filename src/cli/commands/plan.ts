@@ -1,7 +1,7 @@
 import { fixedBytes, type Graph } from "../../core/graph";
 import type { Plan } from "../../core/plan";
 import { eagerPlan } from "../../core/solve/draft";
-import { withoutOffload } from "../../core/solve/solve";
+import { recomputingOnly, withoutOffload } from "../../core/solve/solve";
 import { budgetBytes, formatBytes, formatDuration, formatPercent, parseBudget, type Budget } from "../../core/units";
 import { UserError } from "../../helper/user_error";
 import { exitCodes } from "../../helper/exit";
@@ -21,6 +21,7 @@ export interface PlanOptions {
   readonly frontier?: boolean;
   /** False: --no-offload. */
   readonly offload?: boolean;
+  readonly recomputeOnly?: boolean;
   readonly batch?: string;
   readonly maxBatch?: boolean;
   readonly overhead?: string;
@@ -78,17 +79,17 @@ export async function planFor(io: Io, solver: Solver, graph: Graph, budget: Budg
   }
 }
 
-/** The same solver, for plans that offload nothing. */
-function withoutOffloads(solver: Solver): Solver {
+/** The same solver, for plans that choose among less. */
+function choosingOf(narrowed: (graph: Graph) => Graph, solver: Solver): Solver {
   return {
-    solve: async (graph, ...rest) => solver.solve(withoutOffload(graph), ...rest),
-    frontier: async (graph, ...rest) => solver.frontier(withoutOffload(graph), ...rest),
-    largest: async (graph, ...rest) => solver.largest(withoutOffload(graph), ...rest),
+    solve: async (graph, ...rest) => solver.solve(narrowed(graph), ...rest),
+    frontier: async (graph, ...rest) => solver.frontier(narrowed(graph), ...rest),
+    largest: async (graph, ...rest) => solver.largest(narrowed(graph), ...rest),
   };
 }
 
 export async function plan(io: Io, given: Solver, graphFile: string, options: PlanOptions): Promise<Outcome> {
-  const solver = options.offload === false ? withoutOffloads(given) : given;
+  const solver = options.recomputeOnly === true ? choosingOf(recomputingOnly, given) : options.offload === false ? choosingOf(withoutOffload, given) : given;
   if (options.budget === undefined && options.frontier !== true) {
     throw new UserError("M613", "input", "Which budget? Name one with --budget (6GiB, 60%, max, eager), or ask for all with --frontier.");
   }

@@ -60,6 +60,12 @@ export function restrict(graph: Graph, exactness: Implementation["exactness"]): 
 /** The same graph for plans that offload nothing. */
 export const withoutOffload = (graph: Graph): Graph => ({ ...graph, transfer: undefined });
 
+/** The same graph for plans that run what eager runs, and choose no more than what to keep and what to make again. */
+export const recomputingOnly = (graph: Graph): Graph => ({
+  ...withoutOffload(graph),
+  operators: graph.operators.map((operator) => ({ ...operator, implementations: operator.implementations.slice(0, 1) })),
+});
+
 /** The best plan within a budget (null: no limit) with its bound, or the least memory and what stands in the way. */
 export function solve(graph: Graph, budget: number | null, tools: Tools): Solution {
   const problem = indexGraph(graph);
