@@ -297,6 +297,7 @@ def _profile(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int
 
     from . import batch, cover, estimate, graph, links, parts, profile, step, target
     from ._private import pytree
+    from .operators import bits
     from .optimizer import OPTIMIZERS
 
     if options.optimizer not in OPTIMIZERS:
@@ -325,6 +326,7 @@ def _profile(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int
     description = estimate.describe(place) if estimated else graph.describe_device(device)
     environment = [
         description["name"], str(description["threads"]), torch.__version__, platform.machine(), "measure-4",
+        *(["triton"] if bits.kernels(device) else []),
     ]  # fmt: skip
     folder = None if options.no_cache or estimated else Path(options.cache) if options.cache else profile.cache_folder()
 

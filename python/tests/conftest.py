@@ -1,4 +1,5 @@
 import gc
+import os
 import sys
 import weakref
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.append(str(Path(__file__).parents[2] / "bench" / "zoo"))
 torch.set_num_threads(1)
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # read once, when Triton is imported
 
 
 @pytest.fixture

@@ -1,22 +1,44 @@
-"""Booleans packed eight to a byte, and numbers below 16 two to a byte, with plain tensor operators.
+"""Booleans packed eight to a byte, and numbers below 16 two to a byte.
 
-The transient is about two bytes per element (a byte mask and a word the size of it); it is workspace, and measured.
+Booleans by kernels of our own (`fused`) on CUDA where Triton is, else by plain tensor operators. Their transient is
+about two bytes per element (a byte mask and a word the size of it); it is workspace, and measured.
 """
 
 from __future__ import annotations
 
+from functools import cache
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .._private import is_lazy
+
 # Multiplying eight 0/1 bytes by this word moves each byte's bit into the topmost byte, without a carry.
 _GATHER = 0x0102040810204080
+
+
+@cache
+def kernels(device: torch.device) -> ModuleType | None:
+    """`fused`, where its kernels run; else None."""
+    if device.type != "cuda":
+        return None
+    try:
+        from . import fused
+
+        fused.check(device)
+    except Exception:  # no Triton, no C compiler for it, a card that it doesn't know: all the same to plain operators
+        return None
+    return fused
 
 
 def pack(mask: Tensor) -> Tensor:
     """Pack a contiguous bool tensor of n elements into ⌈n/8⌉ bytes (uint8, flat)."""
     flat = mask.reshape(-1)
+    if fused := kernels(mask.device):
+        packed: Tensor = fused.pack(flat)
+        return packed
     n = flat.numel()
     if n % 8:
         flat = torch.cat([flat, flat.new_zeros(8 - n % 8)])
@@ -26,6 +48,9 @@ def pack(mask: Tensor) -> Tensor:
 
 def unpack(packed: Tensor, n: int) -> Tensor:
     """The first n booleans of `packed`, flat."""
+    if fused := kernels(packed.device):
+        out: Tensor = fused.unpack(packed, n)
+        return out
     shifts = torch.arange(8, dtype=torch.uint8, device=packed.device)
     bits = packed.unsqueeze(1).bitwise_right_shift(shifts).bitwise_and_(1)
     return bits.view(torch.bool).view(-1)[:n]
@@ -65,3 +90,27 @@ def saved(ctx: Any) -> Tensor:
     (packed,) = ctx.saved_tensors
     shape, stride = ctx.geometry
     return torch.as_strided(unpack(packed, shape.numel()), shape, stride)
+
+
+def save_passing(ctx: Any, y: Tensor) -> None:
+    """Save where the dense `y`, a relu's output, lets a gradient pass, as `save` does.
+
+    That is where it isn't ≤ 0: y > 0 would stop the gradient at NaN, threshold_backward does not.
+    """
+    fused = kernels(y.device)
+    if fused is None or is_lazy(y):
+        save(ctx, (y <= 0).logical_not_())
+        return
+    ctx.geometry = (y.shape, y.stride())
+    ctx.save_for_backward(fused.pack(in_memory_order(y)))
+
+
+def selected(ctx: Any, grad: Tensor) -> Tensor:
+    """`grad` where the mask that was saved is set, and zero elsewhere."""
+    fused = kernels(grad.device)
+    if fused is None or is_lazy(grad) or (grad.shape, grad.stride()) != ctx.geometry:
+        return torch.where(saved(ctx), grad, grad.new_zeros(()))
+    (packed,) = ctx.saved_tensors
+    out = torch.empty_like(grad)
+    fused.select(packed, in_memory_order(grad), in_memory_order(out))
+    return out

@@ -23,15 +23,13 @@ class _ReluFromMask(torch.autograd.Function):
         y = torch.relu_(x) if in_place else torch.relu(x)
         if in_place:
             ctx.mark_dirty(x)
-        passes = (y <= 0).logical_not_()  # y > 0 would stop the gradient at NaN, threshold_backward does not
-        bits.save(ctx, passes)
+        bits.save_passing(ctx, y)
         return y
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        (grad,) = grads
-        return torch.where(bits.saved(ctx), grad, grad.new_zeros(())), None
+        return bits.selected(ctx, grads[0]), None
 
 
 class _HardtanhFromOutput(torch.autograd.Function):
