@@ -33,6 +33,7 @@ from torch.utils._pytree import TreeSpec
 from torch.utils.checkpoint import CheckpointPolicy
 
 __all__ = [
+    "CLAMP_PASSES_AT_BOUNDS",
     "LOOKS_AT_VALUES",
     "PARAMETERS_AGAIN",
     "QUANTIZED",
@@ -79,6 +80,17 @@ LOOKS_AT_VALUES = (DataDependentOutputException, DynamicOutputShapeException)
 
 PARAMETERS_AGAIN = frozenset({"_flat_weights", "_flat_weight_refs"})
 """Attributes of nn.RNNBase that list its parameters, and are made again in a forward that finds other ones."""
+
+
+def _observe_clamp() -> bool:
+    with torch.inference_mode(False), torch.enable_grad():
+        at_bound = torch.ones((), requires_grad=True)
+        (gradient,) = torch.autograd.grad(torch.clamp(at_bound, min=1.0), at_bound)
+    return bool(gradient)
+
+
+CLAMP_PASSES_AT_BOUNDS = _observe_clamp()
+"""Does clamp pass the gradient where its input equals a bound? Until 2.13 it does, from 2.14 on it doesn't."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._private import CLAMP_PASSES_AT_BOUNDS
 from ..captured import Value
 from ..geometry import is_dense
 from . import bits, implementation
@@ -92,11 +93,14 @@ def _threshold_from_mask(x: Tensor, threshold: float, value: float, *, in_place:
     return _FromMask.apply(x, passes, lambda x: run(x, threshold, value), backward, in_place)  # type: ignore[no-untyped-call]
 
 
+_above, _below = (torch.ge, torch.le) if CLAMP_PASSES_AT_BOUNDS else (torch.gt, torch.lt)
+
+
 @implementation("aten.clamp.default", name="mask", exactness="bitwise", applies=_bounded, in_place=True)
 def _clamp_from_mask(x: Tensor, low: Any = None, high: Any = None, *, in_place: bool) -> Any:
-    passes = x >= low if low is not None else x <= high
+    passes = _above(x, low) if low is not None else _below(x, high)
     if low is not None and high is not None:
-        passes.logical_and_(x <= high)
+        passes.logical_and_(_below(x, high))
     run = aten.clamp_ if in_place else aten.clamp
     return _FromMask.apply(x, passes, lambda x: run(x, low, high), _selected, in_place)  # type: ignore[no-untyped-call]
 
@@ -104,13 +108,13 @@ def _clamp_from_mask(x: Tensor, low: Any = None, high: Any = None, *, in_place: 
 @implementation("aten.clamp_min.default", name="mask", exactness="bitwise", applies=_bounded, in_place=True)
 def _clamp_min_from_mask(x: Tensor, low: Any, *, in_place: bool) -> Any:
     run = aten.clamp_min_ if in_place else aten.clamp_min
-    return _FromMask.apply(x, x >= low, lambda x: run(x, low), _selected, in_place)  # type: ignore[no-untyped-call]
+    return _FromMask.apply(x, _above(x, low), lambda x: run(x, low), _selected, in_place)  # type: ignore[no-untyped-call]
 
 
 @implementation("aten.clamp_max.default", name="mask", exactness="bitwise", applies=_bounded, in_place=True)
 def _clamp_max_from_mask(x: Tensor, high: Any, *, in_place: bool) -> Any:
     run = aten.clamp_max_ if in_place else aten.clamp_max
-    return _FromMask.apply(x, x <= high, lambda x: run(x, high), _selected, in_place)  # type: ignore[no-untyped-call]
+    return _FromMask.apply(x, _below(x, high), lambda x: run(x, high), _selected, in_place)  # type: ignore[no-untyped-call]
 
 
 class _LeakyReluFromOutput(torch.autograd.Function):
