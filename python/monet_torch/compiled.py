@@ -46,18 +46,20 @@ def backend(graph: fx.GraphModule, inputs: Sequence[Any], *, options: Mapping[st
     source, compiler = options.pop("plan", None), options.pop("compiler", None) or _usual_compiler(inputs)
     if source is None or options or compiler not in COMPILERS:
         raise MonetError(
-            f'the backend "monet" is used as {_USE}; "compiler", "inductor" or "eager", may be named besides'
+            "M331", f'the backend "monet" is used as {_USE}; "compiler", "inductor" or "eager", may be named besides'
         )
     plan = load_plan(source)
     if plan.offload:
         raise MonetError(
+            "M332",
             "this plan moves tensors to host memory, which compiled code can't; plan with `monet plan --no-offload`, "
-            "or run it with monet_torch.apply"
+            "or run it with monet_torch.apply",
         )
     if plan.opaque:
         raise MonetError(
+            "M333",
             f"this plan leaves {', '.join(plan.opaque)} as eager runs it, since it can't be traced, and so it can't be "
-            "compiled; run the plan with monet_torch.apply"
+            "compiled; run the plan with monet_torch.apply",
         )
     if not torch.is_grad_enabled() or not any(isinstance(t, Tensor) and t.requires_grad for t in inputs):
         return inductor(graph, list(inputs)) if compiler == "inductor" else graph.forward
@@ -170,21 +172,23 @@ def _path(node: fx.Node) -> str:
 def _captured(graph: fx.GraphModule, inputs: Sequence[Any], plan: Plan) -> Captured:
     if not all(isinstance(t, Tensor) for t in inputs):
         raise MonetError(
+            "M335",
             "a plan is for one size, and torch.compile made the sizes variable; compile with dynamic=False, or run the "
-            "plan with monet_torch.apply, which takes other sizes"
+            "plan with monet_torch.apply, which takes other sizes",
         )
     device = next(t.device.type for t in inputs)
     try:
         captured = capture(_Tree(graph), tuple(inputs), autocast=ambient_autocast(device))
     except CaptureError as error:
         raise MonetError(
-            f"what torch.compile found can't be planned ({error}); run the plan with monet_torch.apply"
+            "M336", f"what torch.compile found can't be planned ({error.message}); run the plan with monet_torch.apply"
         ) from error
     try:
         plan.check(captured)
     except PlanMismatch as error:
         raise PlanMismatch(
-            f"{error}. (Or torch.compile cut the model in pieces, or found other operators in it than in training: "
-            "fullgraph=True says where it cuts; monet_torch.apply runs such a model by its plan)"
+            error.code,
+            f"{error.sentence}. (Or torch.compile cut the model in pieces, or found other operators in it than in "
+            "training: fullgraph=True says where it cuts; monet_torch.apply runs such a model by its plan)",
         ) from error
     return captured

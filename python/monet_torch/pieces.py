@@ -19,7 +19,7 @@ from ._private import FakeTensorMode, Joint, keep_alone, labelled, pytree, set_g
 from .again import as_planned
 from .captured import Captured, Operator, Ref
 from .dispatched import made_once, run_as_captured
-from .errors import MonetError, PlanMismatch
+from .errors import MonetError
 from .plan import Plan
 
 # Pieces are joined while their gradients take less than this part of the activations, or of all gradients.
@@ -68,19 +68,13 @@ def pieces_of(captured: Captured, plan: Plan) -> Pieces:
 
 
 def _builder(captured: Captured, o: Operator, plan: Plan) -> Builder:
-    name = plan.implementations.get(o.id, "eager")
-    build = operators.named(captured, o, name)
-    if build is None:
-        raise PlanMismatch(
-            f"the plan runs {o.name} of {o.module or 'the model'} as '{name}', which this monet_torch does not offer "
-            "for it; plan again with this version"
-        )
     if o.autocast is not None:
         raise MonetError(
+            "M334",
             f"{o.name} of {o.module or 'the model'} runs under autocast in a way that compiled code does not repeat; "
-            "run the plan with monet_torch.apply"
+            "run the plan with monet_torch.apply",
         )
-    return build
+    return operators.named(captured, o, plan.implementations.get(o.id, "eager"))
 
 
 def _gradients(captured: Captured, o: Operator) -> int:

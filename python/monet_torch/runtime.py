@@ -16,7 +16,6 @@ from torch.autograd.graph import saved_tensors_hooks
 from . import operators
 from ._private import base_of
 from .captured import Captured, Operator, Ref
-from .errors import PlanMismatch
 from .frame import INTERNAL, Frame, Lifeline, unpack
 from .offload import Host
 from .plan import Plan
@@ -47,17 +46,9 @@ class Program:
         self.root = [v.storage for v in values]
         self.constant = [values[r].is_constant for r in self.root]
         self.geometry = [(v.shape, v.stride, v.offset) for v in values]
-        self.builders: list[Callable[[Operator, bool], Any]] = []
-        for o in ops:
-            name = plan.implementations.get(o.id, "eager")
-            build = operators.named(captured, o, name)
-            if build is None:
-                raise PlanMismatch(
-                    "M308",
-                    f"the plan runs {o.name} of {o.module or 'the model'} as '{name}', which this monet_torch does not "
-                    "offer for it; plan again with this version",
-                )
-            self.builders.append(build)
+        self.builders: list[Callable[[Operator, bool], Any]] = [
+            operators.named(captured, o, plan.implementations.get(o.id, "eager")) for o in ops
+        ]
 
         # Until which clock a storage or an operator's internals are held from forward; -1: dropped after forward.
         self.hold = [-1] * len(values)

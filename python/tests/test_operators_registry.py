@@ -138,7 +138,6 @@ def test_where_the_model_writes_in_place_a_function_is_told_or_not_asked() -> No
         names.append([i.name for i in operators.alternatives(captured, relu) if i.name != "mask"])
         for over in (False, True):
             build = operators.named(captured, relu, "told")
-            assert build is not None
             build(relu, over)(torch.ones(2))
     assert names == [["plain", "told"], ["told"]]
     assert asked == [False, True, False, True]

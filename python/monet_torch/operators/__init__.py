@@ -11,7 +11,7 @@ import torch
 
 from .._private import pytree
 from ..captured import Captured, Operator, Ref
-from ..errors import MonetError
+from ..errors import MonetError, PlanMismatch
 
 Function = Callable[..., Any]
 F = TypeVar("F", bound=Function)
@@ -117,15 +117,21 @@ def eager(operator: Operator, in_place: bool) -> Function:
     return on_a_copy
 
 
-def named(captured: Captured, operator: Operator, name: str) -> Callable[[Operator, bool], Function] | None:
-    """The builder of the implementation called `name`, or None when there is none of that name for the operator.
+def named(captured: Captured, operator: Operator, name: str) -> Callable[[Operator, bool], Function]:
+    """The builder of the implementation called `name`. Raises PlanMismatch when there is none for the operator.
 
     A plan serves other sizes than it was made for; where the implementation doesn't apply to one, that is eager's.
     """
     if name == "eager":
         return eager
     found = [i for i in _registry.get(operator.name, []) if i.name == name]
-    return next((i.build for i in found if i.applies(captured, operator)), eager if found else None)
+    if not found:
+        raise PlanMismatch(
+            "M308",
+            f"the plan runs {operator.name} of {operator.module or 'the model'} as '{name}', which this monet_torch "
+            "does not offer for it; plan again with this version",
+        )
+    return next((i.build for i in found if i.applies(captured, operator)), eager)
 
 
 from . import choice, convolution, dropout, linear, loss, norms, piecewise, pooling, relu  # noqa: E402, F401  (each registers its own)
