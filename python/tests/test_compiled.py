@@ -83,6 +83,16 @@ def test_gradients_and_buffers_are_eagers_bit_for_bit(name: str, mode: str) -> N
         assert_equal(step(eager, args, seed), one_step(run, args, seed))
 
 
+def test_other_implementations_are_compiled_too() -> None:
+    model, args = made("resnet")
+    captured = capture(model, args)
+    plan = plan_for(captured, "random")
+    plan["implementations"] = {str(o.id): "mask" for o in captured.operators if o.name == "aten.relu.default"}
+    assert plan["implementations"]
+    eager = copy.deepcopy(model)
+    assert_equal(step(eager, args), one_step(compiled(model, plan), args))
+
+
 @pytest.mark.parametrize("name", ["resnet", "decoder"])
 def test_what_is_saved_is_what_the_plan_keeps(name: str) -> None:
     model, args = made(name, dropout=False)  # whose mask takes a byte where eager's takes four

@@ -33,10 +33,15 @@ def kernels(device: torch.device) -> ModuleType | None:
     return fused
 
 
+def _kernels_for(tensor: Tensor) -> ModuleType | None:
+    """Kernels take addresses, which what stands for a tensor while torch.compile traces has not."""
+    return kernels(tensor.device) if type(tensor) is Tensor else None
+
+
 def pack(mask: Tensor) -> Tensor:
     """Pack a contiguous bool tensor of n elements into ⌈n/8⌉ bytes (uint8, flat)."""
     flat = mask.reshape(-1)
-    if fused := kernels(mask.device):
+    if fused := _kernels_for(mask):
         packed: Tensor = fused.pack(flat)
         return packed
     n = flat.numel()
@@ -48,7 +53,7 @@ def pack(mask: Tensor) -> Tensor:
 
 def unpack(packed: Tensor, n: int) -> Tensor:
     """The first n booleans of `packed`, flat."""
-    if fused := kernels(packed.device):
+    if fused := _kernels_for(packed):
         out: Tensor = fused.unpack(packed, n)
         return out
     shifts = torch.arange(8, dtype=torch.uint8, device=packed.device)
