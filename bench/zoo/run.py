@@ -128,7 +128,10 @@ def _attempt(row: Row, work: Path, limit: int) -> None:
         row.why = str(failure)
         _in_parts(row, target, work, limit)
         return
-    row.captured, row.operators, row.fixed = "whole", len(graph["operators"]), sum(graph["fixed"].values())
+    opaque = {re.sub(r"(?<=\.)\d+(?=\.|$)", "*", o["module"]): o["opaque"] for o in graph["operators"] if "opaque" in o}
+    row.captured = f"but for {', '.join(f'`{module}`' for module in sorted(opaque))}" if opaque else "whole"
+    row.why = "; ".join(sorted(set(opaque.values())))
+    row.operators, row.fixed = len(graph["operators"]), sum(graph["fixed"].values())
     report = _planned(target, work / stem, limit)
     predicted = report["predicted"]
     row.eager, row.planned = report["eager_peak"] - row.fixed, report["planned_peak"] - row.fixed
@@ -254,6 +257,7 @@ def table(all_rows: list[Row]) -> str:
     absent = [f"- {file}: not tried, {' and '.join(_absent(file))} not installed" for file in FILES if _absent(file)]
     planned = [r for r in rows if r.equal]
     whole = sum(r.captured == "whole" for r in planned)
+    around = sum(r.captured.startswith("but for ") for r in planned)
     lines = [
         "# What of other people's models can be planned",
         "",
@@ -261,13 +265,15 @@ def table(all_rows: list[Row]) -> str:
         f"{platform.python_version()}; {versions}).",
         "",
         f"{len(rows)} architectures, unedited, with random weights in small configurations: {whole} are planned whole, "
-        f"{len(planned) - whole} in named parts (`--part`), {len(rows) - len(planned)} not; "
+        f"{around} but for opaque blocks, {len(planned) - whole - around} in named parts (`--part`), "
+        f"{len(rows) - len(planned)} not; "
         f"{sum(map(_wrong, rows)) or 'none'} with a gradient that differs from eager's, "
         f"{sum(map(_above, rows)) or 'none'} with a planned peak more than {ABOVE:.0%} above the predicted one.",
         "",
         "- *Gradients*: loss, every gradient and every buffer of a step by the plan, against eager's, bit for bit.",
         "- *Memory*: the measured peak of that step, as a share of eager's, both above parameters, gradients and "
         f"inputs; the plan is the one that takes the least at up to {OVERHEAD:.0%} overhead (predicted).",
+        "- But for opaque blocks: modules that can't be traced run and are kept as in eager; all figures have them.",
         "- In parts: the rest runs as eager does; gradients and memory are those of the whole step, the overhead and "
         "*off* those of the part with the most.",
         "- *Off*: how far measured peaks (of eager's step, of the planned one) are from the predicted ones. Eager's "
