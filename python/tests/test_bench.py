@@ -152,11 +152,12 @@ def test_a_plan_is_measured_against_what_it_predicts(
     other = plan | {"graph": plan["graph"] | {"hash": "of another"}}
     Path(files["plan"]).write_text(json.dumps(other))
     assert "was not made from" in failing(*command[1:], capsys=capsys)
-    assert "leave out the options" in failing(*command[1:], "--loss", "loss", capsys=capsys)
-    assert "goes with --graph" in failing(f"{SMALL}:Conv", "--plan", files["plan"], capsys=capsys)
+    assert "[M335]" in failing(*command[1:], "--loss", "loss", capsys=capsys)
+    assert "[M334]" in failing(f"{SMALL}:Conv", "--plan", files["plan"], capsys=capsys)
     graph["device"] |= {"type": "cuda", "name": "H100"}
     Path(files["graph"]).write_text(json.dumps(graph))
-    assert "was profiled on H100, which isn't here" in failing(*command[1:], capsys=capsys)
+    said_of_card = failing(*command[1:], capsys=capsys)
+    assert said_of_card.endswith("was profiled on H100, which isn't here; profile on this machine [M336]")
 
 
 def test_what_did_not_run_says_why_beside_what_did(
@@ -189,10 +190,11 @@ def test_what_is_wrong_is_one_sentence(net: str, tmp_path: Path, capsys: pytest.
     assert said == "error: --block Bottleneck: no module of the model is of that class; it has BatchNorm2d, Conv2d, " \
         "Net, Unit [M331]"  # fmt: skip
     assert "no.graph.json: No such file" in failing(net, "--graph", "no.graph.json", capsys=capsys)
-    assert "is an estimate" in failing(net, "--device", "A100", capsys=capsys)
+    assert "[M333]" in failing(net, "--device", "A100", capsys=capsys)
     broken = failing(net.replace("entry", "Broken"), "--input", "float32[1]", "--device", "cpu", capsys=capsys)
     assert "nothing to compare with: eager, a second time did not run" in broken
     assert "this is an error of the model" in broken
+    assert broken.endswith("[M332]")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card")
