@@ -73,7 +73,7 @@ describe("monet models", () => {
     w.write("entry.py", "import net\ndef monet_entry():\n    return net.Net(), (1,), None\n");
     expect((await w.monet("models", "entry.py")).out).toBe("entry.py\n  monet_entry  entry, line 2, gives Net\n");
     expect((await w.monet("profile", "entry.py")).exit).toBe(0);
-    expect(w.helperArguments()).toEqual(["profile", "entry.py:monet_entry", "--out", ".monet/entry.monet_entry.graph.json", "--progress", "-"]);
+    expect(w.helperArguments()).toEqual(["profile", "entry.py:monet_entry", "--out", ".monet/entry.monet_entry.graph.json", "--progress", "-", "--tied"]);
     w.write("main.py", "def main():\n    model = build()\n");
     const { err, exit } = await w.monet("profile", "main.py");
     expect(exit).toBe(2);
@@ -97,7 +97,7 @@ describe("monet profile", () => {
     expect(out).toMatch(/Training graph: \.monet\/net\.Net\.graph\.json/);
     expect(w.helperArguments()).toEqual([
       "profile", "net.py:Net", "--input", "float32[1,3,8,8]", "--input", "int64[2]<5", "--kwargs", "{}", "--optimizer", "adamw",
-      "--no-cache", "--out", ".monet/net.Net.graph.json", "--progress", "-",
+      "--no-cache", "--out", ".monet/net.Net.graph.json", "--progress", "-", "--tied",
     ]);
   });
 
@@ -128,7 +128,7 @@ describe("monet profile", () => {
     w.write("monet.json", JSON.stringify({ models: { "net.py:Net": { inputs: ["float32[2,3,8,8]"], kwargs: { a: 1 }, device: "cpu" } } }));
     expect((await w.monet("profile", "net.py:Net", "--device", "A100")).exit).toBe(0);
     const kept = ["--kwargs", '{"a":1}', "--device", "A100", "--out"];
-    expect(w.helperArguments().slice(1, -2)).toEqual(["net.py:Net", "--input", "float32[2,3,8,8]", ...kept, join(".monet", "net.Net.graph.json")]);
+    expect(w.helperArguments().slice(1, -3)).toEqual(["net.py:Net", "--input", "float32[2,3,8,8]", ...kept, join(".monet", "net.Net.graph.json")]);
     await w.monet("profile", "net.py:Net", "--input", "float32[1]");
     expect(w.helperArguments()).not.toContain("--kwargs");
     expect((await w.monet("optimize", "net.py:Net", "--budget", "max")).exit).toBe(0);
@@ -457,7 +457,7 @@ describe("monet export", () => {
     expect([exit, out]).toEqual([0, "gradients equal: True\n\nUse it: from net_checkpoint import apply; apply(model)\n"]);
     const file = (name: string): string => join(w.folder, ".monet", name);
     expect(w.helperArguments()).toEqual([
-      "export", "net.py:net", file("net.plan.json"), "--graph", file("net.graph.json"), "--out", "net_checkpoint.py", "--threads", "1", "--progress", "-",
+      "export", "net.py:net", file("net.plan.json"), "--graph", file("net.graph.json"), "--out", "net_checkpoint.py", "--threads", "1", "--progress", "-", "--tied",
     ]);
     const asJson = await w.monet("export", "net.py:net", ".monet/net.plan.json", "--out", "other/mine.py", "--json");
     expect(document(asJson.out)).toEqual({ ok: true });
