@@ -46,18 +46,18 @@ def backend(graph: fx.GraphModule, inputs: Sequence[Any], *, options: Mapping[st
     source, compiler = options.pop("plan", None), options.pop("compiler", None) or _usual_compiler(inputs)
     if source is None or options or compiler not in COMPILERS:
         raise MonetError(
-            "M331", f'the backend "monet" is used as {_USE}; "compiler", "inductor" or "eager", may be named besides'
+            "M341", f'the backend "monet" is used as {_USE}; "compiler", "inductor" or "eager", may be named besides'
         )
     plan = load_plan(source)
     if plan.offload:
         raise MonetError(
-            "M332",
+            "M342",
             "this plan moves tensors to host memory, which compiled code can't; plan with `monet plan --no-offload`, "
             "or run it with monet_torch.apply",
         )
     if plan.opaque:
         raise MonetError(
-            "M333",
+            "M343",
             f"this plan leaves {', '.join(plan.opaque)} as eager runs it, since it can't be traced, and so it can't be "
             "compiled; run the plan with monet_torch.apply",
         )
@@ -172,7 +172,7 @@ def _path(node: fx.Node) -> str:
 def _captured(graph: fx.GraphModule, inputs: Sequence[Any], plan: Plan) -> Captured:
     if not all(isinstance(t, Tensor) for t in inputs):
         raise MonetError(
-            "M335",
+            "M345",
             "a plan is for one size, and torch.compile made the sizes variable; compile with dynamic=False, or run the "
             "plan with monet_torch.apply, which takes other sizes",
         )
@@ -181,7 +181,7 @@ def _captured(graph: fx.GraphModule, inputs: Sequence[Any], plan: Plan) -> Captu
         captured = capture(_Tree(graph), tuple(inputs), autocast=ambient_autocast(device))
     except CaptureError as error:
         raise MonetError(
-            "M336", f"what torch.compile found can't be planned ({error.message}); run the plan with monet_torch.apply"
+            "M346", f"what torch.compile found can't be planned ({error.message}); run the plan with monet_torch.apply"
         ) from error
     try:
         plan.check(captured)

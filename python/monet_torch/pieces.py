@@ -70,7 +70,7 @@ def pieces_of(captured: Captured, plan: Plan) -> Pieces:
 def _builder(captured: Captured, o: Operator, plan: Plan) -> Builder:
     if o.autocast is not None:
         raise MonetError(
-            "M334",
+            "M344",
             f"{o.name} of {o.module or 'the model'} runs under autocast in a way that compiled code does not repeat; "
             "run the plan with monet_torch.apply",
         )

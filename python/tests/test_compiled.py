@@ -177,17 +177,38 @@ def test_what_it_cannot_do_is_said_with_what_to_do_instead() -> None:
     other, (image,) = made("resnet")
     with pytest.raises(Exception, match=r"made for test, and the model in hand has other operators.*fullgraph=True"):
         compiled(other, plan)(image)
-    with pytest.raises(Exception, match="compile with dynamic=False"):
+    with pytest.raises(Exception, match=r"compile with dynamic=False.*\[M345\]"):
         compiled(model, plan, dynamic=True)(*args)
     away = plan_for(capture(model, args), "offload")
-    with pytest.raises(Exception, match=r"moves tensors to host memory.*--no-offload"):
+    with pytest.raises(Exception, match=r"moves tensors to host memory.*--no-offload.*\[M342\]"):
         compiled(model, away)(*args)
     untraced = {**plan, "graph": {**plan["graph"], "opaque": ["layers.0"]}}
-    with pytest.raises(Exception, match=r"leaves layers\.0 as eager runs it.*monet_torch\.apply"):
+    with pytest.raises(Exception, match=r"leaves layers\.0 as eager runs it.*monet_torch\.apply \[M343\]"):
         compiled(model, untraced)(*args)
     for options in ({}, {"plan": plan, "compiler": "gcc"}, {"plan": plan, "budget": 1}):
-        with pytest.raises(MonetError, match=r'options=\{"plan": '):
+        with pytest.raises(MonetError, match=r'options=\{"plan": .*\[M341\]'):
             backend(torch.fx.symbolic_trace(nn.Identity()), [args[0]], options=options)
+
+
+class Casts(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return torch.einsum("ab,cb,db->acd", x, super().forward(x), x)  # casts in the middle
+
+
+class Maps(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.func.vmap(torch.sin)(super().forward(x))
+
+
+def test_what_torch_compile_finds_may_not_be_planned() -> None:
+    args = (torch.randn(3, 4),)
+    plan = plan_for(capture(nn.Linear(4, 4), args), "keep")
+    with pytest.raises(Exception, match=r"what torch.compile found can't be planned \(.*\[M346\]"):
+        compiled(Maps(4, 4), plan)(*args)
+    model = Casts(4, 4)
+    with pytest.raises(Exception, match=r"runs under autocast in a way that compiled code does not .*\[M344\]"):
+        compiled(model, plan_for(capture(model, args), "keep"))(*args)
 
 
 def test_its_name_is_known_where_the_package_is_installed(tmp_path: Path) -> None:
