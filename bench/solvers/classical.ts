@@ -94,7 +94,7 @@ function evictable(judge: Judge, { intervals, uses }: Settled, clock: number): {
   const found: { t: number; stale: number }[] = [];
   for (let t = 0; t < tensors; t++) {
     const interval = intervals[t]?.find(([from, to]) => from <= clock && clock < to);
-    if (interval === undefined || judge.bytes(t) === 0 || judge.isPinned(t)) continue;
+    if (interval === undefined || judge.bytes(t) === 0 || judge.stays(t)) continue;
     const [from] = interval;
     const forward = t < storages ? int(lastUse, t) : judge.producer(t);
     const used = Math.max(uses[t]?.findLast((use) => use <= clock) ?? -1, from < n ? forward : from);

@@ -55,8 +55,8 @@ export class Judge {
     return t < this.problem.storages ? num(this.problem.bytes, t) : num(this.problem.internal, int(this.choice, t - this.problem.storages));
   }
 
-  isPinned(t: number): boolean {
-    return bit(this.problem.pinned, this.producer(t)) === 1;
+  stays(t: number): boolean {
+    return bit(this.problem.stays, t) === 1;
   }
 
   reads = (i: number): Int32Array => row(this.problem.reads, i);
@@ -77,7 +77,7 @@ export class Judge {
     };
     const open = (t: number, clock: number): void => {
       if (bit(this.always, t) === 1 || held(t, clock)) return;
-      const wish = this.isPinned(t) ? ([0, 2 * n] as const) : wishes[t]?.find(([begin, end]) => begin <= clock && clock < end);
+      const wish = this.stays(t) ? ([0, 2 * n] as const) : wishes[t]?.find(([begin, end]) => begin <= clock && clock < end);
       if (wish === undefined) return;
       close(t);
       from[t] = clock;

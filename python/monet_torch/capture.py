@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import CheckpointFunction
 
@@ -30,7 +31,7 @@ from .autocast import Autocast
 from .captured import Captured
 from .errors import CaptureError, MonetError
 from .flatten import Flattener, is_users
-from .opaque import Rehearsal, is_inside, refused, rehearse, script_objects, standing_in
+from .opaque import Rehearsal, is_inside, refuse_shared_writes, refused, rehearse, script_objects, standing_in
 from .state import HOOKS
 
 _state = threading.local()
@@ -124,22 +125,25 @@ def _nothing_lost(module: nn.Module, inputs: Any, model: nn.Module, running: lis
                 "could not; return it instead",
             )
 
-    def entering(path: str) -> Callable[..., None]:
-        return lambda module, args: running.append(path)
+    paths = {child: path for path, child in model.named_modules() if path}
+
+    def enter(module: nn.Module, args: Any) -> None:
+        if module in paths:
+            running.append(paths[module])
 
     def leave(module: nn.Module, args: Any, output: Any) -> None:
-        mode.check(output)
-        running.pop()
+        if module in paths:
+            mode.check(output)
+            running.pop()
 
     with _NothingLost(inputs, running) as mode:
         handles: list[Any] = [
             module.register_forward_pre_hook(before, with_kwargs=True),
             module.register_forward_hook(after, with_kwargs=True),
+            # For all modules, since a forward may look which hooks of its own there are.
+            register_module_forward_pre_hook(enter),
+            register_module_forward_hook(leave),
         ]
-        for path, child in model.named_modules():
-            if path and not isinstance(child, torch.jit.ScriptModule):
-                handles.append(child.register_forward_pre_hook(entering(path)))
-                handles.append(child.register_forward_hook(leave))
         try:
             yield
         finally:
@@ -217,6 +221,7 @@ def capture(
             explained.module = _module_at_fault(error, model, running, loss_prefix, opaque)
             raise explained from error
         captured = Flattener(module, exported, autocast, loss_prefix, leaves).run()
+    refuse_shared_writes(captured)
     blocks = {o.block for o in captured.operators if o.block is not None}
     for call in (call for calls in rehearsal.calls.values() for call in calls):
         if call not in blocks:  # the trace leaves out what nobody reads

@@ -12,13 +12,14 @@ import os
 import re
 import shutil
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from ._private import aot_compiled, inductor, inductor_boxed, run_boxed, tracing_mode
+from ._private import aot_compiled, inductor, inductor_boxed, run_boxed, schema_of, tracing_mode
 from .autocast import ambient_autocast
 from .capture import capture
 from .captured import Captured, Ref
@@ -64,6 +65,7 @@ def backend(graph: fx.GraphModule, inputs: Sequence[Any], *, options: Mapping[st
     if not torch.is_grad_enabled() or not any(isinstance(t, Tensor) and t.requires_grad for t in inputs):
         return inductor(graph, list(inputs)) if compiler == "inductor" else graph.forward
     captured = _captured(graph, inputs, plan)
+    _refuse_shared_writes(captured)
     found = pieces_of(captured, plan)
     if "peak" in plan.predicted and found.more > plan.predicted["peak"] * _MUCH:
         warnings.warn(
@@ -72,6 +74,20 @@ def backend(graph: fx.GraphModule, inputs: Sequence[Any], *, options: Mapping[st
             stacklevel=2,
         )
     return _in_a_row(captured, found.pieces, inputs, inductor_boxed if compiler == "inductor" else run_boxed)
+
+
+def _refuse_shared_writes(captured: Captured) -> None:
+    """Each piece is compiled by itself: it would not know that what it writes is another piece's to read, as a view."""
+    sharing = Counter(v.storage for v in captured.values)
+    for o in captured.operators:
+        if schema_of(o.target).is_mutable and o.inputs:
+            root = captured.values[captured.values[o.inputs[0]].storage]
+            if not root.is_constant and sharing[root.id] > 1:
+                raise MonetError(
+                    "M347",
+                    f"{o.name} of {o.module or 'the model'} writes in place to what has views, which this can't "
+                    "compile; run the plan with monet_torch.apply",
+                )
 
 
 def _usual_compiler(inputs: Sequence[Any]) -> str:

@@ -37,17 +37,18 @@ def _checkpointed(
 ) -> Any:
     if not module.training or not torch.is_grad_enabled():
         return forward(*args, **kwargs)
-    contexts = partial(_contexts, keep, counting)
+    contexts = partial(_contexts, module, keep, counting)
     return checkpoint(partial(forward, **kwargs), *args, use_reentrant=False, context_fn=contexts)
 
 
 def _contexts(
-    keep: dict[str, list[int]], counting: list[nn.Module]
+    module: nn.Module, keep: dict[str, list[int]], counting: list[nn.Module]
 ) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
     seen: dict[bool, Counter[str]] = {False: Counter(), True: Counter()}
     contexts: Any = create_selective_checkpoint_contexts
     forward, again = contexts(partial(_policy, keep, seen))
-    return forward, _running_again(counting, again)
+    modes = [(each, each.training) for each in module.modules()]  # running again, they are as they are now
+    return forward, _running_again(modes, counting, again)
 
 
 def _policy(
@@ -60,9 +61,14 @@ def _policy(
 
 
 @contextmanager
-def _running_again(counting: list[nn.Module], again: AbstractContextManager[Any]) -> Iterator[None]:
+def _running_again(
+    modes: list[tuple[nn.Module, bool]], counting: list[nn.Module], again: AbstractContextManager[Any]
+) -> Iterator[None]:
+    later = [(module, module.training) for module, _ in modes]
     own = [(module, dict(module.named_buffers(recurse=False))) for module in counting]
     try:
+        for module, training in modes:
+            module.training = training
         for module, buffers in own:
             for name, buffer in buffers.items():
                 setattr(module, name, buffer.clone())
@@ -72,3 +78,5 @@ def _running_again(counting: list[nn.Module], again: AbstractContextManager[Any]
         for module, buffers in own:
             for name, buffer in buffers.items():
                 setattr(module, name, buffer)
+        for module, training in later:
+            module.training = training

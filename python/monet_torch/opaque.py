@@ -20,18 +20,21 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from . import containers
-from ._private import QUANTIZED, FakeTensor, is_lazy, pytree, storage_key, version_of
+from ._private import QUANTIZED, FakeTensor, is_lazy, pytree, schema_of, storage_key, version_of
 from .autocast import Autocast, in_autocast
 from .errors import CaptureError, PlanMismatch
 from .geometry import is_dense
 from .state import HOOKS, attributes_by_name
+
+if TYPE_CHECKING:
+    from .captured import Captured
 
 _PLAIN = (bool, int, str, bytes, type(None), torch.dtype, torch.device)
 
@@ -232,7 +235,8 @@ def rehearse(
             handles.append(module.register_forward_hook(leave, with_kwargs=True))
         # Saved tensors take no memory, but for those of the blocks, which may want them while they run.
         hooks = saved_tensors_hooks(lambda t: t if running else None, _unpacked)
-        with as_it_was(model) as changed, torch.enable_grad(), in_autocast(autocast), hooks, _rehearsing():
+        blocks = [module for path, module in model.named_modules() if path in opaque]
+        with as_it_was(model, blocks) as changed, torch.enable_grad(), in_autocast(autocast), hooks, _rehearsing():
             forward()
             after = attributes_by_name(model)
             changed.update(
@@ -268,6 +272,29 @@ def refused(path: str, why: str) -> CaptureError:
     return CaptureError("M218", f"{path} {why}, so it can't be a block by itself", module=path.rpartition(".")[0])
 
 
+def refuse_shared_writes(captured: Captured) -> None:
+    """Refuse a block if something is written in place behind it while what may be the same memory is still read.
+
+    Whether a block returns what it is given, or what an earlier call of it returned, may depend on values; the trace
+    knows of neither.
+    """
+    root = [v.storage for v in captured.values]
+    last = {root[v]: o.id for o in captured.operators for v in o.inputs}
+    last |= {root[v]: len(captured.operators) for v in captured.model_outputs}
+    made: dict[str, set[int]] = {}
+    for o in captured.operators:
+        if o.block is None:
+            continue
+        outputs = made.setdefault(o.block.path, set())
+        outputs |= {root[v] for v in o.outputs}
+        alike = outputs | {root[v] for v in o.inputs if not captured.values[root[v]].is_constant}
+        for w in captured.operators[o.id + 1 :]:
+            if (w.in_place is not None or schema_of(w.target).is_mutable) and w.inputs:
+                written = root[w.inputs[0]]
+                if written in alike and any(last.get(r, -1) > w.id for r in alike - {written}):
+                    raise refused(o.block.path, "may return the memory of what is read after it was written in place")
+
+
 def _unpacked(t: Tensor | None) -> Tensor:
     if t is None:
         raise CaptureError("M219", "a gradient is taken inside of the forward, which can't be traced")
@@ -293,18 +320,29 @@ def _is_whole(t: Tensor) -> bool:
 
 
 @contextlib.contextmanager
-def as_it_was(model: nn.Module) -> Iterator[dict[str, set[str]]]:
+def as_it_was(model: nn.Module, blocks: Sequence[nn.Module] = ()) -> Iterator[dict[str, set[str]]]:
     """Let modules run meanwhile on copies of their buffers; then all attributes and generators are what they were.
 
-    Yields a dict for the caller's own use. What modules reach besides (globals, files) is theirs.
+    So are the parameters of `blocks`, which may write them, as one that clamps its weights does. Yields a dict for the
+    caller's own use. What modules reach besides (globals, files) is theirs.
     """
     copies: dict[int, Tensor] = {}
+    written: dict[int, tuple[Tensor, Tensor, int]] = {}
+    generators: list[tuple[torch.Generator, Tensor]] = []
     kept: list[tuple[nn.Module, dict[str, Any], list[tuple[Any, Any]], list[tuple[Any, Any]]]] = []
     for m in model.modules():
         own = vars(m)
         inner = [(own[k], dict(own[k])) for k in ("_buffers", "_parameters")]
         contents = [(x, x.copy()) for x in own.values() if type(x) in (list, dict, set)]
         kept.append((m, dict(own), inner, contents))
+        for x in own.values():
+            if isinstance(x, torch.Generator):
+                generators.append((x, x.get_state()))
+            elif isinstance(x, Tensor) and _is_ordinary(x):
+                written.setdefault(id(x), (x, x.detach().clone(), version_of(x)))
+        if any(m is b for b in blocks):
+            for x in m.parameters():
+                written.setdefault(id(x), (x, x.detach().clone(), version_of(x)))
         for name, b in own["_buffers"].items():
             if b is not None:
                 own["_buffers"][name] = copies.setdefault(id(b), b.detach().clone())
@@ -318,6 +356,12 @@ def as_it_was(model: nn.Module) -> Iterator[dict[str, set[str]]]:
         random.setstate(python)
         if numpy:
             numpy.random.set_state(others)
+        for generator, state in generators:
+            generator.set_state(state)
+        with torch.no_grad():
+            for x, before, version in written.values():
+                if version_of(x) != version:
+                    x.copy_(before)
         for m, own, inner, contents in kept:
             m.__dict__.clear()
             m.__dict__.update(own)

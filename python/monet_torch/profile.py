@@ -374,7 +374,7 @@ def measure_on_device(
 ) -> list[Measured]:
     """Run `o` alone, by each of its implementations, where its tensors live; between `samples` times for a time."""
     module = o.block.module() if o.block is not None else None
-    with contextlib.nullcontext() if module is None else as_it_was(module):
+    with contextlib.nullcontext() if module is None else as_it_was(module, [module]):
         return _measure_all(captured, o, incoming, samples)
 
 

@@ -41,6 +41,7 @@ class Program:
         n, count = plan.operators, len(captured.operators)
         self.clock = 2 * n - 1  # b(i) = clock - i
         self.trace: Trace | None = None
+        self.has_blocks = any(o.block is not None for o in captured.operators)
         self.geometry_checked = False
         values, ops = captured.values, captured.operators
         self.root = [v.storage for v in values]
@@ -279,6 +280,8 @@ class Program:
         self.geometry_checked = True
         if self.run is None:
             self._specialise(frame)
+        if self.has_blocks:
+            return outputs  # a block may leave other ends of the graph with its user
         lifeline = Lifeline(frame)
         # A write into an output that is a view gives it another grad_fn; its base's lives on in the graph.
         bases = [base_of(x) for x in outputs if isinstance(x, Tensor)]

@@ -129,8 +129,8 @@ def test_a_plan_is_measured_against_what_it_predicts(
     Path(files["plan"]).write_text(json.dumps(plan))
     fixed = sum(graph["fixed"].values())
 
-    for way in ("compile-inductor", "compile-aot_eager"):  # which take their time
-        monkeypatch.delitem(bench.PEERS, way)
+    # Without those that take their time.
+    monkeypatch.setattr(bench, "PEERS", {k: v for k, v in bench.PEERS.items() if not k.startswith("compile-")})
     out = tmp_path / "numbers.json"
     command = ["bench", f"{SMALL}:Conv", "--graph", files["graph"], "--plan", files["plan"], "--pairs", "2"]
     assert command_line.main([*command, "--threads", "1", "--json", str(out)]) == 0

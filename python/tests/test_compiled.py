@@ -211,6 +211,28 @@ def test_what_torch_compile_finds_may_not_be_planned() -> None:
         compiled(model, plan_for(capture(model, args), "keep"))(*args)
 
 
+class Shares(nn.Module):
+    """Writes to a view, some operators after it was read, and reads what it is a view of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c, self.d = nn.Linear(64, 64), nn.Linear(32, 64), nn.Linear(64, 64), nn.Linear(64, 64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.a(x)
+        v = h.narrow(1, 0, 32)
+        y = self.d(torch.tanh(self.b(torch.tanh(v))))
+        v.mul_(2.0)
+        return self.c(h + y)
+
+
+def test_what_is_written_through_a_view_is_refused() -> None:
+    """Pieces are compiled one by one, and none would know that another's value is its own."""
+    model, x = Shares().train(), torch.randn(4, 64)
+    with pytest.raises(Exception, match=r"mul_.* writes in place to what has views.*monet_torch\.apply \[M347\]"):
+        compiled(model, plan_for(capture(model, (x,)), "keep"))(x)
+
+
 def test_its_name_is_known_where_the_package_is_installed(tmp_path: Path) -> None:
     model, args = made("decoder")
     (tmp_path / "plan.json").write_text(json.dumps(plan_for(capture(model, args), "random")))

@@ -472,9 +472,86 @@ def test_a_module_that_writes_to_what_it_is_given_is_within_a_block_and_no_block
     assert_equal(step(eager, inputs()), step(model, inputs()))
 
 
+class Memo(Linear):
+    """Returns from its second call on what its first made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        if self.calls % 2:
+            self.last = self.own(x)
+        return self.last if x.mean() > -1e6 else x
+
+
+class Written(nn.Module):
+    """What comes out of a block is written in place, while what went in, or came out before, is read later."""
+
+    def __init__(self, within: nn.Module, second: bool) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(16, 16), nn.Linear(16, 16)
+        self.within, self.second = within, second
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        before = self.within(x) if self.second else x
+        y = self.within(x)
+        y.mul_(2)
+        return self.last(y + before).square().sum()
+
+
+class Clamps(Linear):
+    """Writes its parameter, a tensor of its own, and draws from a generator of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.code, self.generator = torch.ones(16), torch.Generator().manual_seed(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            self.own.weight.mul_(0.5)
+            self.code.add_(torch.rand(16, generator=self.generator))
+        return self.own(x) * self.code if x.mean() > -1e6 else x
+
+
+class Aside(Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.own(x).sin()
+        self.aside = self.own(x).square().mean()  # `y` itself is written in place later
+        return y if x.mean() > -1e6 else x
+
+
+def test_a_rehearsal_leaves_parameters_tensors_and_generators_as_they_were() -> None:
+    model = Layered(Clamps()).train()
+    block = model.layers[2]
+    before = copy.deepcopy(block)
+    capture_step(model, inputs(), {}, (), None, None, ["layers.2"])
+    assert torch.equal(block.own.weight, before.own.weight)
+    assert torch.equal(block.code, before.code)
+    assert torch.equal(block.generator.get_state(), before.generator.get_state())
+
+
+def test_what_a_block_leaves_beside_its_output_can_be_differentiated_alone() -> None:
+    model = Layered(Aside()).train()
+    eager = copy.deepcopy(model)
+    captured, _ = capture_step(model, inputs(), {}, (), None, None, ["layers.2"])
+    monet_torch.apply(model, plan_for(captured, "drop"))
+    for m in (model, eager):
+        m(*inputs())
+        m.layers[2].aside.backward()
+    assert monet_torch.status(model)["planned"] == 1
+    found, expected = ({k: p.grad for k, p in m.named_parameters() if p.grad is not None} for m in (model, eager))
+    assert "layers.0.up.weight" in expected
+    assert_equal(found, expected)
+
+
 @pytest.mark.parametrize(
     ("model", "opaque", "sentence"),
     [
+        (Written(If(), False), ["within"], r"within may return the memory of what is read after .* \[M218\]"),
+        (Written(Memo(), True), ["within"], r"within may return the memory of what is read after .* \[M218\]"),
         (Layered(nn.Sequential(nn.Linear(16, 16), Writes())), ["layers.2.1"], r"layers.2.1 writes to .* \[M218\]"),
         (Energy(), ["gate"], r"a gradient is taken inside of the forward, which can't be traced \[M219\]"),
         (Summing(), ["inner.1"], r"the forward reads loss of inner.1, which inner.1 sets .* \[M220\]"),

@@ -103,6 +103,7 @@ X = ["--input", "float32[2,4]"]
 def folder(tmp_path: Path) -> Iterator[Path]:
     """A folder with the model; modules and paths that a load brings along are forgotten afterwards."""
     path, threads = list(sys.path), torch.get_num_threads()
+    sys.modules.pop("net", None)  # another test's
     (tmp_path / "net.py").write_text(MODEL)
     (tmp_path / "out").mkdir()
     yield tmp_path
