@@ -17,7 +17,7 @@ const pairs = torches.flatMap((torch) => pythons.map((python) => ({ torch, pytho
 );
 
 /** The files whose tests lean most on PyTorch: tracing, measuring, every operator, and whatever models and training loops do. */
-const part = ["capture", "measure", "private", "operators", "operators_approximate", "between_steps", "honest", "peoples_models", "training_loops"].map((name) => `tests/test_${name}.py`);
+const part = ["capture", "measure", "private", "operators", "operators_approximate", "between_steps", "honest", "peoples_models", "training_loops", "opaque", "compiled", "export"].map((name) => `tests/test_${name}.py`);
 
 const diskOfOne = 12e9; // bytes: the environment, and what pip unpacks on the way
 const folder = join(root, ".cache", "compat");
@@ -51,6 +51,15 @@ const reasons = (report) => [...new Set([...report.matchAll(/<skipped [^>]*messa
 
 const failures = (report) =>
   [...report.matchAll(/<testcase classname="tests\.([^"]*)" name="([^"]*)"[^>]*>\s*<(?:failure|error)/g)].map(([, file, name]) => `${file}: ${unescaped(name)}`);
+
+/** One line for each test, however many of its cases failed. */
+function byTest(names) {
+  const testOf = (name) => name.replace(/\[.*/s, "");
+  return [...new Set(names.map(testOf))].map((test) => {
+    const cases = names.filter((name) => testOf(name) === test);
+    return cases.length > 1 ? `${test} (${cases.length} cases)` : cases[0];
+  });
+}
 
 async function attempt({ torch, python }, whole) {
   const date = new Date().toISOString().slice(0, 10);
@@ -99,7 +108,7 @@ function table(results) {
     "| PyTorch | Python | tests | passed | failed | skipped | took | on |",
     "|---|---|---|--:|--:|--:|--:|---|",
     ...tested.map(line),
-    ...list("Failed:", tested.flatMap(({ versions: [torch, python], failures: names }) => names.map((name) => `PyTorch ${torch}, Python ${python}: ${name}`))),
+    ...list("Failed:", tested.flatMap(({ versions: [torch, python], failures: names }) => byTest(names).map((name) => `PyTorch ${torch}, Python ${python}: ${name}`))),
     ...list("Skipped, and why:", [...skips].sort()),
     ...list("Untested:", rows.filter((row) => row.untested !== undefined).map((row) => `PyTorch ${row.torch}, Python ${row.python}: ${row.untested}`)),
     "",

@@ -12,7 +12,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import wraps
+from functools import partial, wraps
 from inspect import signature
 from types import FrameType
 from typing import Any, NamedTuple, TypeVar, cast
@@ -61,6 +61,7 @@ __all__ = [
     "keep_card_busy",
     "labelled",
     "module_blamed",
+    "name_parts_of_containers",
     "never_compiled",
     "pytree",
     "register_container",
@@ -182,6 +183,18 @@ def register_container(
     pytree.register_pytree_node(
         kind, flatten, unflatten, serialized_type_name=name, flatten_with_keys_fn=flatten_with_keys
     )
+
+
+def name_parts_of_containers() -> None:
+    """Let torch.export take containers whose parts were registered without names, as those that diffusers returns."""
+
+    def named(flatten: Callable[[Any], tuple[Any, Any]], x: Any) -> tuple[list[Any], Any]:
+        parts, context = flatten(x)
+        return [(pytree.SequenceKey(k), part) for k, part in enumerate(parts)], context
+
+    for kind, node in list(pytree.SUPPORTED_NODES.items()):
+        if node.flatten_with_keys_fn is None:
+            pytree.SUPPORTED_NODES[kind] = node._replace(flatten_with_keys_fn=partial(named, node.flatten_fn))
 
 
 @contextmanager

@@ -25,7 +25,14 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import CheckpointFunction
 
 from . import containers
-from ._private import called_uncompiled, function_behind, module_blamed, pytree, whole_stack_traces
+from ._private import (
+    called_uncompiled,
+    function_behind,
+    module_blamed,
+    name_parts_of_containers,
+    pytree,
+    whole_stack_traces,
+)
 from .as_eager import trace_as_eager
 from .autocast import Autocast
 from .captured import Captured
@@ -161,6 +168,7 @@ def _export(
         export = getattr(torch.export, "export_for_training")  # noqa: B009  (gone from later versions)
     stderr = io.StringIO()
     running.clear()
+    name_parts_of_containers()
     seen = _nothing_lost(module, (args, kwargs), model, running)
     try:
         with (

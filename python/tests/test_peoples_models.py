@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import UserDict
+from collections import OrderedDict, UserDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 import torch
 from models import assert_equal, exports_spectral_norm, plan_for, planned_model, step
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 import monet_torch
 from monet_torch import profile
@@ -253,6 +254,33 @@ def test_a_model_returns_objects_that_hold_tensors() -> None:
     (expected.loss + expected.cache.layers[1].keys.sum()).backward()
     assert_equal({k: p.grad for k, p in model.named_parameters()}, {k: p.grad for k, p in eager.named_parameters()})  # type: ignore[misc]
     assert monet_torch.status(model)["planned"] == 1
+
+
+class Sample(OrderedDict[str, Any]):
+    """As an output of diffusers: known to trees, its parts without names."""
+
+
+pytree.register_pytree_node(
+    Sample, lambda x: (list(x.values()), list(x)), lambda parts, keys: Sample(zip(keys, parts, strict=True))
+)
+
+
+def to_sample(net: Net, batch: Sample) -> Sample:
+    return Sample(y=net.g(net.f(batch["x"]).sin()))
+
+
+def test_a_container_that_was_registered_without_names_goes_in_and_out_and_into_the_loss() -> None:
+    def loss(output: Sample) -> Tensor:
+        return output["y"].square().mean()
+
+    model, eager = Net(to_sample), Net(to_sample)
+    batch = Sample(x=X)
+    graph, _ = capture_step(model, (batch,), {}, (), loss, None)
+    planned_loss = monet_torch.apply(model, plan_for(graph, "drop"), loss=loss)
+    planned_loss(model(batch)).backward()
+    loss(eager(batch)).backward()
+    assert_equal({k: p.grad for k, p in model.named_parameters()}, {k: p.grad for k, p in eager.named_parameters()})  # type: ignore[misc]
+    assert monet_torch.status(model)["eager"] == {}
 
 
 def fills_its_input(net: Net, batch: dict[str, Tensor]) -> Tensor:
