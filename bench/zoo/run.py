@@ -278,7 +278,8 @@ def table(all_rows: list[Row]) -> str:
         "*off* those of the part with the most.",
         "- *Off*: how far measured peaks (of eager's step, of the planned one) are from the predicted ones. Eager's "
         "own may be higher, where a local variable of Python holds a tensor longer than anything needs it, and lower, "
-        "where the model has checkpoints of its own.",
+        "where the model has checkpoints of its own. Both may be lower where one operator is several for autograd "
+        "(`gru_cell`, opaque blocks): it gives back what it saved piece by piece, and a plan counts it until its end.",
         "",
         "| architecture | captured | operators | gradients | memory | overhead | eager's peak | off |",
         "|---|---|--:|---|--:|--:|--:|--:|",

@@ -73,11 +73,18 @@ __all__ = [
     "storages_of",
     "tracing_mode",
     "version_of",
+    "wants_values",
 ]
 
 
 LOOKS_AT_VALUES = (DataDependentOutputException, DynamicOutputShapeException)
 """What a fake tensor raises where it would take values to know."""
+
+
+def wants_values(error: BaseException) -> bool:
+    """Did torch.export want to know a value: to branch on, or as a number, such as a size of what is to be made?"""
+    return type(error).__name__.startswith("GuardOnDataDependent") or "but got FakeTensor" in str(error)
+
 
 PARAMETERS_AGAIN = frozenset({"_flat_weights", "_flat_weight_refs"})
 """Attributes of nn.RNNBase that list its parameters, and are made again in a forward that finds other ones."""

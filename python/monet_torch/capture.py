@@ -31,6 +31,7 @@ from ._private import (
     module_blamed,
     name_parts_of_containers,
     pytree,
+    wants_values,
     whole_stack_traces,
 )
 from .as_eager import trace_as_eager
@@ -269,7 +270,7 @@ def _explained(error: BaseException) -> CaptureError:
     if isinstance(error, MonetError):
         return CaptureError(error.code, error.sentence, where)
     text = str(error).strip().split("\n")[0] or type(error).__name__
-    if type(error).__name__.startswith("GuardOnDataDependent"):
+    if wants_values(error):
         return CaptureError(
             "M202",
             "what runs here depends on values of tensors (an `if`, a loop or a size), so no one schedule fits it; "

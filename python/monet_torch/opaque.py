@@ -333,7 +333,7 @@ def as_it_was(model: nn.Module, blocks: Sequence[nn.Module] = ()) -> Iterator[di
     for m in model.modules():
         own = vars(m)
         inner = [(own[k], dict(own[k])) for k in ("_buffers", "_parameters")]
-        contents = [(x, x.copy()) for x in own.values() if type(x) in (list, dict, set)]
+        contents = [(x, x.copy()) for x in own.values() if type(x) in (list, dict, OrderedDict, set)]  # hooks, too
         kept.append((m, dict(own), inner, contents))
         for x in own.values():
             if isinstance(x, torch.Generator):

@@ -523,6 +523,24 @@ class Aside(Linear):
         return y if x.mean() > -1e6 else x
 
 
+class Observes(Linear):
+    """Puts a hook on what is in it, once, as transformers does where it wants hidden states."""
+
+    observes = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.observes:
+            self.observes = True
+            self.own.register_forward_hook(lambda *_: None)
+        return self.own(x).sin() if x.mean() > -1e6 else x
+
+
+def test_hooks_that_a_rehearsed_forward_puts_are_gone_as_its_note_of_them_is() -> None:
+    model = Layered(Observes()).train()
+    capture_step(model, inputs(), {}, (), None, None, ["layers.2"])
+    assert (model.layers[2].observes, len(model.layers[2].own._forward_hooks)) == (False, 0)
+
+
 def test_a_rehearsal_leaves_parameters_tensors_and_generators_as_they_were() -> None:
     model = Layered(Clamps()).train()
     block = model.layers[2]

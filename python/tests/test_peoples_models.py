@@ -118,6 +118,14 @@ def test_a_function_that_looks_at_values_and_does_not_ask_is_refused() -> None:
     assert len(capture(Net(looks_anyhow), (X,)).operators) == 1
 
 
+def test_a_packed_sequence_is_refused_where_the_values_decide() -> None:
+    model, args, loss, targets = plain_torch.packed_lstm()
+    with pytest.raises(
+        CaptureError, match=r"plain_torch.py:\d+: what runs here depends on values of tensors.*\[M202\]"
+    ):
+        capture_step(model, args, {}, targets, loss, None)
+
+
 # ---- dataclasses, dict-like and other objects ------------------------------------------------------------------------
 
 
