@@ -117,39 +117,73 @@ function changeImplementation(evaluator: Evaluator, genes: Int32Array, choice: I
   return true;
 }
 
+export interface Rebuilding {
+  readonly seed: number;
+  readonly work: number;
+  /** Plans found on other ways, whose parts may be taken over. */
+  readonly elites?: readonly Genome[];
+}
+
+/** How often a part of another plan is tried, rather than keeping more. */
+const crossing = 0.3;
+
 /**
  * Ruin and recreate (Schrimpf et al., J. Comput. Phys. 2000): keep again what a stretch of operators, or a few tensors
- * anywhere, gave up; evict until it fits; take the outcome where it is faster, or hardly slower while the walk is young.
+ * anywhere, gave up, or do there as another plan does; evict until it fits; take the outcome where it is faster, or hardly
+ * slower while the walk is young.
  */
-export function rebuild(evaluator: Evaluator, budget: number, start: Candidate, { seed, work }: { readonly seed: number; readonly work: number }): Candidate {
-  const { problem, space } = evaluator;
-  const { operators: n } = problem;
+export function rebuild(evaluator: Evaluator, budget: number, start: Candidate, { seed, work, elites = [] }: Rebuilding): Candidate {
   const random = new Random(seed);
   let here = start;
   let best = start;
   const begun = evaluator.work;
   for (let done = 0; done < 1; done = (evaluator.work - begun) / work) {
     const temperature = 0.3 * evaluator.scale.step * Math.pow(0.01, done);
-    const genes = here.genes.slice();
-    const choice = here.choice.slice();
-    const stretch = random.next() < 0.6;
-    const first = random.below(n);
-    const last = stretch ? first + 1 + random.below(Math.max(3, Math.ceil(n / 6))) : n;
-    const share = stretch ? (random.next() < 0.5 ? 1 : 0.4) : 0.02 + 0.1 * random.next();
-    for (const t of space.tensors) {
-      const maker = makerOf(problem, t);
-      if (stretch && (maker < first || maker > last)) continue;
-      if (random.next() >= share) continue;
-      genes[t] = random.next() < 0.8 ? keep : random.gene(n);
-      const choices = int(space.implementations, maker + 1) - int(space.implementations, maker);
-      if (choices > 1 && random.next() < 0.2) choice[maker] = int(space.implementations, maker) + random.below(choices);
-    }
-    const next = greedy(evaluator, budget, { genes, choice }, item(habits, random.below(habits.length)));
+    const changed =
+      elites.length > 0 && random.next() < crossing
+        ? cross(evaluator.problem, here, item(elites, random.below(elites.length)), random)
+        : ruin(evaluator, here, random);
+    const next = greedy(evaluator, budget, changed, item(habits, random.below(habits.length)));
     if (next === null || next.time > here.time - temperature * Math.log(1 - random.next())) continue;
     here = next;
     if (better(here, best, budget)) best = here;
   }
   return best;
+}
+
+function ruin({ problem, space }: Evaluator, here: Genome, random: Random): Genome {
+  const { operators: n } = problem;
+  const genes = here.genes.slice();
+  const choice = here.choice.slice();
+  const stretch = random.next() < 0.6;
+  const first = random.below(n);
+  const last = stretch ? first + 1 + random.below(Math.max(3, Math.ceil(n / 6))) : n;
+  const share = stretch ? (random.next() < 0.5 ? 1 : 0.4) : 0.02 + 0.1 * random.next();
+  for (const t of space.tensors) {
+    const maker = makerOf(problem, t);
+    if (stretch && (maker < first || maker > last)) continue;
+    if (random.next() >= share) continue;
+    genes[t] = random.next() < 0.8 ? keep : random.gene(n);
+    const choices = int(space.implementations, maker + 1) - int(space.implementations, maker);
+    if (choices > 1 && random.next() < 0.2) choice[maker] = int(space.implementations, maker) + random.below(choices);
+  }
+  return { genes, choice };
+}
+
+/** One plan within a stretch of operators, of any length, and another outside of it. */
+function cross(problem: Problem, a: Genome, b: Genome, random: Random): Genome {
+  const { operators: n, tensors } = problem;
+  const first = random.below(n);
+  const end = first + 1 + random.below(n - first);
+  const [inner, outer] = random.next() < 0.5 ? [a, b] : [b, a];
+  const genes = outer.genes.slice();
+  const choice = outer.choice.slice();
+  for (let t = 0; t < tensors; t++) {
+    const maker = makerOf(problem, t);
+    if (maker >= first && maker < end) genes[t] = int(inner.genes, t);
+  }
+  choice.set(inner.choice.subarray(first, end), first);
+  return { genes, choice };
 }
 
 /** How busy the links are: what waiting for one more tensor would take. */

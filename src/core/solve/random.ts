@@ -17,6 +17,11 @@ export class Random {
     return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
   }
 
+  /** For another generator, which goes its own way. */
+  seed(): number {
+    return this.below(2 ** 32);
+  }
+
   below(n: number): number {
     return Math.floor(this.next() * n);
   }

@@ -12,6 +12,7 @@ import { better, eagerGenome, Evaluator, workOf, type Candidate, type Genome } f
 import type { Glpk } from "./linear";
 import { master } from "./master";
 import { blockOptions, type BlockOptions } from "./options";
+import { Random } from "./random";
 import { leastMemory, polish, search } from "./search";
 import { gapOf, type Domination, type Infeasible, type Planned, type Solution } from "./solution";
 
@@ -85,6 +86,9 @@ const mostOfMaster = 600;
 /** Implementations that a greedy plan may change where nothing else makes it fit. */
 const mostSwitches = 8;
 
+/** Plans that a thorough search takes parts from, each found on a way of its own. */
+const ways = 4;
+
 /** Nobody minds how much of this is proven away. */
 const closeEnough = 1.003;
 
@@ -156,11 +160,13 @@ export class Workshop {
 
   /**
    * Starts from what is given and from greedy plans; takes the best apart and together again, and anneals it, in turns.
-   * Thorough: more turns, and once from the eager plan, which is far away and wants heat.
+   * Thorough: more turns, once from the eager plan, which is far away and wants heat, and with parts of plans that were
+   * found on other ways: near the least memory there are many basins, and each way ends in one.
    */
   search(budget: number, warm: readonly Genome[], thorough = true): Candidate | null {
     const { evaluator, eager } = this;
     const { iterations, seed } = this.tools;
+    const seeds = new Random(seed);
     let best: Candidate | null = null;
     const consider = (candidate: Candidate | null): void => {
       if (candidate !== null && candidate.peak <= budget && (best === null || better(candidate, best, budget))) best = candidate;
@@ -177,15 +183,22 @@ export class Workshop {
       for (const choice of others.values()) consider(greedy(evaluator, budget, { genes: eager.genes, choice }, habit));
     }
     if (found() === null) for (const habit of habits.slice(0, 2)) consider(greedy(evaluator, budget, { genes: eager.genes, choice: mildest.choice }, habit, mostSwitches));
-    if (thorough) consider(search(evaluator, budget, eager, { seed, iterations: iterations / 2, heat: 3 }));
+    if (thorough) consider(search(evaluator, budget, eager, { seed: seeds.seed(), iterations: iterations / 2, heat: 3 }));
     if (found() === null) consider(this.least);
+    const elites: Candidate[] = [];
+    for (let way = 0; thorough && way < ways; way++) {
+      const start = found();
+      if (start === null) return null;
+      elites.push(rebuild(evaluator, budget, start, { seed: seeds.seed(), work: (iterations / 4) * workOf(this.problem) }));
+    }
+    for (const elite of elites) consider(elite);
     for (let turn = 0; turn < turns; turn++) {
       this.report("search", turn + 1, turns + 1);
       const start = found();
       if (start === null) return null;
-      const rebuilt = rebuild(evaluator, budget, start, { seed: seed + 2 * turn, work: (iterations / 4) * workOf(this.problem) });
+      const rebuilt = rebuild(evaluator, budget, start, { seed: seeds.seed(), work: (iterations / 4) * workOf(this.problem), elites });
       consider(rebuilt);
-      consider(search(evaluator, budget, rebuilt, { seed: seed + 2 * turn + 1, iterations: iterations / 3, heat: 0.3 }));
+      consider(search(evaluator, budget, rebuilt, { seed: seeds.seed(), iterations: iterations / 3, heat: 0.3 }));
     }
     const start = found();
     return start === null ? null : polish(evaluator, budget, start);
