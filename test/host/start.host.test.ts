@@ -26,7 +26,7 @@ test("an example is copied into the empty folder, opened, and can be profiled", 
   const profiled = vscode.commands.executeCommand("monet.profile", argument);
   const { models } = await context();
   const model = await until("the model is known", () => models.get(`${argument.uri}#resnet50`));
-  await until("it is profiled, or has failed", () => model.profile !== null || model.problem !== null, 110_000);
+  await until("it is profiled, or has failed", () => model.profile !== null || model.problem !== null, 280_000);
   assert.equal(model.problem, null);
   await vscode.commands.executeCommand("monet.cancel");
   await profiled;

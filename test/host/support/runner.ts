@@ -18,7 +18,7 @@ export interface Report {
 
 const tests: { title: string; body: () => Promise<void> | void }[] = [];
 const notes: string[] = [];
-const allowed = 120_000;
+const allowed = 300_000;
 
 export function test(title: string, body: () => Promise<void> | void): void {
   tests.push({ title, body });
