@@ -71,6 +71,7 @@ __all__ = [
     "set_grad_enabled",
     "storage_key",
     "storages_of",
+    "takes_list",
     "tracing_mode",
     "version_of",
     "wants_values",
@@ -450,6 +451,11 @@ class Labels:
     def writes(self, node: fx.Node) -> bool:
         return isinstance(node.target, OpOverload) and schema_of(node.target).is_mutable
 
+    def makes_memory(self, node: fx.Node) -> bool:
+        """Is it no view?"""
+        target = node.target
+        return not isinstance(target, OpOverload) or all(r.alias_info is None for r in schema_of(target).returns)
+
 
 class Joint:
     """The joint graph of forward and backward that AOTAutograd traced from labelled nodes."""
@@ -537,10 +543,20 @@ def _as_it_was(joint: fx.GraphModule, node: fx.Node, at: int) -> fx.Node:
 def aot_compiled(
     graph: fx.GraphModule, inputs: list[Any], partition: Callable[..., Any], pieces: Callable[..., Any]
 ) -> Callable[..., Any]:
-    """Differentiate `graph` ahead of time, split it by `partition` and have `pieces` compile forward and backward."""
+    """Differentiate `graph` ahead of time, split it by `partition` and have `pieces` compile forward and backward.
+
+    What is saved is not to be written over in the backward ("donated"): a retained graph is gone through again.
+    """
     from torch._dynamo.backends.common import aot_autograd
 
-    compiled: Callable[..., Any] = aot_autograd(fw_compiler=pieces, bw_compiler=pieces, partition_fn=partition)(
+    def keeping(part: fx.GraphModule, given: list[Any]) -> Callable[..., Any]:
+        metadata: Any = torch._guards.TracingContext.get().fw_metadata
+        if metadata is not None:
+            metadata.bw_donated_idxs = []
+        made: Callable[..., Any] = pieces(part, given)
+        return made
+
+    compiled: Callable[..., Any] = aot_autograd(fw_compiler=keeping, bw_compiler=keeping, partition_fn=partition)(
         graph, inputs
     )
     return compiled
@@ -555,22 +571,32 @@ def tracing_mode() -> FakeTensorMode:
 
 def run_boxed(graph: fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
     """A function of a list that runs a graph operator by operator, and lets go of its inputs as it goes."""
-    return _takes_list(lambda args: fx.Interpreter(graph).boxed_run(args))
+    return takes_list(lambda args: fx.Interpreter(graph).boxed_run(args))
 
 
 def inductor_boxed(graph: fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
-    """A function of a list that runs a graph, which has no gradients of its own, as Inductor compiles it."""
-    compiled = inductor(graph, inputs)
+    """A function of a list that runs a forward or backward graph of AOTAutograd's, as Inductor compiles it.
 
-    def run(args: list[Any]) -> Any:
-        given = [*args]
-        args.clear()
-        return compiled(*given)
+    Not by `torch._inductor.compile`, which would have AOTAutograd trace the graph once more: that knows nothing of
+    operators that draw the random numbers of the forward again (`run_with_rng_state`). Random numbers are eager's,
+    and what comes out lies in memory as it does in eager, since other graphs were traced to take it so.
+    """
+    from torch._inductor import config
+    from torch._inductor.compile_fx import compile_fx_inner
+    from torch._inductor.decomposition import select_decomp_table
+    from torch.fx.experimental.proxy_tensor import make_fx
 
-    return _takes_list(run)
+    mode = next(x.fake_mode for x in inputs if isinstance(x, FakeTensor))
+    with mode, config.patch(fallback_random=True, layout_optimization=False):
+        lowered = make_fx(graph, decomposition_table=select_decomp_table())(*inputs)
+        (output,) = (node for node in lowered.graph.nodes if node.op == "output")
+        output.meta["user_visible_output_idxs"] = [
+            k for k, x in enumerate(pytree.tree_leaves(output.args)) if isinstance(x, fx.Node)
+        ]
+        return compile_fx_inner(lowered, inputs)
 
 
-def _takes_list(run: Callable[[list[Any]], Any]) -> Callable[..., Any]:
+def takes_list(run: Callable[[list[Any]], Any]) -> Callable[..., Any]:
     """As AOTAutograd wants to be told."""
     run._boxed_call = True  # type: ignore[attr-defined]
     return run

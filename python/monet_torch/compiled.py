@@ -8,18 +8,22 @@ is kept becomes an output of the forward, and the backward computes the others a
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import os
 import re
 import shutil
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from ._private import aot_compiled, inductor, inductor_boxed, run_boxed, schema_of, tracing_mode
+from .again import in_stretches
 from .autocast import ambient_autocast
 from .capture import capture
 from .captured import Captured, Ref
@@ -62,9 +66,23 @@ def backend(graph: fx.GraphModule, inputs: Sequence[Any], *, options: Mapping[st
             f"this plan leaves {', '.join(plan.opaque)} as eager runs it, since it can't be traced, and so it can't be "
             "compiled; run the plan with monet_torch.apply",
         )
-    if not torch.is_grad_enabled() or not any(isinstance(t, Tensor) and t.requires_grad for t in inputs):
+
+    def without_plan() -> Compiled:
         return inductor(graph, list(inputs)) if compiler == "inductor" else graph.forward
-    captured = _captured(graph, inputs, plan)
+
+    if not torch.is_grad_enabled() or not any(isinstance(t, Tensor) and t.requires_grad for t in inputs):
+        return without_plan()
+    try:
+        captured = _captured(graph, inputs, plan)
+    except PlanMismatch:
+        if not _evaluates(graph):
+            raise
+        warnings.warn(
+            "MONeT: this forward is compiled without its plan: parts of the model are in eval(), and with them it runs "
+            "other operators than the plan was made for",
+            stacklevel=2,
+        )
+        return without_plan()
     _refuse_shared_writes(captured)
     found = pieces_of(captured, plan)
     if "peak" in plan.predicted and found.more > plan.predicted["peak"] * _MUCH:
@@ -73,7 +91,18 @@ def backend(graph: fx.GraphModule, inputs: Sequence[Any], *, options: Mapping[st
             "operators that compile together come together; monet_torch.apply keeps to it",
             stacklevel=2,
         )
-    return _in_a_row(captured, found.pieces, inputs, inductor_boxed if compiler == "inductor" else run_boxed)
+    make = partial(in_stretches, compiled=inductor_boxed) if compiler == "inductor" else run_boxed
+    return _in_a_row(captured, found.pieces, inputs, make)
+
+
+def _evaluates(graph: fx.GraphModule) -> bool:
+    """Is one of its layers told that it isn't in training?"""
+    for node in graph.graph.nodes:
+        if node.op == "call_function":
+            with suppress(TypeError, ValueError):  # not every built-in function says what it takes
+                if inspect.signature(node.target).bind(*node.args, **node.kwargs).arguments.get("training") is False:
+                    return True
+    return False
 
 
 def _refuse_shared_writes(captured: Captured) -> None:
@@ -173,16 +202,18 @@ class _Within(fx.Interpreter):
 
 
 _INDEX = re.compile(r"\[['\"]?([^\]'\"]+)['\"]?\]")
+_ROOT = re.compile(r"[LG]\[['\"]\w+['\"]\](\[\d+\])?|self")
 
 
 def _path(node: fx.Node) -> str:
-    """Of the innermost module that made this call, as the model's `named_modules` has it."""
+    """Of the innermost module that made this call, as the model's `named_modules` has it.
+
+    Paths begin with where dynamo found the model: `L['self']`, or what `forward` calls its first argument, or a name of
+    who wraps it, as `L['args'][0]`.
+    """
     stack = list((node.meta.get("nn_module_stack") or {}).values())
-    text = str(stack[-1][0]) if stack else ""
-    text = _INDEX.sub(r".\1", text.replace("._modules", ""))
-    for prefix in ("L.self", "self"):
-        text = text.removeprefix(prefix)
-    return text.removeprefix(".")
+    text = _ROOT.sub("", str(stack[-1][0]), count=1) if stack else ""
+    return _INDEX.sub(r".\1", text.replace("._modules", "")).removeprefix(".")
 
 
 def _captured(graph: fx.GraphModule, inputs: Sequence[Any], plan: Plan) -> Captured:
