@@ -48,7 +48,7 @@ def _contexts(
     contexts: Any = create_selective_checkpoint_contexts
     forward, again = contexts(partial(_policy, keep, seen))
     modes = [(each, each.training) for each in module.modules()]  # running again, they are as they are now
-    return forward, _running_again(modes, counting, again)
+    return forward, _Once(_running_again(modes, counting, again))
 
 
 def _policy(
@@ -58,6 +58,26 @@ def _policy(
     runs = seen[context.is_recompute]  # some versions of PyTorch ask again in the recompute
     runs[name] += 1
     return CheckpointPolicy.MUST_SAVE if runs[name] - 1 in keep.get(name, ()) else CheckpointPolicy.PREFER_RECOMPUTE
+
+
+class _Once(AbstractContextManager[Any]):
+    """A region runs again for one backward: what it kept is used up then."""
+
+    def __init__(self, context: AbstractContextManager[Any]) -> None:
+        self.context: AbstractContextManager[Any] | None = context
+        self.entered: AbstractContextManager[Any]
+
+    def __enter__(self) -> Any:
+        if self.context is None:
+            raise RuntimeError(
+                "what checkpoints with a policy kept is used up after one backward: with retain_graph=True, run the "
+                "forward again before the second"
+            )
+        self.entered, self.context = self.context, None
+        return self.entered.__enter__()
+
+    def __exit__(self, *error: Any) -> Any:
+        return self.entered.__exit__(*error)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import test_verify
 import torch
-from models import assert_equal, step
+from models import assert_equal, step, twice
 from test_verify import Document, plan_of
 from torch import Tensor, nn
 
@@ -149,6 +149,19 @@ def test_what_is_overwritten_is_kept_by_not_overwriting(graphs: Any, tmp_path: P
     written = copy.deepcopy(eager)
     module.apply(written)
     assert_equal(step(eager, args), step(written, args))
+
+
+def test_a_second_backward_is_refused_in_a_sentence(graphs: Any, tmp_path: Path) -> None:
+    graph_file, graph = graphs(RESNET)
+    _, out = export(RESNET, costly(graph), graph_file, tmp_path)
+    model, args = made(RESNET)
+    imported(out).apply(model)
+    with pytest.raises(RuntimeError, match="used up after one backward: with retain_graph=True, run the forward again"):
+        twice(model, args)
+    model.zero_grad()
+    eager = made(RESNET)[0]
+    step(model, args), step(eager, args)  # running statistics count on
+    assert all(torch.equal(a.grad, b.grad) for a, b in zip(model.parameters(), eager.parameters(), strict=True))
 
 
 def test_a_forward_without_gradients_is_the_models_own(graphs: Any, tmp_path: Path) -> None:
