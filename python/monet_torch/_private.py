@@ -66,6 +66,7 @@ __all__ = [
     "pytree",
     "register_container",
     "run_boxed",
+    "saved_tensors_hooks_now",
     "schema_of",
     "set_activation_memory_budget",
     "set_grad_enabled",
@@ -246,6 +247,12 @@ def function_behind(tensor: Tensor) -> type | None:
     if function is None or function.__module__.startswith("torch._") or function.__name__ == "_NoopSaveInputs":
         return None
     return cast(type, function)
+
+
+def saved_tensors_hooks_now() -> Any:
+    """The innermost `saved_tensors_hooks` that the user's code runs under, or None; not those of a checkpoint."""
+    hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)
+    return None if hooks is None or hooks[0].__module__ == "torch.utils.checkpoint" else hooks
 
 
 def in_transform() -> bool:

@@ -31,6 +31,7 @@ from ._private import (
     module_blamed,
     name_parts_of_containers,
     pytree,
+    saved_tensors_hooks_now,
     wants_values,
     whole_stack_traces,
 )
@@ -81,6 +82,7 @@ class _NothingLost(TorchFunctionMode):
         super().__init__()
         self.running = running
         self.inputs = {id(leaf) for leaf in pytree.tree_leaves(inputs)}
+        self.around = saved_tensors_hooks_now()  # which see what a planned forward saves, as they do without a plan
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if torch.is_inference_mode_enabled():
@@ -90,6 +92,12 @@ class _NothingLost(TorchFunctionMode):
                 "M204",
                 f"the forward calls {func.__name__} on a tensor, and a planned one could not; hooks on parameters and "
                 "on what the model returns belong outside of the forward",
+            )
+        if saved_tensors_hooks_now() not in (None, self.around):
+            raise CaptureError(
+                "M211",
+                "the forward uses saved_tensors_hooks (or save_on_cpu), and a planned one could not; use them around "
+                "the model, or leave them to the plan (`--offload` moves tensors to host memory)",
             )
         self.check((args, kwargs))
         return func(*args, **(kwargs or {}))

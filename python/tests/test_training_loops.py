@@ -181,15 +181,23 @@ def inferred(x: Tensor) -> Tensor:
     return x * scale.clone()
 
 
+def quartered(x: Tensor) -> Tensor:
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t / 4, lambda t: t):
+        return x.sin()
+
+
 UNTRACEABLE: list[tuple[Callable[[Tensor], Tensor], str]] = [
     (hooked, r"register_hook on a tensor.*\[M204\]"),
     (inferred, r"torch.no_grad can \[M203\]"),
     (Reversed.apply, r"Reversed is a torch.autograd.Function.*\[M206\]"),
     (lambda x: checkpoint(torch.sin, x, use_reentrant=True), r"use_reentrant=False \[M205\]"),
+    (quartered, r"uses saved_tensors_hooks .* \[M211\]"),
 ]
 
 
-@pytest.mark.parametrize(("between", "reason"), UNTRACEABLE, ids=["hook", "inference", "function", "reentrant"])
+@pytest.mark.parametrize(
+    ("between", "reason"), UNTRACEABLE, ids=["hook", "inference", "function", "reentrant", "saved"]
+)
 def test_a_backward_that_a_trace_would_lose_is_eagers(between: Any, reason: str) -> None:
     eager, model = Net(between), Net(between)
     model.load_state_dict(eager.state_dict())
