@@ -250,6 +250,8 @@ class _Runtime:
         modules = self.watch.look() if self.watch is not None else None
         if self.watch is None or modules is None:
             self.watch, modules = Watch(model, self.changing), list(model.modules())
+            # The one that is known: it is found as it is the same object, not by comparing hundreds of entries.
+            self.watch.state = next((s for _, s in self.programs if s == self.watch.state), self.watch.state)
         return self.watch, modules
 
     def _seen(self, model: nn.Module, modules: list[nn.Module]) -> list[nn.Module]:
