@@ -250,8 +250,12 @@ def function_behind(tensor: Tensor) -> type | None:
 
 
 def saved_tensors_hooks_now() -> Any:
-    """The innermost `saved_tensors_hooks` that the user's code runs under, or None; not those of a checkpoint."""
-    hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)
+    """The innermost `saved_tensors_hooks` that the user's code runs under, or None; not those of a checkpoint.
+
+    None always before 2.8, which can't be asked.
+    """
+    innermost = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
+    hooks = None if innermost is None else innermost(True)
     return None if hooks is None or hooks[0].__module__ == "torch.utils.checkpoint" else hooks
 
 
