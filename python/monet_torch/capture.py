@@ -226,12 +226,13 @@ def capture(
         rehearsal = Rehearsal()
 
         def trace() -> Any:
+            nonlocal rehearsal
+            if opaque:  # anew each time: what a function is told about being traced may change what a block is given
+                rehearsal = rehearse(model, opaque, lambda: module(*args, **kwargs), autocast, examples)
             with standing_in(model, rehearsal):
                 return _export(module, args, kwargs, model, running)
 
         try:
-            if opaque:
-                rehearsal = rehearse(model, opaque, lambda: module(*args, **kwargs), autocast, examples)
             exported = trace_as_eager(trace)
         except Exception as error:
             explained = _explained(error)

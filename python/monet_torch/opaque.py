@@ -422,7 +422,8 @@ def _stand_in(path: str, module: nn.Module, calls: list[Block]) -> Callable[...,
         leaves, spec = containers.flatten((args, kwargs))
         tensors = [x for x in leaves if isinstance(x, Tensor)]
         plain = [None if isinstance(x, Tensor) else x for x in leaves]
-        if made is None or str(spec) != str(made.in_spec) or plain != made.leaves:
+        same = made is not None and str(spec) == str(made.in_spec) and plain == made.leaves
+        if made is None or not same or [isinstance(x, Tensor) for x in leaves] != made.is_tensor:
             raise refused(path, "is called otherwise where it is traced")
         results = iter(torch.ops.monet.opaque(tensors, _weights(module), made.number))
         found = [next(results) if isinstance(x, _Made) else x for x in made.outputs]

@@ -523,6 +523,39 @@ class Aside(Linear):
         return y if x.mean() > -1e6 else x
 
 
+class Masked(If):
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        return super().forward(x) if mask is None else super().forward(x) * mask
+
+
+class Masks(nn.Module):
+    """Leaves out a mask that masks nothing, as transformers does where nobody traces."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.middle, self.last = Plain(), Masked(), Plain()
+
+    def mask(self, x: Tensor) -> Tensor | None:
+        mask = torch.ones_like(x)
+        return None if not torch.compiler.is_compiling() and bool(mask.all()) else mask
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.middle(self.first(x), self.mask(x))).square().sum()
+
+
+def test_a_block_is_given_in_the_rehearsal_what_it_is_given_in_the_trace() -> None:
+    torch.manual_seed(0)
+    model = Masks().train()
+    eager = copy.deepcopy(model)
+    captured, loss = capture_step(model, inputs(), {}, (), None, None, ["middle"])
+    (block,) = (o for o in captured.operators if o.block is not None)
+    assert len(block.inputs) == 2 + len(list(model.middle.parameters()))
+    profile(captured, loss, Cache(None, []))
+    monet_torch.apply(model, plan_for(captured, "drop"))
+    assert_equal(step(model, inputs()), step(eager, inputs()))
+    assert monet_torch.status(model)["planned"] == 1
+
+
 class Observes(Linear):
     """Puts a hook on what is in it, once, as transformers does where it wants hidden states."""
 
