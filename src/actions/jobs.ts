@@ -5,7 +5,8 @@ import { Cancelled } from "../helper/user_error";
 import { Disposable } from "../base/disposable";
 import type { Model, Models } from "../workspace";
 import { Pace } from "./pace";
-import { diagnose, problemOf, type Again } from "./problems";
+import { Marks } from "./marks";
+import { problemOf, type Again } from "./problems";
 import { Queue } from "./queue";
 
 export interface Job {
@@ -22,11 +23,11 @@ interface Running {
 export class Jobs extends Disposable {
   private readonly queue = new Queue();
   private readonly running = new Map<string, Running>();
-  private readonly diagnostics = this.register(vscode.languages.createDiagnosticCollection("monet"));
-  private readonly diagnosed = new Map<string, vscode.Uri>();
+  private readonly marks: Marks;
 
-  constructor(private readonly models: Models) {
+  constructor(private readonly models: Models, manual: string) {
     super();
+    this.marks = this.register(new Marks(manual));
   }
 
   isRunning(model: Model): boolean {
@@ -68,7 +69,7 @@ export class Jobs extends Disposable {
   }
 
   private async shown<T>(model: Model, stop: AbortController, work: (job: Job) => Promise<T>, again: Again): Promise<T> {
-    this.forget(model);
+    this.marks.forget(model);
     this.models.update(model, { running: { text: vscode.l10n.t("Starting"), fraction: null }, problem: null });
     const options = { location: vscode.ProgressLocation.Notification, cancellable: true, title: vscode.l10n.t("MONeT: {0}", model.name) };
     try {
@@ -85,20 +86,13 @@ export class Jobs extends Disposable {
       const cancelled = error instanceof Cancelled || stop.signal.aborted;
       if (!cancelled) {
         this.models.update(model, { problem: problemOf(error, again) });
-        const uri = diagnose(this.diagnostics, error);
-        if (uri !== null) this.diagnosed.set(model.id, uri);
+        this.marks.mark(model, error);
       }
       throw cancelled ? new Cancelled() : error;
     } finally {
       // What was stopped may have made way for another batch size.
       this.models.update(model, stop.signal.aborted ? { running: null } : { running: null, outdated: false });
     }
-  }
-
-  private forget(model: Model): void {
-    const uri = this.diagnosed.get(model.id);
-    if (uri !== undefined) this.diagnostics.delete(uri);
-    this.diagnosed.delete(model.id);
   }
 }
 

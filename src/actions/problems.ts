@@ -103,7 +103,7 @@ const changeInput = (): Offer => command(vscode.l10n.t("Change Input"), "monet.c
 
 /** Where the mistake is, or what to do instead; null where what went in is all there is to change. */
 function leadOf(error: UserError): Offer | null {
-  const place = onDisk(placeOf(error));
+  const place = placeFor(error);
   if (place !== null) return { title: vscode.l10n.t("Open {0}", `${vscode.workspace.asRelativePath(place.file)}:${place.line}`), run: () => openAt(place) };
   switch (error.facts["action"]) {
     case "trust":
@@ -130,23 +130,12 @@ async function openAt({ file, line }: NamedPlace): Promise<void> {
   await vscode.window.showTextDocument(vscode.Uri.file(file), { selection: new vscode.Range(at, at) });
 }
 
-function onDisk(place: NamedPlace | null): NamedPlace | null {
+/** The line that an error names, by its whole path; null for none that can be opened. */
+export function placeFor(error: UserError): NamedPlace | null {
+  const place = placeOf(error);
   const folder = vscode.workspace.workspaceFolders?.[0]?.uri.fsPath;
   if (place === null || isAbsolute(place.file)) return place;
   return folder === undefined ? null : { ...place, file: resolve(folder, place.file) };
-}
-
-/** What the helper said of a line of the workspace stands there until the next run. */
-export function diagnose(collection: vscode.DiagnosticCollection, error: unknown): vscode.Uri | null {
-  const place = error instanceof UserError ? onDisk(placeOf(error)) : null;
-  if (place === null || !(error instanceof UserError)) return null;
-  const uri = vscode.Uri.file(place.file);
-  if (vscode.workspace.getWorkspaceFolder(uri) === undefined) return null;
-  const at = new vscode.Position(Math.max(0, place.line - 1), 0);
-  const diagnostic = new vscode.Diagnostic(new vscode.Range(at, at.translate(0, 1000)), error.message, vscode.DiagnosticSeverity.Error);
-  diagnostic.source = "MONeT";
-  collection.set(uri, [diagnostic]);
-  return uri;
 }
 
 export function requireTrust(): void {

@@ -19,6 +19,28 @@ export function placeOf(error: UserError): NamedPlace | null {
   return path === undefined || number === undefined ? null : { file: path, line: Number(number) };
 }
 
+/** A replaced stretch of a text, as the editor tells it. */
+export interface Change {
+  readonly range: { readonly start: Spot; readonly end: Spot };
+  readonly text: string;
+}
+
+interface Spot {
+  readonly line: number;
+  readonly character: number;
+}
+
+/** Where a line is after changes of one text that don't overlap; null where it is touched itself. */
+export function lineAfter(line: number, changes: readonly Change[]): number | null {
+  let at = line;
+  for (const { range: { start, end }, text } of changes) {
+    const wholeLinesBefore = end.line === line && end.character === 0 && (text.endsWith("\n") || (text === "" && start.character === 0));
+    if (end.line < line || wholeLinesBefore) at += text.split("\n").length - 1 - (end.line - start.line);
+    else if (start.line <= line) return null;
+  }
+  return at;
+}
+
 /** PyTorch is missing in the Python that was used. */
 export function missingIn(error: UserError): string | null {
   const { missing, python } = error.facts;

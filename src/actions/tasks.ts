@@ -1,4 +1,5 @@
 /** Tasks of type `monet`: what commands start, and what a person may define in tasks.json. */
+import { join } from "node:path";
 import * as vscode from "vscode";
 import { exitCodeOf, exitCodes } from "../helper/exit";
 import { Cancelled, UserError } from "../helper/user_error";
@@ -34,7 +35,7 @@ export class MonetTasks extends Disposable implements vscode.TaskProvider {
 
   constructor(readonly equipment: Equipment) {
     super();
-    this.jobs = this.register(new Jobs(equipment.models));
+    this.jobs = this.register(new Jobs(equipment.models, join(equipment.dist, "..", "docs", "errors.md")));
     this.register(vscode.tasks.registerTaskProvider(taskType, this));
   }
 

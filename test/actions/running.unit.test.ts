@@ -7,7 +7,7 @@ import { Pace } from "../../src/actions/pace";
 import { Latest, Queue, unlessStopped } from "../../src/actions/queue";
 import { readReport } from "../../src/actions/report";
 import { installCommand, probe, readProbe, wheelVersion } from "../../src/actions/runtime_wheel";
-import { missingIn, placeOf } from "../../src/actions/sentence";
+import { lineAfter, missingIn, placeOf, type Change } from "../../src/actions/sentence";
 import { Cancelled, UserError } from "../../src/helper/user_error";
 
 const never = new AbortController().signal;
@@ -169,5 +169,23 @@ describe("the runtime", () => {
     expect(readProbe(['{"version": null, "pip": true}'])).toEqual({ version: null, pip: true });
     expect(readProbe(["warning", '{"version": "0.1.0", "pip": false}'])).toEqual({ version: "0.1.0", pip: false });
     expect(readProbe([])).toEqual({ version: null, pip: false });
+  });
+});
+
+describe("a marked line", () => {
+  const change = (from: [number, number], to: [number, number], text: string): Change => ({ range: { start: { line: from[0], character: from[1] }, end: { line: to[0], character: to[1] } }, text });
+
+  it.each([
+    ["lines are put before it", change([0, 0], [0, 0], "a\nb\n"), 12],
+    ["a line is put right before it", change([10, 0], [10, 0], "a\n"), 11],
+    ["Enter at the end of the line before", change([9, 4], [9, 4], "\n"), 11],
+    ["lines before it are deleted", change([8, 0], [10, 0], ""), 8],
+    ["something is written behind it", change([11, 0], [11, 0], "a\n"), 10],
+    ["it is written in", change([10, 3], [10, 3], "a"), null],
+    ["it is deleted", change([10, 0], [11, 0], ""), null],
+    ["it is joined to the line before", change([9, 4], [10, 0], ""), null],
+    ["all is replaced", change([0, 0], [20, 0], "a\n"), null],
+  ])("when %s", (_, done, expected) => {
+    expect(lineAfter(10, [done])).toBe(expected);
   });
 });

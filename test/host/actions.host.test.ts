@@ -118,9 +118,31 @@ test("where another batch size fails, the old one holds again, and the line at f
   assert.match(model.problem?.text ?? "", /small\.py:12: .*seven/);
   const [diagnostic] = vscode.languages.getDiagnostics(file).filter(({ source: by }) => by === "MONeT");
   assert.equal(diagnostic?.range.start.line, 11);
+  assert.match(diagnostic.message, /^ValueError: seven/);
+  assert.ok(typeof diagnostic.code === "object" && diagnostic.code.value === "M201");
+  assert.match((await vscode.workspace.openTextDocument(diagnostic.code.target.with({ fragment: "" }))).lineAt(Number(diagnostic.code.target.fragment.slice(1)) - 1).text, /^\| M201 \|/);
   await vscode.commands.executeCommand("monet.profile", argument);
   assert.equal(model.problem, null);
   assert.deepEqual(vscode.languages.getDiagnostics(file).filter(({ source: by }) => by === "MONeT"), []);
+});
+
+test("a mark moves with its line, and goes when that line is changed", async () => {
+  await setBatch(await context(), await theModel(), 7);
+  const marked = (): number[] => vscode.languages.getDiagnostics(file).filter(({ source: by }) => by === "MONeT").map(({ range }) => range.start.line);
+  const { document } = await vscode.window.showTextDocument(file);
+  const change = async (...[line, character, text]: [number, number, string]): Promise<void> => {
+    const edit = new vscode.WorkspaceEdit();
+    edit.insert(file, new vscode.Position(line, character), text);
+    await vscode.workspace.applyEdit(edit);
+  };
+  assert.deepEqual(marked(), [11]);
+  await change(0, 0, "# one\n# two\n");
+  await until("the mark has moved", () => marked().join() === "13");
+  await change(13, document.lineAt(13).text.length, "  # mended");
+  await until("the mark is gone", () => marked().length === 0);
+  await vscode.commands.executeCommand("workbench.action.files.revert");
+  await vscode.commands.executeCommand("monet.profile", argument);
+  assert.equal((await theModel()).problem, null);
 });
 
 test("Verify runs a real step and finds everything equal", async () => {

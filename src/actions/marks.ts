@@ -1,0 +1,72 @@
+/** What went wrong at a line of the workspace, marked there until its model runs again or that line is another. */
+import { readFileSync } from "node:fs";
+import * as vscode from "vscode";
+import { Disposable } from "../base/disposable";
+import { UserError } from "../helper/user_error";
+import type { Model } from "../workspace";
+import { placeFor } from "./problems";
+import { lineAfter } from "./sentence";
+
+interface Mark {
+  readonly uri: vscode.Uri;
+  readonly diagnostic: vscode.Diagnostic;
+}
+
+export class Marks extends Disposable {
+  private readonly collection = this.register(vscode.languages.createDiagnosticCollection("monet"));
+  /** By model. */
+  private readonly marks = new Map<string, Mark>();
+
+  /** `manual` says the cause and the remedy of each code. */
+  constructor(private readonly manual: string) {
+    super();
+    this.register(vscode.workspace.onDidChangeTextDocument((event) => { this.follow(event); }));
+  }
+
+  mark(model: Model, error: unknown): void {
+    const place = error instanceof UserError ? placeFor(error) : null;
+    if (place === null || !(error instanceof UserError)) return;
+    const uri = vscode.Uri.file(place.file);
+    if (vscode.workspace.getWorkspaceFolder(uri) === undefined) return;
+    const prefix = `${place.file}:${place.line}: `;
+    const message = error.message.startsWith(prefix) ? error.message.slice(prefix.length) : error.message;
+    const diagnostic = new vscode.Diagnostic(wholeLine(Math.max(0, place.line - 1)), message, vscode.DiagnosticSeverity.Error);
+    diagnostic.source = "MONeT";
+    diagnostic.code = { value: error.code, target: vscode.Uri.file(this.manual).with({ fragment: `L${lineOf(this.manual, error.code)}` }) };
+    this.marks.set(model.id, { uri, diagnostic });
+    this.show(uri);
+  }
+
+  forget(model: Model): void {
+    const mark = this.marks.get(model.id);
+    this.marks.delete(model.id);
+    if (mark !== undefined) this.show(mark.uri);
+  }
+
+  /** A mark moves with its line; where the line itself is changed, what was said of it may hold no longer. */
+  private follow({ document, contentChanges }: vscode.TextDocumentChangeEvent): void {
+    const here = [...this.marks].filter(([, { uri }]) => uri.toString() === document.uri.toString());
+    if (here.length === 0 || contentChanges.length === 0) return;
+    for (const [id, { diagnostic }] of here) {
+      const line = lineAfter(diagnostic.range.start.line, contentChanges);
+      if (line === null) this.marks.delete(id);
+      else diagnostic.range = wholeLine(line);
+    }
+    this.show(document.uri);
+  }
+
+  private show(uri: vscode.Uri): void {
+    this.collection.set(uri, [...this.marks.values()].filter((mark) => mark.uri.toString() === uri.toString()).map(({ diagnostic }) => diagnostic));
+  }
+}
+
+const wholeLine = (line: number): vscode.Range => new vscode.Range(line, 0, line, 1000);
+
+/** From 1: the table has a row for each. */
+function lineOf(manual: string, code: string): number {
+  try {
+    return 1 + readFileSync(manual, "utf8").split("\n").findIndex((line) => line.startsWith(`| ${code} |`));
+  } catch {
+    return 1;
+  }
+}
