@@ -3,6 +3,7 @@ import * as vscode from "vscode";
 import { applyPlan } from "./actions/apply";
 import { changeInput, clearResults, optimize, profileAgain } from "./actions/optimize";
 import { openConfig } from "./actions/config";
+import { exportPlan } from "./actions/export";
 import { installRuntime } from "./actions/install";
 import { openExample } from "./actions/example";
 import { verifyPlan } from "./actions/verify";
@@ -19,7 +20,7 @@ export interface ModelArgument {
 }
 
 export type CommandId =
-  | "monet.optimize" | "monet.profile" | "monet.cancel" | "monet.showSchedule" | "monet.apply" | "monet.verify"
+  | "monet.optimize" | "monet.profile" | "monet.cancel" | "monet.showSchedule" | "monet.apply" | "monet.verify" | "monet.export"
   | "monet.changeInput" | "monet.openConfig" | "monet.installRuntime" | "monet.selectModel" | "monet.selectPython" | "monet.openExample" | "monet.clearResults"
   | "monet.revealLayer" | "monet.showLog" | "monet.focusBudget";
 
@@ -35,6 +36,7 @@ const commands: Readonly<Record<CommandId, Command>> = {
   "monet.showSchedule": (_context, argument) => vscode.commands.executeCommand("monet.schedule.open", argument),
   "monet.apply": (context, argument) => applyPlan(context, readModel(argument)),
   "monet.verify": (context, argument) => verifyPlan(context, readModel(argument)),
+  "monet.export": (context, argument) => exportPlan(context, readModel(argument)),
   "monet.changeInput": (context, argument) => changeInput(context, readModel(argument)),
   "monet.openConfig": (context) => openConfig(context),
   "monet.installRuntime": (context) => installRuntime(context),

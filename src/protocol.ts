@@ -85,7 +85,7 @@ export interface BudgetState {
   /** What runs now for this model: a text, and how far it is (null: unknown). */
   readonly running: { readonly text: string; readonly fraction: number | null } | null;
   /** What went wrong last, as a sentence with what can be done. */
-  readonly problem: { readonly text: string; readonly action: { readonly title: string; readonly id: "retry" | "change" | "verify" | "log" | "python" } } | null;
+  readonly problem: { readonly text: string; readonly action: { readonly title: string; readonly id: "retry" | "change" | "verify" | "export" | "log" | "python" } } | null;
   /** Null before the model was profiled. */
   readonly result: BudgetResult | null;
   /** Devices of the estimate table: "fits this card". */
@@ -115,7 +115,7 @@ export type FromBudget =
   | { readonly kind: "model"; readonly id: string }
   | { readonly kind: "run"; readonly command: BudgetCommand };
 
-export const budgetCommands = ["optimize", "cancel", "apply", "verify", "schedule", "retry", "change", "log", "python", "trust"] as const;
+export const budgetCommands = ["optimize", "cancel", "apply", "verify", "export", "schedule", "retry", "change", "log", "python", "trust"] as const;
 export type BudgetCommand = (typeof budgetCommands)[number];
 
 // ---- The schedule panel ---------------------------------------------------------------------------------------------
@@ -159,7 +159,7 @@ export type FromSchedule =
   | { readonly kind: "why"; readonly bar: number }
   | { readonly kind: "export"; readonly format: "svg" | "png" | "json" | "csv"; /** Text, or base64 for png. */ readonly data: string }
   | { readonly kind: "copy"; readonly text: string }
-  | { readonly kind: "run"; readonly command: "apply" | "verify" };
+  | { readonly kind: "run"; readonly command: "apply" | "verify" | "export" };
 
 // ---- Checks of what a webview sends ------------------------------------------------------------------------------------
 
@@ -184,7 +184,7 @@ const fromSchedule: Readonly<Record<FromSchedule["kind"], Readonly<Record<string
   why: { bar: count },
   export: { format: oneOf(["svg", "png", "json", "csv"]), data: text },
   copy: { text },
-  run: { command: oneOf(["apply", "verify"]) },
+  run: { command: oneOf(["apply", "verify", "export"]) },
 };
 
 function fits(message: unknown, kinds: Readonly<Record<string, Readonly<Record<string, Check>>>>): boolean {

@@ -1,6 +1,7 @@
 /** What is known of each model: its source, its training graph, its frontier, the chosen plan, and whether that is fresh. */
 import { readFile } from "node:fs/promises";
 import * as vscode from "vscode";
+import { configOf } from "./core/config";
 import { explained, type Explained } from "./core/numbers";
 import { fixedBytes, parseGraph, type Graph } from "./core/graph";
 import { layersAtPeak, type Layers } from "./core/picture";
@@ -27,7 +28,7 @@ export interface Running {
 
 export interface Problem {
   readonly text: string;
-  readonly action: { readonly title: string; readonly id: "retry" | "change" | "verify" | "log" | "python" };
+  readonly action: { readonly title: string; readonly id: "retry" | "change" | "verify" | "export" | "log" | "python" };
 }
 
 /** A model that was profiled, with the plans that were found for it. */
@@ -85,6 +86,11 @@ export class Model {
   /** The last point whose peak fits; the least one where none does. */
   get selected(): number {
     return chosenPoint(this.profile?.points ?? [], this.budget);
+  }
+
+  /** The part of the model that was profiled; null: the whole. */
+  get part(): string | null {
+    return this.profile === null ? null : (configOf(this.profile.graph).part ?? null);
   }
 
   /** The plan file beside the model holds the chosen plan, for whatever budget. */

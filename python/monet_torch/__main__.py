@@ -452,13 +452,14 @@ def _export(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int,
 
     out = Path(options.out)
     if out.exists() and not out.read_text(encoding="utf-8", errors="replace").startswith(export.FIRST_LINE):
-        raise MonetError("M324", f"{out} is there and was not written by export; name another file with --out")
+        raise MonetError("M324", f"{out} is there and was not written by export; move it away, or name another file with --out")
     made, plan, graph, autocast, device = _asked(options)
     say("export", 0, 1)
     found = export.export(verify.StepRunner(made, graph["gradients"], autocast, device), plan, graph)
     out.parent.mkdir(parents=True, exist_ok=True)
     profile.write_whole(out, found.text)
-    return 0, json.dumps({**found.to_json(), "file": str(out)}) if options.json else export.table(found, str(out))
+    table = export.table(found, str(out))
+    return 0, json.dumps({**found.to_json(), "file": str(out), "text": table}) if options.json else table
 
 
 def _calibrate(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int, str]:

@@ -5,7 +5,6 @@ import { basename, dirname, join, relative, sep } from "node:path";
 import * as vscode from "vscode";
 import type { ModelArgument } from "../commands";
 import type { Context } from "../context";
-import { configOf } from "../core/config";
 import { planText } from "../core/plan";
 import type { Insertion, PlanUse } from "../core/source/index";
 import { formatBytes } from "../core/units";
@@ -40,7 +39,7 @@ function offer(context: Context, model: Model): void {
   const argument = argumentOf(model);
   const steps: Readonly<Record<string, () => unknown>> = {
     // A part is named by its path in the model, which may be built anywhere: a person knows where.
-    ...(partOf(model) === null && { [vscode.l10n.t("Insert into Script")]: () => insertIntoScript(context, model) }),
+    ...(model.part === null && { [vscode.l10n.t("Insert into Script")]: () => insertIntoScript(context, model) }),
     [vscode.l10n.t("Install Runtime")]: () => vscode.commands.executeCommand("monet.installRuntime"),
     [vscode.l10n.t("Verify")]: () => vscode.commands.executeCommand("monet.verify", argument),
     [vscode.l10n.t("Copy Lines")]: () => copyLines(model),
@@ -64,12 +63,9 @@ async function guarded(context: Context, run: () => unknown): Promise<void> {
 const pathFrom = (script: string, plan: string): string => relative(dirname(script), plan).split(sep).join("/");
 
 async function copyLines(model: Model): Promise<void> {
-  await vscode.env.clipboard.writeText(planLines(pathFrom(model.uri.fsPath, model.fileOf("plan")), lossOf(model), partOf(model)));
+  await vscode.env.clipboard.writeText(planLines(pathFrom(model.uri.fsPath, model.fileOf("plan")), lossOf(model), model.part));
   vscode.window.setStatusBarMessage(vscode.l10n.t("MONeT: the two lines are on the clipboard"), 4000);
 }
-
-/** The part of the model that was profiled; null: the whole. */
-const partOf = ({ profile }: Model): string | null => (profile === null ? null : (configOf(profile.graph).part ?? null));
 
 function lossOf({ profile }: Model): string | null {
   const loss = profile?.graph.made_from["loss"];

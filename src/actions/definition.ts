@@ -2,11 +2,11 @@
 import { isAbsolute, join, sep } from "node:path";
 import type * as vscode from "vscode";
 import type { ModelConfig } from "../core/config";
-import { profileArguments, settingsOf, verifyArguments } from "../helper/arguments";
+import { exportArguments, exportFile, profileArguments, settingsOf, verifyArguments } from "../helper/arguments";
 import { wayWithin } from "../helper/files";
 
 export const taskType = "monet";
-export const actions = ["profile", "verify"] as const;
+export const actions = ["profile", "verify", "export"] as const;
 export type Action = (typeof actions)[number];
 
 export interface MonetTaskDefinition extends vscode.TaskDefinition {
@@ -39,7 +39,7 @@ export const pathOf = ({ file }: MonetTaskDefinition, folder: string | null): st
 
 export interface Files {
   readonly graph: string;
-  /** The plan to verify. */
+  /** The plan to verify or to export. */
   readonly plan: string;
 }
 
@@ -47,8 +47,14 @@ export interface Files {
 export function helperArguments(definition: MonetTaskDefinition, folder: string | null, config: ModelConfig, { graph, plan }: Files): [command: Action, ...words: string[]] {
   const target = { file: pathOf(definition, folder), model: definition.model };
   const settings = settingsOf(config);
-  const { threads } = settings;
-  return actionOf(definition) === "profile"
-    ? ["profile", ...profileArguments(target, graph, settings)]
-    : ["verify", ...verifyArguments(target, plan, graph, { json: true, ...(threads !== undefined && { threads }) })];
+  const { threads, part = null } = settings;
+  const told = { json: true, ...(threads !== undefined && { threads }) };
+  switch (actionOf(definition)) {
+    case "profile":
+      return ["profile", ...profileArguments(target, graph, settings)];
+    case "verify":
+      return ["verify", ...verifyArguments(target, plan, graph, told)];
+    case "export":
+      return ["export", ...exportArguments(target, plan, graph, exportFile(target, part), told)];
+  }
 }

@@ -143,6 +143,8 @@ export function progressText({ stage, done, total }: Progress, left: number | nu
       return vscode.l10n.t("Running a planned step ({0} of {1})", done + 1, total);
     case "planned memory":
       return vscode.l10n.t("Measuring the planned step's memory ({0} of {1})", done + 1, total);
+    case "export":
+      return vscode.l10n.t("Writing checkpoint policies, and running steps by them");
     case "timing":
       return vscode.l10n.t("Timing both steps ({0} of {1})", done + 1, total);
     default:

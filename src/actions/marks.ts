@@ -4,7 +4,7 @@ import * as vscode from "vscode";
 import { Disposable } from "../base/disposable";
 import { UserError } from "../helper/user_error";
 import type { Model } from "../workspace";
-import { placeFor } from "./problems";
+import { placeFor, plainSentence } from "./problems";
 import { lineAfter } from "./sentence";
 
 interface Mark {
@@ -29,7 +29,8 @@ export class Marks extends Disposable {
     const uri = vscode.Uri.file(place.file);
     if (vscode.workspace.getWorkspaceFolder(uri) === undefined) return;
     const prefix = `${place.file}:${place.line}: `;
-    const message = error.message.startsWith(prefix) ? error.message.slice(prefix.length) : error.message;
+    const sentence = plainSentence(error);
+    const message = sentence.startsWith(prefix) ? sentence.slice(prefix.length) : sentence;
     const diagnostic = new vscode.Diagnostic(wholeLine(Math.max(0, place.line - 1)), message, vscode.DiagnosticSeverity.Error);
     diagnostic.source = "MONeT";
     diagnostic.code = { value: error.code, target: vscode.Uri.file(this.manual).with({ fragment: `L${lineOf(this.manual, error.code)}` }) };

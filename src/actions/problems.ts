@@ -2,6 +2,7 @@
 import { isAbsolute, resolve } from "node:path";
 import * as vscode from "vscode";
 import type { Context } from "../context";
+import { withoutOptions } from "../core/part";
 import { Cancelled, coded, unexpected, UserError, type Known } from "../helper/user_error";
 import type { Problem } from "../workspace";
 import { missingIn, placeOf, type NamedPlace } from "./sentence";
@@ -19,11 +20,12 @@ export function sentenceOf(error: unknown): string {
   return error instanceof UserError ? coded(plainSentence(error), error.code) : coded(vscode.l10n.t("Something unexpected went wrong; the log tells more."), unexpected);
 }
 
-function plainSentence(error: UserError): string {
+/** Without its code. */
+export function plainSentence(error: UserError): string {
   const python = missingIn(error);
   if (python !== null) return vscode.l10n.t("Python at '{0}' has no PyTorch: install it there, or select another Python.", python);
   const { known } = error.facts;
-  return known === undefined ? error.message : textOf(known);
+  return known === undefined ? withoutOptions(error.message) : textOf(known);
 }
 
 function textOf(known: Known): string {
@@ -44,7 +46,7 @@ function textOf(known: Known): string {
   }
 }
 
-export type Again = "retry" | "verify";
+export type Again = "retry" | "verify" | "export";
 
 /** As the budget view shows it until something else is started. */
 export function problemOf(error: unknown, again: Again): Problem {

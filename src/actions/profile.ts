@@ -1,12 +1,13 @@
 /** The two halves of profiling: Python measures, the solver finds plans. Each result is stored as soon as it is there. */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { readFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import * as vscode from "vscode";
 import { frontierDocument, ordered, type FoundPlans } from "../core/frontier_document";
 import { parseGraph, type Graph, type Implementation } from "../core/graph";
-import { planText, type Plan } from "../core/plan";
+import { planText } from "../core/plan";
 import { eagerPlan } from "../core/solve/draft";
 import { formatBytes } from "../core/units";
 import { runHelper, type HelperResult } from "../helper/helper";
@@ -35,7 +36,7 @@ export interface Equipment {
 export type Say = (line: string) => void;
 
 /** Runs the helper for a task, in the Python that is selected. */
-export async function help(equipment: Equipment, model: Model, definition: MonetTaskDefinition, plan: string, job: Job, say: Say): Promise<HelperResult> {
+async function help(equipment: Equipment, model: Model, definition: MonetTaskDefinition, plan: string, job: Job, say: Say): Promise<HelperResult> {
   const { interpreters, packages } = equipment;
   const config = actionOf(definition) === "profile" ? await readModelConfig(model) : await knownConfig(model);
   if (config === null) throw new UserError("M803", "input", vscode.l10n.t("monet.json does not say what {0} takes: run the command Optimize memory once, which asks for it.", model.name), { action: "optimize" });
@@ -48,9 +49,23 @@ export async function help(equipment: Equipment, model: Model, definition: Monet
   return runHelper(command, words, {
     interpreter, packages, cwd: folder, env: process.env, signal: job.signal,
     onProgress: (progress) => {
-      job.report(progress, command === "verify" ? [0, 1] : progress.stage === "trace" ? [0, 0.05] : [0.05, 0.75]);
+      job.report(progress, command !== "profile" ? [0, 1] : progress.stage === "trace" ? [0, 0.05] : [0.05, 0.75]);
     },
   });
+}
+
+/** The same with the chosen plan, in a place of its own: the one beside the model may be in use by a training script. */
+export async function helpWithPlan(equipment: Equipment, model: Model, definition: MonetTaskDefinition, job: Job, say: Say): Promise<HelperResult> {
+  const { planToApply: plan } = model;
+  if (plan === null) throw new UserError("M801", "input", vscode.l10n.t("{0} was not profiled yet: run the command Optimize memory first.", model.name), { action: "optimize" });
+  const folder = mkdtempSync(join(tmpdir(), "monet-"));
+  try {
+    const file = join(folder, "plan.json");
+    write(file, planText(plan));
+    return await help(equipment, model, definition, file, job, say);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 }
 
 export async function profileModel(equipment: Equipment, model: Model, definition: MonetTaskDefinition, job: Job, say: Say): Promise<void> {
@@ -170,8 +185,4 @@ function hashOn(file: string): unknown {
   } catch {
     return undefined;
   }
-}
-
-export function writePlanFile(file: string, plan: Plan): void {
-  write(file, planText(plan));
 }

@@ -1,4 +1,4 @@
-/** What `verify --json` answers. Pure. */
+/** What `verify --json` and `export --json` answer. Pure. */
 import { UserError } from "../helper/user_error";
 import type { Verified } from "../protocol";
 
@@ -8,7 +8,23 @@ export interface Report {
   readonly text: string;
 }
 
-export function readReport(output: string): Report {
+export interface Exported {
+  /** What was written. */
+  readonly file: string;
+  /** Bytes: measured, measured, predicted. */
+  readonly peak: number;
+  readonly eagerPeak: number;
+  readonly planPeak: number;
+  readonly text: string;
+}
+
+interface Answer {
+  readonly fields: Readonly<Record<string, unknown>>;
+  /** 0 for what it doesn't say. */
+  readonly number: (name: string) => number;
+}
+
+function answerOf(output: string): Answer {
   let document: unknown;
   try {
     document = JSON.parse(output);
@@ -21,7 +37,16 @@ export function readReport(output: string): Report {
     const value = fields[name];
     return typeof value === "number" ? value : 0;
   };
-  const { text, equal, within_budget: withinBudget } = fields;
+  return { fields, number };
+}
+
+export function readExported(output: string): Exported {
+  const { fields: { file, text }, number } = answerOf(output);
+  return { file: typeof file === "string" ? file : "", peak: number("peak"), eagerPeak: number("eager_peak"), planPeak: number("plan_peak"), text: typeof text === "string" ? text : output };
+}
+
+export function readReport(output: string): Report {
+  const { fields: { text, equal, within_budget: withinBudget }, number } = answerOf(output);
   return {
     verified: {
       equal: equal === true,

@@ -10,6 +10,7 @@ import { actionOf, definitionOf, isMonetTask, pathOf, taskType, type Action, typ
 import { Jobs } from "./jobs";
 import { findModel } from "./model_choice";
 import { requireTrust, sentenceOf, showProblem } from "./problems";
+import { exportModel } from "./export";
 import { largestModel, profileModel, refineModel, solveModel, type Equipment, type Say } from "./profile";
 import { Latest } from "./queue";
 import { Reports, verifyModel } from "./verify_job";
@@ -159,7 +160,7 @@ export class MonetTasks extends Disposable implements vscode.TaskProvider {
     });
     const task = new vscode.Task(definition, scope ?? vscode.TaskScope.Workspace, name, "MONeT", execution);
     task.presentationOptions = { reveal: vscode.TaskRevealKind.Never, panel: vscode.TaskPanelKind.Dedicated, focus: false, showReuseMessage: false, clear: true };
-    task.detail = actionOf(definition) === "profile" ? vscode.l10n.t("Measure every operator of a training step and find plans for all budgets") : vscode.l10n.t("Run a real training step with and without the chosen plan, and compare");
+    task.detail = detailOf(definition);
     return task;
   }
 
@@ -169,8 +170,16 @@ export class MonetTasks extends Disposable implements vscode.TaskProvider {
     const folder = scope?.uri.fsPath ?? vscode.workspace.workspaceFolders?.[0]?.uri.fsPath ?? null;
     const model = await findModel(models, vscode.Uri.file(pathOf(definition, folder)), definition.model);
     const here = { ...definition, file: pathOf(definition, folderOf(model.uri)) };
-    if (actionOf(definition) === "profile") await this.jobs.run(model, signal, (job) => profileModel(this.equipment, model, here, job, say));
-    else await this.jobs.run(model, signal, (job) => verifyModel(this.equipment, this.reports, model, here, job, say), "verify");
+    const { equipment, reports, jobs } = this;
+    switch (actionOf(definition)) {
+      case "profile":
+        return jobs.run(model, signal, (job) => profileModel(equipment, model, here, job, say));
+      case "verify":
+        await jobs.run(model, signal, (job) => verifyModel(equipment, reports, model, here, job, say), "verify");
+        return;
+      case "export":
+        return jobs.run(model, signal, (job) => exportModel(equipment, reports, model, here, job, say), "export");
+    }
   }
 }
 
@@ -179,8 +188,26 @@ const folderKey = (scope: vscode.Task["scope"]): string => (typeof scope === "ob
 
 const nameOf = (definition: MonetTaskDefinition): string => {
   const target = `${definition.file}:${definition.model}`;
-  return actionOf(definition) === "profile" ? vscode.l10n.t("profile {0}", target) : vscode.l10n.t("verify {0}", target);
+  switch (actionOf(definition)) {
+    case "profile":
+      return vscode.l10n.t("profile {0}", target);
+    case "verify":
+      return vscode.l10n.t("verify {0}", target);
+    case "export":
+      return vscode.l10n.t("export {0}", target);
+  }
 };
+
+function detailOf(definition: MonetTaskDefinition): string {
+  switch (actionOf(definition)) {
+    case "profile":
+      return vscode.l10n.t("Measure every operator of a training step and find plans for all budgets");
+    case "verify":
+      return vscode.l10n.t("Run a real training step with and without the chosen plan, and compare");
+    case "export":
+      return vscode.l10n.t("Write the chosen plan as checkpoint policies in plain PyTorch, and run a step by them");
+  }
+}
 
 /** A terminal in which our own process group runs: closing it stops all, and nothing is left behind. */
 class JobTerminal implements vscode.Pseudoterminal {

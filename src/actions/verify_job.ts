@@ -1,15 +1,11 @@
 /** A real step with and without the chosen plan: run, read, remembered. */
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import * as vscode from "vscode";
-import { UserError } from "../helper/user_error";
 import type { Verified } from "../protocol";
 import { Disposable } from "../base/disposable";
 import { modelId, type Model } from "../workspace";
 import type { MonetTaskDefinition } from "./definition";
 import type { Job } from "./jobs";
-import { help, writePlanFile, type Equipment, type Say } from "./profile";
+import { helpWithPlan, type Equipment, type Say } from "./profile";
 import { readReport } from "./report";
 
 const scheme = "monet-report";
@@ -44,21 +40,12 @@ export class Reports extends Disposable implements vscode.TextDocumentContentPro
   }
 }
 
-/** The plan goes to a place of its own: the one beside the model may be in use by a training script. */
 export async function verifyModel(equipment: Equipment, reports: Reports, model: Model, definition: MonetTaskDefinition, job: Job, say: Say): Promise<Verified> {
-  const { plan, planToApply } = model;
-  if (plan === null || planToApply === null) throw new UserError("M801", "input", vscode.l10n.t("{0} was not profiled yet: run the command Optimize memory first.", model.name), { action: "optimize" });
-  const folder = mkdtempSync(join(tmpdir(), "monet-"));
-  try {
-    const file = join(folder, "plan.json");
-    writePlanFile(file, planToApply);
-    const { output } = await help(equipment, model, definition, file, job, say);
-    const { verified, text } = readReport(output);
-    say(text);
-    reports.set(model, text);
-    equipment.models.update(model, { measured: { plan, result: verified } });
-    return verified;
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
+  const { plan } = model;
+  const { output } = await helpWithPlan(equipment, model, definition, job, say);
+  const { verified, text } = readReport(output);
+  say(text);
+  reports.set(model, text);
+  if (plan !== null) equipment.models.update(model, { measured: { plan, result: verified } });
+  return verified;
 }

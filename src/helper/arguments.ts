@@ -1,4 +1,5 @@
 /** What the Python helper is told, as words of its command line. */
+import { basename, dirname, join } from "node:path";
 import type { ModelConfig } from "../core/config";
 
 /** The options of `profile`, as a command line has them. */
@@ -60,4 +61,20 @@ export function verifyArguments({ file, model }: NamedModel, plan: string, graph
     ...(trace === undefined ? [] : ["--trace", trace]),
     ...(json === true ? ["--json"] : []),
   ];
+}
+
+export interface ExportSettings {
+  readonly threads?: string;
+  readonly json?: boolean;
+}
+
+export function exportArguments({ file, model }: NamedModel, plan: string, graph: string, out: string, { threads, json }: ExportSettings): string[] {
+  return [`${file}:${model}`, plan, "--graph", graph, "--out", out, ...(threads === undefined ? [] : ["--threads", threads]), ...(json === true ? ["--json"] : [])];
+}
+
+/** Where `export` writes: beside the model's file and under a name that can be imported. */
+export function exportFile({ file, model }: NamedModel, part: string | null): string {
+  const stem = basename(file).replace(/\.py$/, "");
+  const names = [stem, ...(stem === model ? [] : [model]), ...(part === null ? [] : [part]), "checkpoint"];
+  return join(dirname(file), `${names.join("_").replaceAll(/[\W_]+/g, "_")}.py`);
 }

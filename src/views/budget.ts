@@ -4,7 +4,7 @@ import { showProblem } from "../actions/problems";
 import type { Context } from "../context";
 import { parseBudget, budgetBytes } from "../core/units";
 import { batchProblem } from "../core/batch";
-import { batchOf, configOf } from "../core/config";
+import { batchOf } from "../core/config";
 import { fixedBytes, opaqueModules } from "../core/graph";
 import { isFromBudget, type BudgetCommand, type BudgetResult, type BudgetState, type FromBudget, type ModelName, type ToBudget } from "../protocol";
 import { Disposable } from "../base/disposable";
@@ -100,6 +100,8 @@ function commandOf(command: BudgetCommand, model: Model | null): [string, ...unk
       return ["monet.apply", ...argument];
     case "verify":
       return ["monet.verify", ...argument];
+    case "export":
+      return ["monet.export", ...argument];
     case "schedule":
       return ["monet.showSchedule", ...argument];
     case "log":
@@ -147,7 +149,7 @@ function budgetResult(model: Model): BudgetResult | null {
     device: { name: device.name, totalBytes: device.total_bytes, estimated: device.estimated },
     reserve: Math.round(share * device.total_bytes),
     torch: typeof torch === "string" ? torch : "",
-    part: configOf(profile.graph).part ?? null,
+    part: model.part,
     opaque: opaqueModules(profile.graph).size,
     batch: batchOf(madeFrom.inputs ?? []),
     largest: model.largest?.graph === profile.graph && model.largest.budget === model.budget ? model.largest : null,

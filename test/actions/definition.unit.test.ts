@@ -46,4 +46,11 @@ describe("the helper is told", () => {
     const definition = definitionOf("/w", "/w/net.py", "Net", "verify");
     expect(helperArguments(definition, "/w", { inputs: ["float32[1]"], threads: 1 }, files)).toEqual(["verify", "/w/net.py:Net", files.plan, "--graph", files.graph, "--threads", "1", "--json"]);
   });
+
+  it("to export a plan beside the model, or beside a part's", () => {
+    const definition = definitionOf("/w", "/w/net.py", "Net", "export");
+    const words = (part: { part?: string }): string[] => helperArguments(definition, "/w", { inputs: ["float32[1]"], threads: 1, ...part }, files);
+    expect(words({})).toEqual(["export", "/w/net.py:Net", files.plan, "--graph", files.graph, "--out", join("/w", "net_Net_checkpoint.py"), "--threads", "1", "--json"]);
+    expect(words({ part: "layers.*" })).toContain(join("/w", "net_Net_layers_checkpoint.py"));
+  });
 });

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { partsOffered } from "../../src/core/part";
+import { partsOffered, withoutOptions } from "../../src/core/part";
 import { planLines } from "../../src/actions/plan_lines";
 
 it("the lines apply the plan, and give a loss that the plan covers a name of its own", () => {
@@ -18,4 +18,5 @@ it("the helper's sentence names the parts that can be planned", () => {
   const sentence = "net.py:3: no one schedule fits it; parts of it can be planned by themselves: --part 'layers.*' (3 alike, 72% of what it keeps), --part 'stem' (8% of what it keeps)";
   expect(partsOffered(sentence)).toEqual(["layers.*", "stem"]);
   expect(partsOffered("net.py:3: no one schedule fits it")).toEqual([]);
+  expect(withoutOptions(sentence)).toMatch(/by themselves: 'layers\.\*' \(3 alike, 72% of what it keeps\), 'stem' \(8% of what it keeps\)$/);
 });

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { Pace } from "../../src/actions/pace";
 import { Latest, Queue, unlessStopped } from "../../src/actions/queue";
-import { readReport } from "../../src/actions/report";
+import { readExported, readReport } from "../../src/actions/report";
 import { installCommand, probe, readProbe, wheelVersion } from "../../src/actions/runtime_wheel";
 import { lineAfter, missingIn, placeOf, type Change } from "../../src/actions/sentence";
 import { Cancelled, UserError } from "../../src/helper/user_error";
@@ -137,6 +137,12 @@ describe("the helper's report", () => {
     expect(readReport(JSON.stringify(answer))).toEqual({
       verified: { equal: true, withinBudget: false, compared: 321, peak: 10, eagerPeak: 20, overhead: 0.08, overheadLow: 0.07, overheadHigh: 0.09 }, text: "a table",
     });
+  });
+
+  it("of export is where the file is, and what its peak is", () => {
+    const answer = { file: "/w/net_Net_checkpoint.py", peak: 12, eager_peak: 20, plan_peak: 10, text: "a table" };
+    expect(readExported(JSON.stringify(answer))).toEqual({ file: "/w/net_Net_checkpoint.py", peak: 12, eagerPeak: 20, planPeak: 10, text: "a table" });
+    expect(() => readExported("[1")).toThrow(expect.objectContaining({ code: "M706" }) as Error);
   });
 
   it("that is none is a crash, with what was printed for the log", () => {

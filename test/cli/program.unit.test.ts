@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { exportFile } from "../../src/cli/commands/export";
-import { applyLines } from "../../src/core/part";
+import { applyLines, callLines } from "../../src/core/part";
+import { exportFile } from "../../src/helper/arguments";
 import { splitTarget } from "../../src/cli/target";
 import { ranges } from "../../src/cli/schedule";
 import type { Measured } from "../../src/core/measured";
@@ -354,6 +354,7 @@ describe("monet optimize and verify", () => {
     expect(out).toContain('import monet_torch\nfor part in model.blocks:\n    monet_torch.apply(part[0], ".monet/net.net.blocks._.0.plan.json")\n');
     expect(applyLines("encoder.layers.*.blocks.*", "p")).toBe('for part in model.encoder.layers:\n    for part1 in part.blocks:\n        monet_torch.apply(part1, "p")');
     expect(applyLines("head", "p")).toBe('monet_torch.apply(model.head, "p")');
+    expect(callLines(null, (at) => `apply(${at})`)).toBe("apply(model)");
   });
 
   it("a difference is exit code 1, and is printed", async () => {

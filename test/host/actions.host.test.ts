@@ -2,7 +2,6 @@
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import * as vscode from "vscode";
 import { applyPlan, insertIntoScript } from "../../src/actions/apply";
 import { refineSoon, setBatch } from "../../src/actions/optimize";
@@ -127,22 +126,26 @@ test("where another batch size fails, the old one holds again, and the line at f
 });
 
 test("a mark moves with its line, and goes when that line is changed", async () => {
-  await setBatch(await context(), await theModel(), 7);
-  const marked = (): number[] => vscode.languages.getDiagnostics(file).filter(({ source: by }) => by === "MONeT").map(({ range }) => range.start.line);
-  const { document } = await vscode.window.showTextDocument(file);
-  const change = async (...[line, character, text]: [number, number, string]): Promise<void> => {
+  const at = vscode.Uri.file(join(folder, "marked.py"));
+  writeFileSync(at.fsPath, source.replace("self.layers(x)", "self.layers(x).to_sparse().to_dense()"));
+  config(["float32[6,16]"], "marked.py:Net");
+  await vscode.commands.executeCommand("monet.profile", { uri: at.toString(), name: "Net" });
+  const ours = (): vscode.Diagnostic[] => vscode.languages.getDiagnostics(at).filter(({ source: by }) => by === "MONeT");
+  const marked = (): number[] => ours().map(({ range }) => range.start.line);
+  assert.match(ours()[0]?.message ?? "", /^aten\.to_sparse\.default gives a sparse_coo tensor, which a plan can't hold; parts of it can be planned by themselves: 'layers' \(/);
+  const { document } = await vscode.window.showTextDocument(at, { preview: false });
+  const write = async (line: number, character: number, text: string): Promise<void> => {
     const edit = new vscode.WorkspaceEdit();
-    edit.insert(file, new vscode.Position(line, character), text);
+    edit.insert(at, new vscode.Position(line, character), text);
     await vscode.workspace.applyEdit(edit);
   };
-  assert.deepEqual(marked(), [11]);
-  await change(0, 0, "# one\n# two\n");
-  await until("the mark has moved", () => marked().join() === "13");
-  await change(13, document.lineAt(13).text.length, "  # mended");
+  assert.deepEqual(marked(), [12]);
+  await write(0, 0, "# one\n# two\n");
+  await until("the mark has moved", () => marked().join() === "14");
+  await write(14, document.lineAt(14).text.length, "  # mended");
   await until("the mark is gone", () => marked().length === 0);
-  await vscode.commands.executeCommand("workbench.action.files.revert");
-  await vscode.commands.executeCommand("monet.profile", argument);
-  assert.equal((await theModel()).problem, null);
+  await vscode.commands.executeCommand("workbench.action.revertAndCloseActiveEditor");
+  rmSync(at.fsPath);
 });
 
 test("Verify runs a real step and finds everything equal", async () => {
@@ -154,6 +157,29 @@ test("Verify runs a real step and finds everything equal", async () => {
   const { tasks } = await context();
   await tasks.reports.show(model);
   assert.match(vscode.window.activeTextEditor?.document.getText() ?? "", /equal to eager's, bit for bit/);
+});
+
+test("Export writes the plan as plain PyTorch beside the model, and never over a file of the person's", async () => {
+  const { models, tasks } = await context();
+  const model = await theModel();
+  const written = join(folder, "small_Net_checkpoint.py");
+  models.choose(model, model.profile?.points[0]?.peak ?? 0);
+  await vscode.commands.executeCommand("monet.export", argument);
+  assert.equal(model.problem, null);
+  assert.match(readFileSync(written, "utf8"), /^"""Checkpoints of small\.py:Net, written by `monet export` from a plan for a budget of/);
+  await tasks.reports.show(model);
+  assert.match(vscode.window.activeTextEditor?.document.getText() ?? "", /as plain PyTorch: .*small_Net_checkpoint\.py\n(.*\n)*.*equal to eager's, bit for bit/);
+  writeFileSync(written, "mine\n");
+  await vscode.commands.executeCommand("monet.export", argument);
+  const { problem } = await theModel();
+  assert.match(problem?.text ?? "", /small_Net_checkpoint\.py is there and was not written by export; move it away.* \[M324\]$/);
+  assert.equal(problem?.action.id, "export");
+  assert.equal(readFileSync(written, "utf8"), "mine\n");
+  rmSync(written);
+  models.choose(model, Number.POSITIVE_INFINITY);
+  await vscode.commands.executeCommand("monet.export", argument);
+  assert.match((await theModel()).problem?.text ?? "", /^nothing that this plan drops lies within a module .* \[M325\]$/);
+  assert.equal(existsSync(written), false);
 });
 
 test("Apply writes the plan, and the two lines go into the script, to be undone", async () => {
@@ -194,12 +220,26 @@ test("the lines go into the editor that the script is open in, and one undo give
   await vscode.commands.executeCommand("workbench.action.closeEditorsInGroup");
 });
 
+/** The files that were looked through for where the lines go, from now on. */
+async function watchLooks(): Promise<ReadonlySet<string>> {
+  const { sources } = await context();
+  const look = sources.insertions.bind(sources);
+  const looked = new Set<string>();
+  sources.insertions = async (file, use) => {
+    const found = await look(file, use);
+    looked.add(file);
+    return found;
+  };
+  return looked;
+}
+
 test("where a script changes while the person chooses, the lines go to where its text stands then", async () => {
   const scripts = ["train.py", "again.py"].map((name) => vscode.Uri.file(join(folder, name)));
   for (const uri of scripts) writeFileSync(uri.fsPath, script);
   let done = false;
+  const looked = await watchLooks();
   const inserting = insertIntoScript(await context(), await theModel()).finally(() => { done = true; });
-  await sleep(2000);
+  await until("both scripts are looked through", () => scripts.every(({ fsPath }) => looked.has(fsPath)));
   const edit = new vscode.WorkspaceEdit();
   for (const uri of scripts) edit.insert(uri, new vscode.Position(0, 0), "# one\n# two\n# three\n");
   await vscode.workspace.applyEdit(edit);
@@ -220,9 +260,10 @@ test("where a script no longer builds the model once the person has chosen, that
   const scripts = ["train.py", "again.py"].map((name) => vscode.Uri.file(join(folder, name)));
   for (const uri of scripts) writeFileSync(uri.fsPath, script);
   let done = false;
+  const looked = await watchLooks();
   const inserting = insertIntoScript(await context(), await theModel()).finally(() => { done = true; });
   const refused = assert.rejects(inserting, { code: "M806" });
-  await sleep(2000);
+  await until("both scripts are looked through", () => scripts.every(({ fsPath }) => looked.has(fsPath)));
   const edit = new vscode.WorkspaceEdit();
   for (const uri of scripts) edit.replace(uri, new vscode.Range(4, 0, 5, 0), "    model = None\n");
   await vscode.workspace.applyEdit(edit);

@@ -191,6 +191,7 @@ export class SchedulePanel implements Actions {
       { title: l10n.t("Picture (PNG)"), chosen: () => { send({ kind: "export", format: "png", data: this.png() }); } },
       { title: l10n.t("Data (JSON)"), chosen: () => { send({ kind: "export", format: "json", data: jsonOf(view.state) }); } },
       { title: l10n.t("Table (CSV)"), chosen: () => { send({ kind: "export", format: "csv", data: separated(tableRows(view.picture), ",") }); } },
+      { title: l10n.t("Checkpoint policies (Python)"), chosen: () => { send({ kind: "run", command: "export" }); } },
     ]);
   }
 

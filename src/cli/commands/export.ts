@@ -1,33 +1,21 @@
-import { basename, dirname, join, resolve } from "node:path";
-import type { Graph } from "../../core/graph";
+import { basename, resolve } from "node:path";
+import { configOf } from "../../core/config";
+import { callLines } from "../../core/part";
+import { exportArguments, exportFile, type ExportSettings } from "../../helper/arguments";
 import { runHelper } from "../../helper/helper";
 import { exitCodes } from "../../helper/exit";
 import { readGraph, readPlan } from "../files";
 import type { Io } from "../io";
 import type { Outcome } from "../outcome";
 import { ProgressLine } from "../progress";
-import { readTarget, type Target } from "../target";
+import { readTarget } from "../target";
 import { helperOptions } from "./profile";
 import { graphOf, helperDocument } from "./verify";
 
-export interface ExportOptions {
+export interface ExportOptions extends ExportSettings {
   readonly graph?: string;
   readonly out?: string;
-  readonly threads?: string;
   readonly python?: string;
-  readonly json?: boolean;
-}
-
-/** Beside the model's file and under a name that can be imported. */
-export function exportFile({ file, model }: Target, part: string | null): string {
-  const stem = basename(file).replace(/\.py$/, "");
-  const names = [stem, ...(stem === model ? [] : [model]), ...(part === null ? [] : [part]), "checkpoint"];
-  return join(dirname(file), `${names.join("_").replaceAll(/[\W_]+/g, "_")}.py`);
-}
-
-function partOf({ made_from: madeFrom }: Graph): string | null {
-  const options = madeFrom["options"] as { readonly part?: unknown } | undefined;
-  return typeof options?.part === "string" ? options.part : null;
 }
 
 export async function exportPlan(io: Io, name: string, plan: string, options: ExportOptions): Promise<Outcome> {
@@ -35,16 +23,13 @@ export async function exportPlan(io: Io, name: string, plan: string, options: Ex
   const graphFile = options.graph ?? graphOf(io, target, plan);
   const graph = readGraph(io, graphFile);
   readPlan(io, plan, graph);
-  const out = options.out ?? exportFile(target, partOf(graph));
-  const args = [
-    `${target.file}:${target.model}`, resolve(io.cwd, plan), "--graph", resolve(io.cwd, graphFile), "--out", out,
-    ...(options.threads === undefined ? [] : ["--threads", options.threads]),
-    ...(options.json === true ? ["--json"] : []),
-  ];
+  const { part = null } = configOf(graph);
+  const out = options.out ?? exportFile(target, part);
+  const args = exportArguments(target, resolve(io.cwd, plan), resolve(io.cwd, graphFile), out, options);
   const line = new ProgressLine(io);
   try {
     const result = await runHelper("export", args, helperOptions(io, target.file, options.python, line));
-    const use = `Use it: from ${basename(out, ".py")} import apply; apply(model)`;
+    const use = `Use it: from ${basename(out, ".py")} import apply${part === null ? "; " : "\n"}${callLines(part, (at) => `apply(${at})`)}`;
     return { exit: exitCodes.ok, text: `${result.output}\n\n${use}\n`, json: options.json === true ? helperDocument(result) : null };
   } finally {
     line.clear();
