@@ -85,7 +85,7 @@ export interface BudgetState {
   /** What runs now for this model: a text, and how far it is (null: unknown). */
   readonly running: { readonly text: string; readonly fraction: number | null } | null;
   /** What went wrong last, as a sentence with what can be done. */
-  readonly problem: { readonly text: string; readonly action: { readonly title: string; readonly id: "retry" | "change" | "verify" | "export" | "log" | "python" } } | null;
+  readonly problem: { readonly text: string; readonly action: { readonly title: string; readonly id: "retry" | "change" | "verify" | "export" | "part" | "log" | "python" } } | null;
   /** Null before the model was profiled. */
   readonly result: BudgetResult | null;
   /** Devices of the estimate table: "fits this card". */
@@ -115,7 +115,7 @@ export type FromBudget =
   | { readonly kind: "model"; readonly id: string }
   | { readonly kind: "run"; readonly command: BudgetCommand };
 
-export const budgetCommands = ["optimize", "cancel", "apply", "verify", "export", "schedule", "retry", "change", "log", "python", "trust"] as const;
+export const budgetCommands = ["optimize", "cancel", "apply", "verify", "export", "part", "schedule", "retry", "change", "log", "python", "trust"] as const;
 export type BudgetCommand = (typeof budgetCommands)[number];
 
 // ---- The schedule panel ---------------------------------------------------------------------------------------------

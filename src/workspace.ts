@@ -28,7 +28,9 @@ export interface Running {
 
 export interface Problem {
   readonly text: string;
-  readonly action: { readonly title: string; readonly id: "retry" | "change" | "verify" | "export" | "log" | "python" };
+  readonly action: { readonly title: string; readonly id: "retry" | "change" | "verify" | "export" | "part" | "log" | "python" };
+  /** One that can be planned, where the whole can't. */
+  readonly part?: string;
 }
 
 /** A model that was profiled, with the plans that were found for it. */

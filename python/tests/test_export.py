@@ -234,7 +234,8 @@ def test_a_file_that_is_not_ours_is_left_alone(graphs: Any, tmp_path: Path, caps
     (tmp_path / "written.py").write_text("mine = 1\n")
     code, out = export(RESNET, costly(graph), graph_file, tmp_path)
     assert code == 2
-    assert "was not written by export; move it away, or name another file with --out [M324]\n" in capsys.readouterr().err
+    sentence = "was not written by export; move it away, or name another file with --out [M324]\n"
+    assert sentence in capsys.readouterr().err
     assert out.read_text() == "mine = 1\n"
 
 

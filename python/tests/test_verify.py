@@ -281,9 +281,11 @@ def test_a_budget_is_kept_to_the_byte_or_exceeded(
     path, graph = graphs(CONV)
     code, report = verified(graphs, CONV, plan_of(graph, budget=1), tmp_path, capsys)
     assert (code, report["within_budget"], report["equal"]) == (1, False, True)
+    assert report["loss_gradient"] == 4  # the backward's own beginning, which no plan can hold back
+    least = report["planned_peak"] - report["loss_gradient"]
     for spare, code in ((0, 0), (-1, 1)):
         plan = tmp_path / "plan.json"
-        plan.write_text(json.dumps(plan_of(graph, budget=report["planned_peak"] + spare)))
+        plan.write_text(json.dumps(plan_of(graph, budget=least + spare)))
         command = ["verify", f"{SMALL}:Conv", str(plan), "--graph", str(path), "--pairs", "0"]
         assert command_line.main(command) == code
         assert ("EXCEEDED" in capsys.readouterr().out) == (code == 1)

@@ -4,7 +4,7 @@ import * as vscode from "vscode";
 import { Disposable } from "../base/disposable";
 import { UserError } from "../helper/user_error";
 import type { Model } from "../workspace";
-import { placeFor, plainSentence } from "./problems";
+import { placeFor, plainSentence, saidPlace } from "./problems";
 import { lineAfter } from "./sentence";
 
 interface Mark {
@@ -28,10 +28,10 @@ export class Marks extends Disposable {
     if (place === null || !(error instanceof UserError)) return;
     const uri = vscode.Uri.file(place.file);
     if (vscode.workspace.getWorkspaceFolder(uri) === undefined) return;
-    const prefix = `${place.file}:${place.line}: `;
+    const prefix = `${saidPlace(place)}: `;
     const sentence = plainSentence(error);
     const message = sentence.startsWith(prefix) ? sentence.slice(prefix.length) : sentence;
-    const diagnostic = new vscode.Diagnostic(wholeLine(Math.max(0, place.line - 1)), message, vscode.DiagnosticSeverity.Error);
+    const diagnostic = new vscode.Diagnostic(textOf(uri, Math.max(0, place.line - 1)), message, vscode.DiagnosticSeverity.Error);
     diagnostic.source = "MONeT";
     diagnostic.code = { value: error.code, target: vscode.Uri.file(this.manual).with({ fragment: `L${lineOf(this.manual, error.code)}` }) };
     this.marks.set(model.id, { uri, diagnostic });
@@ -51,7 +51,7 @@ export class Marks extends Disposable {
     for (const [id, { diagnostic }] of here) {
       const line = lineAfter(diagnostic.range.start.line, contentChanges);
       if (line === null) this.marks.delete(id);
-      else diagnostic.range = wholeLine(line);
+      else diagnostic.range = textOf(document.uri, line);
     }
     this.show(document.uri);
   }
@@ -61,7 +61,12 @@ export class Marks extends Disposable {
   }
 }
 
-const wholeLine = (line: number): vscode.Range => new vscode.Range(line, 0, line, 1000);
+/** A line without its indentation; the whole of it where its file isn't open. */
+function textOf(uri: vscode.Uri, line: number): vscode.Range {
+  const document = vscode.workspace.textDocuments.find((each) => each.uri.toString() === uri.toString());
+  const from = document === undefined || line >= document.lineCount ? 0 : document.lineAt(line).firstNonWhitespaceCharacterIndex;
+  return new vscode.Range(line, from, line, 1000);
+}
 
 /** From 1: the table has a row for each. */
 function lineOf(manual: string, code: string): number {

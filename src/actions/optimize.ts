@@ -12,7 +12,7 @@ import { Cancelled, UserError } from "../helper/user_error";
 import type { Model } from "../workspace";
 import { configFor, knownConfig, readModelConfig, writeModelConfig } from "./config";
 import { chooseModel, chooseProfiled } from "./model_choice";
-import { requireTrust, showProblem, type Offer } from "./problems";
+import { planning, requireTrust, showProblem, type Offer } from "./problems";
 import { exactnessFor } from "./profile";
 
 /** Profiles and solves what is not there yet, and shows it. */
@@ -42,12 +42,12 @@ async function profileOrPart(context: Context, model: Model): Promise<void> {
   } catch (error) {
     const parts = error instanceof UserError ? partsOffered(error.message) : [];
     if (parts.length === 0) throw error;
-    await showProblem(context, error, undefined, parts.slice(0, 2).map((part) => ({ title: vscode.l10n.t("Plan {0}", part), run: () => planPart(context, model, part) })));
+    await showProblem(context, error, undefined, parts.slice(0, 2).map((part) => ({ title: planning(part), run: () => planPart(context, model, part) })));
   }
 }
 
 /** Only this part from now on, as monet.json then says. */
-async function planPart(context: Context, model: Model, part: string): Promise<void> {
+export async function planPart(context: Context, model: Model, part: string): Promise<void> {
   const config = await knownConfig(model);
   if (config === null) return;
   await writeModelConfig(model, { ...config, part });

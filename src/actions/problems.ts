@@ -2,7 +2,7 @@
 import { isAbsolute, resolve } from "node:path";
 import * as vscode from "vscode";
 import type { Context } from "../context";
-import { withoutOptions } from "../core/part";
+import { partsOffered, withoutOptions } from "../core/part";
 import { Cancelled, coded, unexpected, UserError, type Known } from "../helper/user_error";
 import type { Problem } from "../workspace";
 import { missingIn, placeOf, type NamedPlace } from "./sentence";
@@ -25,8 +25,17 @@ export function plainSentence(error: UserError): string {
   const python = missingIn(error);
   if (python !== null) return vscode.l10n.t("Python at '{0}' has no PyTorch: install it there, or select another Python.", python);
   const { known } = error.facts;
-  return known === undefined ? withoutOptions(error.message) : textOf(known);
+  return known === undefined ? withoutOptions(inWorkspace(error)) : textOf(known);
 }
+
+/** A place that a sentence begins with is said from the workspace on. */
+function inWorkspace(error: UserError): string {
+  const place = placeFor(error);
+  const prefix = place === null ? "" : `${place.file}:${place.line}`;
+  return place !== null && error.message.startsWith(prefix) ? `${saidPlace(place)}${error.message.slice(prefix.length)}` : error.message;
+}
+
+export const saidPlace = ({ file, line }: NamedPlace): string => `${vscode.workspace.asRelativePath(file)}:${line}`;
 
 function textOf(known: Known): string {
   switch (known.id) {
@@ -46,11 +55,15 @@ function textOf(known: Known): string {
   }
 }
 
+export const planning = (part: string): string => vscode.l10n.t("Plan {0}", part);
+
 export type Again = "retry" | "verify" | "export";
 
 /** As the budget view shows it until something else is started. */
 export function problemOf(error: unknown, again: Again): Problem {
   const text = sentenceOf(error);
+  const [part] = error instanceof UserError ? partsOffered(error.message) : [];
+  if (part !== undefined) return { text, part, action: { title: planning(part), id: "part" } };
   if (!(error instanceof UserError)) return { text, action: { title: vscode.l10n.t("Show Log"), id: "log" } };
   switch (error.kind) {
     case "environment":
@@ -106,7 +119,7 @@ const changeInput = (): Offer => command(vscode.l10n.t("Change Input"), "monet.c
 /** Where the mistake is, or what to do instead; null where what went in is all there is to change. */
 function leadOf(error: UserError): Offer | null {
   const place = placeFor(error);
-  if (place !== null) return { title: vscode.l10n.t("Open {0}", `${vscode.workspace.asRelativePath(place.file)}:${place.line}`), run: () => openAt(place) };
+  if (place !== null) return { title: vscode.l10n.t("Open {0}", saidPlace(place)), run: () => openAt(place) };
   switch (error.facts["action"]) {
     case "trust":
       return command(vscode.l10n.t("Manage Workspace Trust"), "workbench.trust.manage");

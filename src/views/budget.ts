@@ -1,5 +1,5 @@
 import * as vscode from "vscode";
-import { findLargest, refine, refineSoon, setBatch } from "../actions/optimize";
+import { findLargest, planPart, refine, refineSoon, setBatch } from "../actions/optimize";
 import { showProblem } from "../actions/problems";
 import type { Context } from "../context";
 import { parseBudget, budgetBytes } from "../core/units";
@@ -58,6 +58,10 @@ export class BudgetView extends Disposable implements vscode.WebviewViewProvider
         models.active = models.get(message.id);
         return;
       case "run":
+        if (message.command === "part") {
+          if (model?.problem?.part !== undefined) await planPart(this.context, model, model.problem.part);
+          return;
+        }
         await vscode.commands.executeCommand(...commandOf(message.command, model));
         return;
       case "budget":
@@ -85,7 +89,7 @@ export class BudgetView extends Disposable implements vscode.WebviewViewProvider
   }
 }
 
-function commandOf(command: BudgetCommand, model: Model | null): [string, ...unknown[]] {
+function commandOf(command: Exclude<BudgetCommand, "part">, model: Model | null): [string, ...unknown[]] {
   const argument = model === null ? [] : [{ uri: model.uri.toString(), name: model.name }];
   switch (command) {
     case "optimize":
@@ -162,7 +166,8 @@ function budgetResult(model: Model): BudgetResult | null {
     complete: profile.complete,
     refining: model.refining,
     applied: model.applied,
-    left: model.left,
+    // The lines of a part are the person's to place.
+    left: model.part === null ? model.left : model.left.filter((step) => step !== "script"),
     verified: model.verified,
   };
 }
