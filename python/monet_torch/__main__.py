@@ -365,7 +365,8 @@ def _profile(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int
             opaque |= cover.cover(made, partial(captured_with, moved), error, device, autocast)
             document = graph_of(moved, say, profile.SAMPLES)
     except CaptureError as error:
-        raise CaptureError(error.code, f"{error.sentence}{parts.advice(made, device, autocast)}", error.at) from error
+        advice = parts.advice(made, device, autocast, options.part or "")
+        raise CaptureError(error.code, f"{error.sentence}{advice}", error.at) from error
 
     def again(inputs: Any) -> dict[str, Any]:
         return graph_of(inputs, lambda _, *more: say("batch", *more), profile.FEW_SAMPLES)

@@ -274,18 +274,18 @@ def _without_hooks(module: nn.Module) -> Iterator[None]:
 
 
 def _explained(error: BaseException) -> CaptureError:
-    """PyTorch's message with the innermost line of the user's code."""
+    """What is wrong, in PyTorch's words where they say it, with the innermost line of the user's code."""
     where = user_frame(error)
     if isinstance(error, MonetError):
         return CaptureError(error.code, error.sentence, where)
-    text = str(error).strip().split("\n")[0] or type(error).__name__
     if wants_values(error):
         return CaptureError(
             "M202",
             "what runs here depends on values of tensors (an `if`, a loop or a size), so no one schedule fits it; "
-            f"compute it without looking at values, as torch.where does ({text})",
+            "compute it without looking at values, as torch.where does",
             where,
         )
+    text = str(error).strip().split("\n")[0] or type(error).__name__
     return CaptureError("M201", f"{type(error).__name__}: {text}", where)
 
 

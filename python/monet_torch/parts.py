@@ -194,16 +194,20 @@ def _structure(module: nn.Module, call: Call, autocast: Autocast) -> str | None:
     return captured.structure()
 
 
-def advice(made: Target, device: torch.device, autocast: Autocast) -> str:
-    """What can be planned of a model that can't be captured whole, as the end of a sentence; "" for nothing."""
+def advice(made: Target, device: torch.device, autocast: Autocast, within: str = "") -> str:
+    """What can be planned of a model that can't be captured whole, as the end of a sentence; "" for nothing.
+
+    `within` is the part of the whole that `made` is: parts are named from the whole on.
+    """
     try:
         parts, total = find(made, device, autocast)
     except Exception:  # the error is that the whole can't be captured; this is help
         return ""
     if not parts:
         return ""
+    prefix = f"{within}." if within else ""
     named = [
-        f"--part {part.name!r} ({f'{len(part.paths)} alike, ' if len(part.paths) > 1 else ''}"
+        f"--part {prefix + part.name!r} ({f'{len(part.paths)} alike, ' if len(part.paths) > 1 else ''}"
         f"{part.kept / max(1, total):.0%} of what it keeps)"
         for part in parts[:4]
     ]

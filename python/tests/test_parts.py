@@ -51,8 +51,21 @@ class Net(nn.Module):
         return x.sin()
 
 
+class Outer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = Net()
+
+    def forward(self, x):
+        return self.net(x)
+
+
 def monet_entry():
     return Net(), torch.randn(32, 8), None
+
+
+def outer_entry():
+    return Outer(), torch.randn(32, 8), None
 """
 
 
@@ -107,6 +120,14 @@ def test_what_a_part_gets_is_used_in_many_steps_and_holds_no_gradient(made: Targ
 def test_a_part_that_is_not_there_is_said(name: str, expected: str, made: Target) -> None:
     with pytest.raises(MonetError, match=expected):
         parts.only(made, name, CPU, None)
+
+
+def test_parts_of_a_part_are_named_from_the_whole_on(made: Target, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        command_line.main(["profile", "train.py:outer_entry", "--no-cache", "--out", "graph.json", "--part", "net"])
+        == 2
+    )
+    assert "parts of it can be planned by themselves: --part 'net.layers.*' (3 alike, " in capsys.readouterr().err
 
 
 def test_who_profiles_the_whole_is_told_of_its_parts_and_a_part_is_profiled_and_verified(
