@@ -6,14 +6,15 @@ import { why } from "../src/core/why";
 import { checkPlan } from "../src/core/plan";
 import { simulate } from "../src/core/simulate";
 import { int } from "../src/core/simulate/arrays";
-import { indexGraph } from "../src/core/simulate/problem";
+import { indexGraph, makerOf } from "../src/core/simulate/problem";
 import { drop, keep, retain } from "../src/core/simulate/schedule";
 import { boundAt, fastest, lowerBound } from "../src/core/solve/bound";
 import { draftOfGenome, eagerSummary, writePlan, type Draft } from "../src/core/solve/draft";
 import { exact } from "../src/core/solve/exact";
 import { eagerGenome, Evaluator, workOf } from "../src/core/solve/genome";
-import { greedy, habits, rebuild } from "../src/core/solve/greedy";
+import { cross, greedy, habits, rebuild } from "../src/core/solve/greedy";
 import { exactSolver, hierarchicalSolver, searchSolver, solve, type Tools } from "../src/core/solve/solve";
+import { Random } from "../src/core/solve/random";
 import { leastMemory, polish, search } from "../src/core/solve/search";
 import { loadGlpk } from "./support/tools";
 import { chain } from "./support/networks";
@@ -194,7 +195,7 @@ describe("greedy plans, taken apart and together again", () => {
           if (plan === null) continue;
           found++;
           expectLegal(graph, draftOfGenome(problem, plan), budget);
-          const again = rebuild(evaluator, budget, plan, { seed: 1, work: 50 * workOf(problem) });
+          const again = rebuild(evaluator, budget, plan, { seed: 1, work: 50 * workOf(problem), elites: [eagerGenome(problem)] });
           expectLegal(graph, draftOfGenome(problem, again), budget);
           expect(again.time).toBeLessThanOrEqual(plan.time);
           if (again.time < plan.time) better++;
@@ -204,6 +205,26 @@ describe("greedy plans, taken apart and together again", () => {
     );
     expect(found).toBeGreaterThan(30);
     expect(better).toBeGreaterThan(2);
+  });
+
+  it("take over what another plan decides about a stretch of operators, or about all but a stretch", () => {
+    const graph = chain(6);
+    const problem = indexGraph(graph);
+    const { choice } = eagerGenome(problem);
+    const [a, b] = [keep, drop].map((gene, k) => ({ genes: new Int32Array(problem.tensors).fill(gene), choice: choice.map((q) => q + k) }));
+    const random = new Random(1);
+    const inner = new Set<number>();
+    for (let times = 0; times < 200; times++) {
+      const child = cross(problem, a!, b!, random);
+      const from = Array.from(child.choice, (q, i) => q - int(choice, i));
+      const changes = from.slice(1).filter((which, i) => which !== from[i]).length;
+      expect(changes).toBeLessThanOrEqual(2);
+      if (changes === 2) inner.add(from[from.indexOf(1 - from[0]!)]!);
+      child.genes.forEach((gene, t) => {
+        expect(gene).toBe(from[makerOf(problem, t)] === 0 ? keep : drop);
+      });
+    }
+    expect(inner).toEqual(new Set([0, 1]));
   });
 });
 

@@ -171,7 +171,7 @@ function ruin({ problem, space }: Evaluator, here: Genome, random: Random): Geno
 }
 
 /** One plan within a stretch of operators, of any length, and another outside of it. */
-function cross(problem: Problem, a: Genome, b: Genome, random: Random): Genome {
+export function cross(problem: Problem, a: Genome, b: Genome, random: Random): Genome {
   const { operators: n, tensors } = problem;
   const first = random.below(n);
   const end = first + 1 + random.below(n - first);

@@ -189,7 +189,8 @@ export class Workshop {
     for (let way = 0; thorough && way < ways; way++) {
       const start = found();
       if (start === null) return null;
-      elites.push(rebuild(evaluator, budget, start, { seed: seeds.seed(), work: (iterations / 4) * workOf(this.problem) }));
+      const elite = rebuild(evaluator, budget, start, { seed: seeds.seed(), work: (iterations / 4) * workOf(this.problem) });
+      if (elite !== start) elites.push(elite);
     }
     for (const elite of elites) consider(elite);
     for (let turn = 0; turn < turns; turn++) {
