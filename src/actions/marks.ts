@@ -49,7 +49,7 @@ export class Marks extends Disposable {
     const here = [...this.marks].filter(([, { uri }]) => uri.toString() === document.uri.toString());
     if (here.length === 0 || contentChanges.length === 0) return;
     for (const [id, { diagnostic }] of here) {
-      const line = lineAfter(diagnostic.range.start.line, contentChanges);
+      const line = lineAfter(diagnostic.range.end, contentChanges);
       if (line === null) this.marks.delete(id);
       else diagnostic.range = textOf(document.uri, line);
     }
@@ -61,11 +61,19 @@ export class Marks extends Disposable {
   }
 }
 
-/** A line without its indentation; the whole of it where its file isn't open. */
+/** A line without its indentation, to its end, of the text that is open or else of the file; all of it where there is none. */
 function textOf(uri: vscode.Uri, line: number): vscode.Range {
   const document = vscode.workspace.textDocuments.find((each) => each.uri.toString() === uri.toString());
-  const from = document === undefined || line >= document.lineCount ? 0 : document.lineAt(line).firstNonWhitespaceCharacterIndex;
-  return new vscode.Range(line, from, line, 1000);
+  const text = document === undefined ? lineOn(uri.fsPath, line) : line < document.lineCount ? document.lineAt(line).text : "";
+  return new vscode.Range(line, text.length - text.trimStart().length, line, text === "" ? 1000 : text.length);
+}
+
+function lineOn(file: string, line: number): string {
+  try {
+    return readFileSync(file, "utf8").split(/\r?\n/)[line] ?? "";
+  } catch {
+    return "";
+  }
 }
 
 /** From 1: the table has a row for each. */

@@ -4,7 +4,7 @@ import * as vscode from "vscode";
 import type { ModelArgument } from "../commands";
 import type { Context } from "../context";
 import { atBatch, batchProblem } from "../core/batch";
-import { batchOf, madeBy, withBatch } from "../core/config";
+import { batchOf, madeBy, withBatch, type ModelConfig } from "../core/config";
 import { partsOffered } from "../core/part";
 import { plansAt } from "../core/solve/largest";
 import { formatBytes } from "../core/units";
@@ -36,9 +36,9 @@ export async function profileAgain(context: Context, argument: ModelArgument | n
 }
 
 /** Profiles; where the whole can't be captured, the parts that can are offered. */
-async function profileOrPart(context: Context, model: Model): Promise<void> {
+async function profileOrPart(context: Context, model: Model, profile = (): Promise<void> => context.tasks.run(model, "profile")): Promise<void> {
   try {
-    await context.tasks.run(model, "profile");
+    await profile();
   } catch (error) {
     const parts = error instanceof UserError ? partsOffered(error.message) : [];
     if (parts.length === 0) throw error;
@@ -46,13 +46,31 @@ async function profileOrPart(context: Context, model: Model): Promise<void> {
   }
 }
 
-/** Only this part from now on, as monet.json then says. */
+/** Only this part from now on, as monet.json then says; where it can't be captured either, parts are offered again. */
 export async function planPart(context: Context, model: Model, part: string): Promise<void> {
-  const config = await knownConfig(model);
-  if (config === null) return;
-  await writeModelConfig(model, { ...config, part });
-  await context.tasks.run(model, "profile");
+  requireTrust();
+  const before = await knownConfig(model);
+  if (before === null) return;
+  const after = { ...before, part };
+  await writeModelConfig(model, after);
+  await profileOrPart(context, model, () => profileAs(context, model, before, after));
   refineSoon(context, model);
+}
+
+/** Profiles by the entry that monet.json was just given. Where that fails or is stopped, the one before holds again. */
+async function profileAs(context: Context, model: Model, before: ModelConfig, after: ModelConfig): Promise<void> {
+  try {
+    await context.tasks.run(model, "profile");
+  } catch (error) {
+    const now = await readModelConfig(model);
+    // Unless a still newer one has taken its place.
+    if (JSON.stringify(now) === JSON.stringify(after)) {
+      await context.models.load(model);
+      context.models.update(model, { outdated: false });
+      await writeModelConfig(model, before);
+    }
+    throw error;
+  }
 }
 
 /** Asks again, with the last answers ready, and profiles. */
@@ -117,19 +135,8 @@ export async function setBatch(context: Context, model: Model, batch: number): P
     await writeModelConfig(model, after);
     await tell(context, model, batch);
     context.models.update(model, { outdated: true });
-    try {
-      await context.tasks.run(model, "profile");
-      refineSoon(context, model);
-    } catch (error) {
-      const now = await readModelConfig(model);
-      // Unless a still newer size has taken its place.
-      if (JSON.stringify(now) === JSON.stringify(after)) {
-        await context.models.load(model);
-        context.models.update(model, { outdated: false });
-        await writeModelConfig(model, before);
-      }
-      throw error;
-    }
+    await profileAs(context, model, before, after);
+    refineSoon(context, model);
   } catch (error) {
     await showProblem(context, error);
   }

@@ -90,7 +90,9 @@ export function showProblem({ log }: Pick<Context, "log">, error: unknown, retry
   }
   log.error(logged(error));
   const offers = [...first, ...offersOf(error, retry)];
-  void vscode.window.showErrorMessage(sentenceOf(error), ...offers.map(({ title }) => title)).then((chosen) => offers.find(({ title }) => title === chosen)?.run()).then(undefined, (failure: unknown) => { log.error(logged(failure)); });
+  void vscode.window.showErrorMessage(sentenceOf(error), ...offers.map(({ title }) => title))
+    .then((chosen) => offers.find(({ title }) => title === chosen)?.run())
+    .then(undefined, (failure: unknown) => showProblem({ log }, failure));
   return Promise.resolve();
 }
 

@@ -30,13 +30,17 @@ interface Spot {
   readonly character: number;
 }
 
-/** Where a line is after changes of one text that don't overlap; null where it is touched itself. */
-export function lineAfter(line: number, changes: readonly Change[]): number | null {
+/**
+ * Where the line that ends here is after changes of one text, each of which sees what the ones before it made; null
+ * where it is touched itself.
+ */
+export function lineAfter({ line, character }: Spot, changes: readonly Change[]): number | null {
   let at = line;
   for (const { range: { start, end }, text } of changes) {
-    const wholeLinesBefore = end.line === line && end.character === 0 && (text.endsWith("\n") || (text === "" && start.character === 0));
-    if (end.line < line || wholeLinesBefore) at += text.split("\n").length - 1 - (end.line - start.line);
-    else if (start.line <= line) return null;
+    const wholeLinesBefore = end.line === at && end.character === 0 && (text.endsWith("\n") || (text === "" && start.character === 0));
+    const behind = start.line === at && start.character >= character && /^\r?\n/.test(text);
+    if (end.line < at || wholeLinesBefore) at += text.split("\n").length - 1 - (end.line - start.line);
+    else if (start.line <= at && !behind) return null;
   }
   return at;
 }

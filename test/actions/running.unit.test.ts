@@ -182,16 +182,22 @@ describe("a marked line", () => {
   const change = (from: [number, number], to: [number, number], text: string): Change => ({ range: { start: { line: from[0], character: from[1] }, end: { line: to[0], character: to[1] } }, text });
 
   it.each([
-    ["lines are put before it", change([0, 0], [0, 0], "a\nb\n"), 12],
-    ["a line is put right before it", change([10, 0], [10, 0], "a\n"), 11],
-    ["Enter at the end of the line before", change([9, 4], [9, 4], "\n"), 11],
-    ["lines before it are deleted", change([8, 0], [10, 0], ""), 8],
-    ["something is written behind it", change([11, 0], [11, 0], "a\n"), 10],
-    ["it is written in", change([10, 3], [10, 3], "a"), null],
-    ["it is deleted", change([10, 0], [11, 0], ""), null],
-    ["it is joined to the line before", change([9, 4], [10, 0], ""), null],
-    ["all is replaced", change([0, 0], [20, 0], "a\n"), null],
+    ["lines are put before it", [change([0, 0], [0, 0], "a\nb\n")], 12],
+    ["a line is put right before it", [change([10, 0], [10, 0], "a\n")], 11],
+    ["Enter at the end of the line before", [change([9, 4], [9, 4], "\n")], 11],
+    ["lines before it are deleted", [change([8, 0], [10, 0], "")], 8],
+    ["something is written behind it", [change([11, 0], [11, 0], "a\n")], 10],
+    ["Enter at its end", [change([10, 20], [10, 20], "\r\n    ")], 10],
+    ["Enter within it", [change([10, 19], [10, 19], "\n")], null],
+    ["lines are put before it, and then one right before where it stands", [change([0, 0], [0, 0], "a\nb\n"), change([12, 0], [12, 0], "a\n")], 13],
+    ["lines are put before it, and then it is written in", [change([0, 0], [0, 0], "a\nb\n"), change([12, 3], [12, 3], "a")], null],
+    ["lines before it are deleted, and then something is written behind it", [change([0, 0], [4, 0], ""), change([7, 3], [7, 3], "a")], 6],
+    ["the next line is joined to it", [change([10, 20], [11, 0], "")], null],
+    ["it is written in", [change([10, 3], [10, 3], "a")], null],
+    ["it is deleted", [change([10, 0], [11, 0], "")], null],
+    ["it is joined to the line before", [change([9, 4], [10, 0], "")], null],
+    ["all is replaced", [change([0, 0], [20, 0], "a\n")], null],
   ])("when %s", (_, done, expected) => {
-    expect(lineAfter(10, [done])).toBe(expected);
+    expect(lineAfter({ line: 10, character: 20 }, done)).toBe(expected);
   });
 });
