@@ -41,13 +41,15 @@ export interface Files {
   readonly graph: string;
   /** The plan to verify or to export. */
   readonly plan: string;
+  /** What of the model that graph is of; null: the whole. */
+  readonly part: string | null;
 }
 
 /** The words after `python -m monet_torch`. */
-export function helperArguments(definition: MonetTaskDefinition, folder: string | null, config: ModelConfig, { graph, plan }: Files): [command: Action, ...words: string[]] {
+export function helperArguments(definition: MonetTaskDefinition, folder: string | null, config: ModelConfig, { graph, plan, part }: Files): [command: Action, ...words: string[]] {
   const target = { file: pathOf(definition, folder), model: definition.model };
   const settings = settingsOf(config);
-  const { threads, part = null } = settings;
+  const { threads } = settings;
   const told = { json: true, ...(threads !== undefined && { threads }) };
   switch (actionOf(definition)) {
     case "profile":

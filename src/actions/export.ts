@@ -9,12 +9,15 @@ import type { Model } from "../workspace";
 import type { MonetTaskDefinition } from "./definition";
 import type { Job } from "./jobs";
 import { chooseProfiled } from "./model_choice";
+import { requireTrust } from "./problems";
 import { helpWithPlan, type Equipment, type Say } from "./profile";
 import { readExported, type Exported } from "./report";
 import type { Reports } from "./verify_job";
 
 export async function exportPlan(context: Context, argument: ModelArgument | null): Promise<void> {
+  requireTrust();
   const model = await chooseProfiled(context, argument);
+  context.models.active = model;
   await context.tasks.run(model, "export");
 }
 

@@ -5,7 +5,7 @@ import { Cancelled } from "../helper/user_error";
 import { Disposable } from "../base/disposable";
 import type { Model, Models } from "../workspace";
 import { Pace } from "./pace";
-import { Marks } from "./marks";
+import { Marks, versionsNow } from "./marks";
 import { problemOf, type Again } from "./problems";
 import { Queue } from "./queue";
 
@@ -27,7 +27,7 @@ export class Jobs extends Disposable {
 
   constructor(private readonly models: Models, manual: string) {
     super();
-    this.marks = this.register(new Marks(manual));
+    this.marks = this.register(new Marks(models, manual));
   }
 
   isRunning(model: Model): boolean {
@@ -69,9 +69,9 @@ export class Jobs extends Disposable {
   }
 
   private async shown<T>(model: Model, stop: AbortController, work: (job: Job) => Promise<T>, again: Again): Promise<T> {
-    this.marks.forget(model);
     this.models.update(model, { running: { text: vscode.l10n.t("Starting"), fraction: null }, problem: null });
     const options = { location: vscode.ProgressLocation.Notification, cancellable: true, title: vscode.l10n.t("MONeT: {0}", model.name) };
+    let began = versionsNow();
     try {
       return await vscode.window.withProgress(options, (notification, token) => {
         token.onCancellationRequested(() => { stop.abort(); });
@@ -80,13 +80,17 @@ export class Jobs extends Disposable {
           this.models.update(model, { running: { text, fraction } });
         };
         const report = reporter(say);
-        return this.queue.run(stop.signal, () => work({ signal: stop.signal, report }), () => { say(vscode.l10n.t("Waiting for another model"), null, 0); });
+        const begin = (): Promise<T> => {
+          began = versionsNow();
+          return work({ signal: stop.signal, report });
+        };
+        return this.queue.run(stop.signal, begin, () => { say(vscode.l10n.t("Waiting for another model"), null, 0); });
       });
     } catch (error) {
       const cancelled = error instanceof Cancelled || stop.signal.aborted;
       if (!cancelled) {
         this.models.update(model, { problem: problemOf(error, again) });
-        this.marks.mark(model, error);
+        this.marks.mark(model, error, began);
       }
       throw cancelled ? new Cancelled() : error;
     } finally {

@@ -1,9 +1,9 @@
-/** What went wrong at a line of the workspace, marked there until its model runs again or that line is another. */
+/** What went wrong at a line of the workspace, marked there for as long as its model has that problem and the line is the same. */
 import { readFileSync } from "node:fs";
 import * as vscode from "vscode";
 import { Disposable } from "../base/disposable";
 import { UserError } from "../helper/user_error";
-import type { Model } from "../workspace";
+import type { Model, Models } from "../workspace";
 import { placeFor, plainSentence, saidPlace } from "./problems";
 import { lineAfter } from "./sentence";
 
@@ -12,22 +12,33 @@ interface Mark {
   readonly diagnostic: vscode.Diagnostic;
 }
 
+/** Of each text that is open, by its uri; one that is opened later begins with 1. */
+export type Versions = ReadonlyMap<string, number>;
+
+export const versionsNow = (): Versions => new Map(vscode.workspace.textDocuments.map(({ uri, version }) => [uri.toString(), version]));
+
+const opened = (uri: vscode.Uri): vscode.TextDocument | undefined => vscode.workspace.textDocuments.find((each) => each.uri.toString() === uri.toString());
+
 export class Marks extends Disposable {
   private readonly collection = this.register(vscode.languages.createDiagnosticCollection("monet"));
   /** By model. */
   private readonly marks = new Map<string, Mark>();
 
   /** `manual` says the cause and the remedy of each code. */
-  constructor(private readonly manual: string) {
+  constructor(private readonly models: Models, private readonly manual: string) {
     super();
+    this.register(models.onDidChange(() => { this.forget(); }));
     this.register(vscode.workspace.onDidChangeTextDocument((event) => { this.follow(event); }));
   }
 
-  mark(model: Model, error: unknown): void {
+  /** `began` tells of which texts the error speaks: a line of one that was edited since is another by now. */
+  mark(model: Model, error: unknown, began: Versions): void {
     const place = error instanceof UserError ? placeFor(error) : null;
     if (place === null || !(error instanceof UserError)) return;
     const uri = vscode.Uri.file(place.file);
     if (vscode.workspace.getWorkspaceFolder(uri) === undefined) return;
+    const document = opened(uri);
+    if (document !== undefined && document.version !== (began.get(uri.toString()) ?? 1)) return;
     const prefix = `${saidPlace(place)}: `;
     const sentence = plainSentence(error);
     const message = sentence.startsWith(prefix) ? sentence.slice(prefix.length) : sentence;
@@ -38,10 +49,13 @@ export class Marks extends Disposable {
     this.show(uri);
   }
 
-  forget(model: Model): void {
-    const mark = this.marks.get(model.id);
-    this.marks.delete(model.id);
-    if (mark !== undefined) this.show(mark.uri);
+  /** A new run, cleared results and a model that is gone all take the problem with them. */
+  private forget(): void {
+    for (const [id, { uri }] of this.marks) {
+      if ((this.models.get(id)?.problem ?? null) !== null) continue;
+      this.marks.delete(id);
+      this.show(uri);
+    }
   }
 
   /** A mark moves with its line; where the line itself is changed, what was said of it may hold no longer. */
@@ -63,7 +77,7 @@ export class Marks extends Disposable {
 
 /** A line without its indentation, to its end, of the text that is open or else of the file; all of it where there is none. */
 function textOf(uri: vscode.Uri, line: number): vscode.Range {
-  const document = vscode.workspace.textDocuments.find((each) => each.uri.toString() === uri.toString());
+  const document = opened(uri);
   const text = document === undefined ? lineOn(uri.fsPath, line) : line < document.lineCount ? document.lineAt(line).text : "";
   return new vscode.Range(line, text.length - text.trimStart().length, line, text === "" ? 1000 : text.length);
 }

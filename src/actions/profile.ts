@@ -43,7 +43,7 @@ async function help(equipment: Equipment, model: Model, definition: MonetTaskDef
   // Another extension may take long to begin, or for ever.
   const interpreter = await unlessStopped(job.signal, interpreters.find(model.uri));
   const folder = folderOf(model.uri);
-  const [command, ...words] = helperArguments(definition, folder, config, { graph: model.fileOf("graph"), plan });
+  const [command, ...words] = helperArguments(definition, folder, config, { graph: model.fileOf("graph"), plan, part: model.part });
   say(vscode.l10n.t("{0} {1}:{2} with {3} (found by {4})", command, model.file, model.name, interpreter.path, interpreter.foundBy));
   equipment.log.info(`${interpreter.path} -m monet_torch ${command} ${words.join(" ")}`);
   return runHelper(command, words, {

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { definitionOf, helperArguments, isMonetTask, pathOf } from "../../src/actions/definition";
 
-const files = { graph: "/w/.monet/net.Net.graph.json", plan: "/tmp/plan.json" };
+const files = { graph: "/w/.monet/net.Net.graph.json", plan: "/tmp/plan.json", part: null };
 
 describe("a task's definition", () => {
   it("is ours where it names a file and a model, and an action that there is", () => {
@@ -47,10 +47,10 @@ describe("the helper is told", () => {
     expect(helperArguments(definition, "/w", { inputs: ["float32[1]"], threads: 1 }, files)).toEqual(["verify", "/w/net.py:Net", files.plan, "--graph", files.graph, "--threads", "1", "--json"]);
   });
 
-  it("to export a plan beside the model, or beside a part's", () => {
+  it("to export a plan beside the model, named by the part that its graph is of, whatever monet.json says by now", () => {
     const definition = definitionOf("/w", "/w/net.py", "Net", "export");
-    const words = (part: { part?: string }): string[] => helperArguments(definition, "/w", { inputs: ["float32[1]"], threads: 1, ...part }, files);
-    expect(words({})).toEqual(["export", "/w/net.py:Net", files.plan, "--graph", files.graph, "--out", join("/w", "net_Net_checkpoint.py"), "--threads", "1", "--json"]);
-    expect(words({ part: "layers.*" })).toContain(join("/w", "net_Net_layers_checkpoint.py"));
+    const words = (part: string | null): string[] => helperArguments(definition, "/w", { inputs: ["float32[1]"], threads: 1, part: "head" }, { ...files, part });
+    expect(words(null)).toEqual(["export", "/w/net.py:Net", files.plan, "--graph", files.graph, "--out", join("/w", "net_Net_checkpoint.py"), "--threads", "1", "--json"]);
+    expect(words("layers.*")).toContain(join("/w", "net_Net_layers_checkpoint.py"));
   });
 });

@@ -223,8 +223,8 @@ test("the lines go into the editor that the script is open in, and one undo give
   await vscode.commands.executeCommand("workbench.action.closeEditorsInGroup");
 });
 
-/** The files that were looked through for where the lines go, from now on. */
-async function watchLooks(): Promise<ReadonlySet<string>> {
+/** The files that are looked through for where the lines go, until `stop` puts the look back. */
+async function watchLooks(): Promise<{ looked: ReadonlySet<string>; stop: () => void }> {
   const { sources } = await context();
   const look = sources.insertions.bind(sources);
   const looked = new Set<string>();
@@ -233,16 +233,16 @@ async function watchLooks(): Promise<ReadonlySet<string>> {
     looked.add(file);
     return found;
   };
-  return looked;
+  return { looked, stop: () => { sources.insertions = look; } };
 }
 
 test("where a script changes while the person chooses, the lines go to where its text stands then", async () => {
   const scripts = ["train.py", "again.py"].map((name) => vscode.Uri.file(join(folder, name)));
   for (const uri of scripts) writeFileSync(uri.fsPath, script);
   let done = false;
-  const looked = await watchLooks();
+  const { looked, stop } = await watchLooks();
   const inserting = insertIntoScript(await context(), await theModel()).finally(() => { done = true; });
-  await until("both scripts are looked through", () => scripts.every(({ fsPath }) => looked.has(fsPath)));
+  await until("both scripts are looked through", () => scripts.every(({ fsPath }) => looked.has(fsPath))).finally(stop);
   await sleep(2000); // The question is shown by then: an edit shows its file, which would take the focus from it.
   const edit = new vscode.WorkspaceEdit();
   for (const uri of scripts) edit.insert(uri, new vscode.Position(0, 0), "# one\n# two\n# three\n");
@@ -264,10 +264,10 @@ test("where a script no longer builds the model once the person has chosen, that
   const scripts = ["train.py", "again.py"].map((name) => vscode.Uri.file(join(folder, name)));
   for (const uri of scripts) writeFileSync(uri.fsPath, script);
   let done = false;
-  const looked = await watchLooks();
+  const { looked, stop } = await watchLooks();
   const inserting = insertIntoScript(await context(), await theModel()).finally(() => { done = true; });
   const refused = assert.rejects(inserting, { code: "M806" });
-  await until("both scripts are looked through", () => scripts.every(({ fsPath }) => looked.has(fsPath)));
+  await until("both scripts are looked through", () => scripts.every(({ fsPath }) => looked.has(fsPath))).finally(stop);
   await sleep(2000); // The question is shown by then: an edit shows its file, which would take the focus from it.
   const edit = new vscode.WorkspaceEdit();
   for (const uri of scripts) edit.replace(uri, new vscode.Range(4, 0, 5, 0), "    model = None\n");
