@@ -597,8 +597,8 @@ def inductor_boxed(graph: fx.GraphModule, inputs: list[Any]) -> Callable[..., An
     from torch._inductor.decomposition import select_decomp_table
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    mode = next(x.fake_mode for x in inputs if isinstance(x, FakeTensor))
-    with mode, config.patch(fallback_random=True, layout_optimization=False):
+    changed = {"fallback_random": True, "layout_optimization": False, "triton.cudagraphs": False}
+    with tracing_mode(), config.patch(changed):
         lowered = make_fx(graph, decomposition_table=select_decomp_table())(*inputs)
         (output,) = (node for node in lowered.graph.nodes if node.op == "output")
         output.meta["user_visible_output_idxs"] = [

@@ -19,8 +19,11 @@ Result = TypeVar("Result")
 _HELPERS = 4  # calls between a function that wants to know and the question (transformers has two)
 
 
-def trace_as_eager(trace: Callable[[], Result]) -> Result:
-    """Run `trace`, again where a function has to be told that it is traced. Raises what `trace` raises at last."""
+def trace_as_eager(trace: Callable[[], Result], runs_as_eager: Callable[[], bool] = lambda: False) -> Result:
+    """Run `trace`, again where a function has to be told that it is traced. Raises what `trace` raises at last.
+
+    Whatever runs while `runs_as_eager()` is not traced, whoever else is told so.
+    """
     told: set[Place] = set()
     while True:
         asked: list[Place] = []
@@ -29,6 +32,8 @@ def trace_as_eager(trace: Callable[[], Result]) -> Result:
             """None: PyTorch itself asks."""
             if frame is None or not is_users(frame.f_code.co_filename):
                 return None
+            if runs_as_eager():
+                return False
             around = _around(frame)
             asked += around
             return any(place in told for place in around)

@@ -40,7 +40,16 @@ from .autocast import Autocast
 from .captured import Captured
 from .errors import CaptureError, MonetError
 from .flatten import Flattener, is_users
-from .opaque import Rehearsal, is_inside, refuse_shared_writes, refused, rehearse, script_objects, standing_in
+from .opaque import (
+    Rehearsal,
+    is_in_block,
+    is_inside,
+    refuse_shared_writes,
+    refused,
+    rehearse,
+    script_objects,
+    standing_in,
+)
 from .state import HOOKS
 
 _state = threading.local()
@@ -233,7 +242,7 @@ def capture(
                 return _export(module, args, kwargs, model, running)
 
         try:
-            exported = trace_as_eager(trace)
+            exported = trace_as_eager(trace, is_in_block)
         except Exception as error:
             explained = _explained(error)
             explained.module = _module_at_fault(error, model, running, loss_prefix, opaque)

@@ -74,12 +74,12 @@ def backend(graph: fx.GraphModule, inputs: Sequence[Any], *, options: Mapping[st
         return without_plan()
     try:
         captured = _captured(graph, inputs, plan)
-    except PlanMismatch:
+    except PlanMismatch as error:
         if not _evaluates(graph):
             raise
         warnings.warn(
-            "MONeT: this forward is compiled without its plan: parts of the model are in eval(), and with them it runs "
-            "other operators than the plan was made for",
+            "MONeT: this forward is compiled without its plan: the model is in eval(), and so it may run other "
+            f"operators than the plan was made for ({error})",
             stacklevel=2,
         )
         return without_plan()
@@ -96,13 +96,13 @@ def backend(graph: fx.GraphModule, inputs: Sequence[Any], *, options: Mapping[st
 
 
 def _evaluates(graph: fx.GraphModule) -> bool:
-    """Is one of its layers told that it isn't in training?"""
+    """Are its layers told that they aren't in training, all that are told?"""
+    told = set()
     for node in graph.graph.nodes:
         if node.op == "call_function":
             with suppress(TypeError, ValueError):  # not every built-in function says what it takes
-                if inspect.signature(node.target).bind(*node.args, **node.kwargs).arguments.get("training") is False:
-                    return True
-    return False
+                told.add(inspect.signature(node.target).bind(*node.args, **node.kwargs).arguments.get("training"))
+    return False in told and True not in told
 
 
 def _refuse_shared_writes(captured: Captured) -> None:

@@ -205,11 +205,13 @@ def rehearse(
             if examples:
                 made.example = [t.detach().clone().requires_grad_(t.requires_grad) for t in tensors]
             running.append((made, tensors, [version_of(t) for t in tensors]))
+            _state.inside = True
 
         return enter
 
     def leave(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         made, tensors, versions = running.pop()
+        _state.inside = bool(running)
         if not tensors and not _weights(module):
             raise refused(made.path, "takes no tensors")
         leaves, spec = containers.flatten((args, kwargs))
@@ -245,6 +247,7 @@ def rehearse(
                 if (names := {k for k in now.keys() | before[path].keys() if now.get(k) != before[path].get(k)})
             )
     finally:
+        _state.inside = False
         for handle in handles:
             handle.remove()
     return Rehearsal(calls, changed)
@@ -256,6 +259,11 @@ _state = threading.local()
 def is_rehearsing() -> bool:
     """True on a thread in a rehearsal: a planned module then runs its own forward."""
     return getattr(_state, "rehearsing", False)
+
+
+def is_in_block() -> bool:
+    """True on a thread in a rehearsal while a block runs, which does so as it will in training."""
+    return getattr(_state, "inside", False)
 
 
 @contextlib.contextmanager

@@ -249,10 +249,14 @@ class _Runtime:
     def _watched(self, model: nn.Module) -> tuple[Watch, list[nn.Module]]:
         modules = self.watch.look() if self.watch is not None else None
         if self.watch is None or modules is None:
-            self.watch, modules = Watch(model, self.changing), list(model.modules())
-            # The one that is known: it is found as it is the same object, not by comparing hundreds of entries.
-            self.watch.state = next((s for _, s in self.programs if s == self.watch.state), self.watch.state)
+            self.watch, modules = self._watch_anew(model), list(model.modules())
         return self.watch, modules
+
+    def _watch_anew(self, model: nn.Module) -> Watch:
+        watch = Watch(model, self.changing)
+        # The one that is known: it is found as it is the same object, not by comparing hundreds of entries.
+        watch.state = next((s for _, s in self.programs if s == watch.state), watch.state)
+        return watch
 
     def _seen(self, model: nn.Module, modules: list[nn.Module]) -> list[nn.Module]:
         """Those that a trace looks into. An opaque module has its hooks run."""
@@ -286,7 +290,7 @@ class _Runtime:
         elif isinstance(program, Program) and program.captured.changing:
             for path, names in program.captured.changing.items():
                 self.changing.setdefault(path, set()).update(names)
-            self.watch = Watch(model, self.changing)
+            self.watch = self._watch_anew(model)
             state = self.watch.state
         self.programs[call, state] = program
         return program

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -165,6 +165,26 @@ def test_inductor_compiles_the_pieces() -> None:
         torch.testing.assert_close(gradients(model)[name], gradient)
 
 
+@pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="Inductor needs a C++ compiler")
+def test_inductor_compiles_a_piece_that_takes_nothing() -> None:
+    class Positions(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words, self.places, self.out = nn.Embedding(50, 16), nn.Embedding(8, 16), nn.Linear(16, 50)
+
+        def forward(self, words: Tensor) -> Tensor:
+            where = torch.arange(words.shape[1])
+            return cast("Tensor", self.out(self.words(words) + self.places(where)))
+
+    model, args = Positions(), (torch.randint(0, 50, (4, 8)),)
+    eager = copy.deepcopy(model)
+    run = compiled(model, plan_for(capture(model, args), "keep"), compiler="inductor")
+    run(*args).sum().backward()
+    eager(*args).sum().backward()
+    for own, other in zip(model.parameters(), eager.parameters(), strict=True):
+        torch.testing.assert_close(own.grad, other.grad)
+
+
 def test_without_gradients_there_is_no_plan() -> None:
     model, args = made("decoder")
     run = compiled(model, plan_for(capture(model, args), "drop"))
@@ -201,7 +221,7 @@ def test_in_eval_gradients_come_without_the_plan(name: str) -> None:
     eager = copy.deepcopy(model).eval()
     run = compiled(model, plan_for(capture(model, args), "random"))
     step(model.eval(), args)
-    with pytest.warns(UserWarning, match=r"compiled without its plan: parts of the model are in eval\(\)"):
+    with pytest.warns(UserWarning, match=r"compiled without its plan: the model is in eval\(\)"):
         assert_equal(step(eager, args), one_step(run, args))
 
 

@@ -39,7 +39,8 @@ const infeasible = 8;
 /**
  * A lower bound by branch and cut, `whole` columns being 0 or 1.
  *
- * HiGHS takes a point for feasible that breaks a row by 1e-6, so a little more than that is taken off.
+ * HiGHS leaves out what is within the gap of the best it knows of, and the bound that it states can be that much too
+ * high; and it takes a point for feasible that breaks a row by 1e-6. Both are taken off.
  */
 export function branchingBound({ cost, rows, whole, constant }: LinearProgram, highs: Highs, { nodes, gap, known }: Branching): number {
   const starts = new Int32Array(rows.length + 1);
@@ -65,7 +66,7 @@ export function branchingBound({ cost, rows, whole, constant }: LinearProgram, h
     model.options.set({ output_flag: false, mip_max_nodes: nodes, mip_rel_gap: gap, objective_bound: limit + 1e-6 * Math.abs(limit), random_seed: 1 });
     model.run();
     const bound = model.getModelStatus() === infeasible ? limit : Math.min(limit, Number(model.info.get("mip_dual_bound")));
-    return bound - 2e-6 * Math.abs(bound) + constant;
+    return bound - (gap + 2e-6) * Math.abs(bound) + constant;
   } finally {
     model.dispose();
   }
