@@ -24,19 +24,17 @@ function covering(random: Random): { program: LinearProgram; optimum: number } {
 }
 
 describe("branch and cut", () => {
-  it("never bounds more than the optimum, however close to it what is known may be, and whatever gap it stops at", () => {
+  it("never bounds more than the optimum, however close to it what is known may be", () => {
     const random = new Random(5);
     let tight = 0;
     for (let times = 0; times < 40; times++) {
       const { program, optimum } = covering(random);
-      for (const gap of [1e-4, 2e-3, 1e-2]) {
-        for (const above of [0, 0.5 * gap, 2 * gap]) {
-          const bound = branchingBound(program, highs, { nodes: 1000, gap, known: optimum * (1 + above) });
-          expect(bound).toBeLessThanOrEqual(optimum + 1e-9);
-          if (bound > optimum * (1 - 3 * gap - 1e-4)) tight++;
-        }
+      for (const above of [0, 5e-5, 2e-4, 2e-3, 1e-2]) {
+        const bound = branchingBound(program, highs, { nodes: 1000, known: optimum * (1 + above) });
+        expect(bound).toBeLessThanOrEqual(optimum + 1e-9);
+        if (bound > optimum * (1 - 3e-4)) tight++;
       }
     }
-    expect(tight).toBeGreaterThan(300);
+    expect(tight).toBeGreaterThan(150);
   });
 });

@@ -86,13 +86,13 @@ export const solveInstance: SolveInstance = (instance, budget, seed) => {
     bound = program.dualBound(program.solve(glpk).duals);
     first = (performance.now() - searched) / 1e3;
     const known = found ? best.time : 10 * rows.scale.step * (rows.nodes + rows.stages);
-    const close = (which: LinearProgram, nodes: number, gap: number): void => {
-      bound = Math.max(bound, branchingBound(which, highs, { nodes, gap, known }));
+    const close = (which: LinearProgram, nodes: number): void => {
+      bound = Math.max(bound, branchingBound(which, highs, { nodes, known }));
     };
-    close(program, 60, 2e-3);
+    close(program, 60);
     if (bound < (1 - openGap) * known) {
-      if (size < small) close(snapshotOfRows(rows, budget, staged)?.program ?? program, 200, 2e-4);
-      else close(program, 400, 1e-4);
+      if (size < small) close(snapshotOfRows(rows, budget, staged)?.program ?? program, 200);
+      else close(program, 400);
     }
   }
   const bounded = performance.now();

@@ -82,7 +82,7 @@ export function integerBound(problem: Problem, budget: number, highs: Highs, kno
   if (snapshot === null) return Infinity;
   const { program } = snapshot;
   if (program.cost.length > mostColumns) return 0;
-  const proven = branchingBound(program, highs, { nodes, gap: 2e-3, known: known / timeUnit }) * timeUnit;
+  const proven = branchingBound(program, highs, { nodes, known: known / timeUnit }) * timeUnit;
   return Math.min(known, Math.ceil(proven - 1e-3));
 }
 

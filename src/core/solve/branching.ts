@@ -28,13 +28,14 @@ interface HighsModel {
 export interface Branching {
   /** Nodes of branch and bound: the same number gives the same bound. */
   readonly nodes: number;
-  /** Close enough to stop, relative. */
-  readonly gap: number;
   /** The cost of something feasible; no better bound than this is looked for. */
   readonly known: number;
 }
 
 const infeasible = 8;
+
+/** Close enough to stop, relative. */
+const gap = 1e-4;
 
 /**
  * A lower bound by branch and cut, `whole` columns being 0 or 1.
@@ -42,7 +43,7 @@ const infeasible = 8;
  * HiGHS leaves out what is within the gap of the best it knows of, and the bound that it states can be that much too
  * high; and it takes a point for feasible that breaks a row by 1e-6. Both are taken off.
  */
-export function branchingBound({ cost, rows, whole, constant }: LinearProgram, highs: Highs, { nodes, gap, known }: Branching): number {
+export function branchingBound({ cost, rows, whole, constant }: LinearProgram, highs: Highs, { nodes, known }: Branching): number {
   const starts = new Int32Array(rows.length + 1);
   rows.forEach((row, k) => {
     starts[k + 1] = (starts[k] ?? 0) + row.columns.length;
