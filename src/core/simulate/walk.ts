@@ -56,7 +56,7 @@ export class Walk {
 
   /**
    * Structure is the gradient profile for `structurePeak`; null leaves that out. Where a moment exceeds `most` the walk
-   * ends, with an infinite peak and no more to tell.
+   * ends, with an infinite peak, the moments until then, and no time.
    */
   run(choice: Int32Array, schedule: Schedule, gradients: GradientProfile, structure: GradientProfile | null, trace: Trace | null = null, most = Infinity): void {
     const { problem, moments, needed, computed, lastRead, readIn, freedAt, cursor, rerun } = this;
@@ -81,6 +81,14 @@ export class Walk {
     let structurePeak = 0;
     let time = 0;
     let restored = 0;
+    if (problem.rng > 0) for (let at = 0; at < int(closureStart, n); at++) {
+      const j = int(closureOperators, at);
+      if (bit(problem.random, j) === 0 || int(rerun, j) === walk) continue;
+      rerun[j] = walk;
+      restored++;
+    }
+    const room = most - restored * problem.rng; // random states are in every moment alike
+    this.restored = restored;
     this.peak = Infinity;
 
     for (let i = 0; i < n; i++) {
@@ -92,7 +100,7 @@ export class Walk {
       const moment = live + num(problem.forwardPeak, q) - taken;
       moments[i] = moment;
       if (moment > peak) peak = moment;
-      if (moment > most) return;
+      if (moment > room) return;
       if (live + stays - taken > structurePeak) structurePeak = live + stays - taken;
       time += num(problem.forwardTime, q);
       live += stays;
@@ -151,10 +159,6 @@ export class Walk {
         const j = int(closureOperators, at);
         const r = int(choice, j);
         const before = live;
-        if (bit(problem.random, j) === 1 && int(rerun, j) !== walk) {
-          rerun[j] = walk;
-          restored++;
-        }
         const internals = storages + j;
         const wanted = num(internal, r) > 0 && ((j === operator && !heldAt(internals, clock)) || startOf(internals) === clock);
         const over = int(problem.takes, j);
@@ -240,15 +244,14 @@ export class Walk {
       moments[clock] = highest;
       this.recomputing[clock] = highestIn;
       if (highest > peak) peak = highest;
-      if (highest > most) return;
+      if (highest > room) return;
     }
     this.peak = peak + restored * problem.rng;
     this.structurePeak = structurePeak + restored * problem.rng;
     this.time = time;
-    this.restored = restored;
   }
 
-  /** How many operators had their random numbers drawn again: each adds its saved state to every moment. */
+  /** How many operators have their random numbers drawn again (where states take memory): each adds its state to every moment. */
   restored = 0;
 
   private advance(t: number, first: Int32Array): void {

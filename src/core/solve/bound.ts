@@ -99,8 +99,9 @@ export function fastest({ operators, implementations, forwardTime, backwardTime 
 
 /** Beyond this many operators the program takes too long, and nothing beats the fastest step is all that is said. */
 const mostOperators = 2_500;
-/** About as many memory rows of each kind; fewer rows make a weaker bound, and never a wrong one. */
-const memoryRows = 500;
+/** A graph of more operators has about as many memory rows of each kind; fewer rows make a weaker bound, and never a wrong one. */
+const allRows = 500;
+const memoryRows = 200;
 
 /** The program is solved in µs and MiB, where its coefficients are near one. */
 const timeUnit = 1e3;
@@ -381,7 +382,7 @@ function addLinks(problem: Problem, program: LinearProgram, away: Int32Array, { 
 
 /** Operators whose moments are worth rows: all of a small graph; of a large one those that take most, and some of the rest. */
 function memoryRowsOf({ operators: n, implementations, forwardPeak, backwardPeak }: Problem): Uint8Array {
-  const stride = Math.ceil(n / memoryRows);
+  const stride = n <= allRows ? 1 : Math.ceil(n / memoryRows);
   const takes = Float64Array.from({ length: n }, (_, i) => Math.max(num(forwardPeak, int(implementations, i)), num(backwardPeak, int(implementations, i))));
   const heavy = new Set(Array.from(takes.keys()).sort((a, b) => num(takes, b) - num(takes, a) || a - b).slice(0, memoryRows / 4));
   return Uint8Array.from({ length: n }, (_, i) => Number(i % stride === 0 || heavy.has(i)));

@@ -71,10 +71,10 @@ export class Evaluator implements Judge {
     return time;
   }
 
-  /** Peak, time and moments of a genome; a genome that reruns a pinned operator has an infinite peak. */
-  evaluate({ genes, choice }: Genome): Walk {
+  /** Peak, time and moments of a genome, these to the first beyond `most`; one that reruns a pinned operator has an infinite peak. */
+  evaluate({ genes, choice }: Genome, most = Infinity): Walk {
     this.decode({ genes, choice });
-    const walk = this.simulator.run(choice, this.schedule);
+    const walk = this.simulator.run(choice, this.schedule, most);
     if (this.schedule.conflict >= 0) walk.peak = Infinity;
     return walk;
   }

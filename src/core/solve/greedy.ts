@@ -20,6 +20,9 @@ export const habits: readonly Habit[] = [
 /** Work of an evaluation up to which one tensor goes at a time. */
 const singly = 840;
 
+/** Work of one plan: more is taken only near the least memory of a graph of a thousand operators, where each evaluation is long. */
+const mostOfOne = 2_500_000;
+
 /**
  * Evicts until the plan fits, after dynamic tensor rematerialization (Kirisame et al., ICLR 2021): at a moment over the
  * budget that tensor t goes which is held there for the least
@@ -27,7 +30,7 @@ const singly = 840;
  * or without the last factor. What goes is held again from its first recompute after that moment; where the links have
  * room, or waiting for them takes less, it is offloaded, and goes for good if that does not help. Where nothing is left to
  * evict, that operator changes its implementation which lowers the moment for the least time per byte, up to `switches`
- * times: each takes an evaluation of every other choice. Null: it does not fit.
+ * times: each takes an evaluation of every other choice. Null: it does not fit, or takes too much work.
  */
 export function greedy(evaluator: Evaluator, budget: number, start: Genome, { moment, staleness }: Habit, switches = 0): Candidate | null {
   const { problem, schedule } = evaluator;
@@ -37,9 +40,11 @@ export function greedy(evaluator: Evaluator, budget: number, start: Genome, { mo
   const missing = new Missing(evaluator);
   const links = new Links(problem);
   const used = new Int32Array(problem.tensors);
-  for (;;) {
+  const most = moment === "first" && problem.transfer === null ? budget : Infinity;
+  const end = evaluator.work + mostOfOne;
+  while (evaluator.work < end) {
     const begun = evaluator.work;
-    const { peak, time, moments, restored } = evaluator.evaluate({ genes, choice });
+    const { peak, time, moments, restored } = evaluator.evaluate({ genes, choice }, most);
     if (peak <= budget) return { genes, choice, peak, time };
     // Where an evaluation takes long, several go at once, or it would take as many evaluations as there are tensors.
     const together = Math.ceil((evaluator.work - begun) / singly);
@@ -65,7 +70,7 @@ export function greedy(evaluator: Evaluator, budget: number, start: Genome, { mo
       found.push({ t, from, score: Math.min(again, wait) / (size * stale), away: wait < again });
     }
     if (found.length === 0) {
-      if (switches-- <= 0 || !changeImplementation(evaluator, genes, choice, clock, { moment: num(moments, clock), time })) return null;
+      if (switches-- <= 0 || !changeImplementation(evaluator, genes, choice, clock)) return null;
       continue;
     }
     for (const { t, from, away } of cheapest(found, together)) {
@@ -81,6 +86,7 @@ export function greedy(evaluator: Evaluator, budget: number, start: Genome, { mo
       else genes[t] = Math.max(drop, Math.min(behind, Math.abs(gene)) - 1);
     }
   }
+  return null;
 }
 
 interface Eviction {
@@ -97,8 +103,10 @@ function cheapest(found: Eviction[], count: number): Eviction[] {
 }
 
 /** In place; false where no other implementation of one operator lowers the moment. */
-function changeImplementation(evaluator: Evaluator, genes: Int32Array, choice: Int32Array, clock: number, { moment, time }: { moment: number; time: number }): boolean {
+function changeImplementation(evaluator: Evaluator, genes: Int32Array, choice: Int32Array, clock: number): boolean {
   const { operators: n, implementations } = evaluator.problem;
+  const { time, moments } = evaluator.evaluate({ genes, choice });
+  const moment = num(moments, clock);
   let best: { i: number; q: number; score: number } | undefined;
   for (let i = 0; i < n; i++) {
     const old = int(choice, i);
@@ -148,6 +156,15 @@ export function rebuild(evaluator: Evaluator, budget: number, start: Candidate, 
     here = next;
     if (better(here, best, budget)) best = here;
   }
+  return best;
+}
+
+/** The same for the least memory: each plan has to take less than the one before, in whatever time. */
+export function shrink(evaluator: Evaluator, start: Candidate, { seed, work }: Rebuilding): Candidate {
+  const random = new Random(seed);
+  let best = start;
+  const end = evaluator.work + work;
+  while (evaluator.work < end) best = greedy(evaluator, best.peak - 1, ruin(evaluator, best, random), item(habits, random.below(habits.length))) ?? best;
   return best;
 }
 

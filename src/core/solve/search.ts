@@ -58,8 +58,9 @@ export function search(judge: Judge, budget: number, start: Genome, options: Sea
   return best ?? least;
 }
 
-/** Work of a polish, in all its evaluations: what a small graph has time for, a large one has not. */
+/** Work of a polish, and of holding more, in all their evaluations: what a small graph has time for, a large one has not. */
 const mostPolish = 2_000_000;
+const mostHold = 20_000_000;
 
 const genesOf = ({ offloads }: Space): readonly number[] => (offloads === true ? [drop, keep, retain, offload] : [drop, keep, retain]);
 
@@ -118,20 +119,26 @@ export function leastMemory(evaluator: Evaluator, options: SearchOptions): Candi
       if (peak < best.peak || (peak === best.peak && time < best.time)) best = { genes: genes.slice(), choice: choice.slice(), peak, time };
     } else moves.undo(genes, choice);
   }
-  // A budget of nothing: smaller first, and faster where that costs no memory.
-  return polish(evaluator, 0, options.iterations > 0 ? holdMore(evaluator, best) : best);
+  return options.iterations > 0 ? faster(evaluator, best) : polish(evaluator, 0, best);
 }
 
-/** The same peak or less in less time: as many tensors as possible held from their first recompute on, by halves. */
+/** The same plan in less memory, or in the same but less time: a budget of nothing, where smaller comes first. */
+export function faster(evaluator: Evaluator, start: Candidate): Candidate {
+  return polish(evaluator, 0, holdMore(evaluator, start));
+}
+
+/** The same peak or less in less time: as many tensors as the work allows held from their first recompute on, by halves. */
 function holdMore(evaluator: Evaluator, start: Candidate): Candidate {
   const { tensors } = evaluator.space;
   let best = start;
+  const last = evaluator.work + mostHold;
   const halve = (first: number, end: number): void => {
+    if (evaluator.work >= last) return;
     const genes = best.genes.slice();
     for (const t of tensors.subarray(first, end)) if (int(genes, t) !== keep) genes[t] = retain;
-    const candidate = evaluator.candidate({ genes, choice: best.choice });
-    if (candidate.peak <= best.peak && candidate.time <= best.time) {
-      best = candidate;
+    const { peak, time } = evaluator.judge({ genes, choice: best.choice }, best.peak, { score: best.time, perByte: Infinity });
+    if (peak <= best.peak && time <= best.time) {
+      best = { genes, choice: best.choice, peak, time };
       return;
     }
     if (end - first < 2) return;

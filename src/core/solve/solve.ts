@@ -7,13 +7,13 @@ import { boundAt, fastest, integerBound, lowerBound, type Bound } from "./bound"
 import type { Highs } from "./branching";
 import { draftOfGenome, eagerSummary, writePlan, type Draft } from "./draft";
 import { exact, isSmall } from "./exact";
-import { greedy, habits, rebuild } from "./greedy";
+import { greedy, habits, rebuild, shrink } from "./greedy";
 import { better, eagerGenome, Evaluator, workOf, type Candidate, type Genome } from "./genome";
 import type { Glpk } from "./linear";
 import { master } from "./master";
 import { blockOptions, type BlockOptions } from "./options";
 import { Random } from "./random";
-import { leastMemory, polish, search } from "./search";
+import { faster, leastMemory, polish, search } from "./search";
 import { gapOf, type Domination, type Infeasible, type Planned, type Solution } from "./solution";
 
 export interface Tools {
@@ -119,8 +119,20 @@ export class Workshop {
 
   get least(): Candidate {
     this.report("least memory", 0, 1);
-    this.leastFound ??= leastMemory(this.evaluator, { seed: this.tools.seed, iterations: 3 * this.tools.iterations, heat: 1 });
+    this.leastFound ??= this.findLeast();
     return this.leastFound;
+  }
+
+  /** By annealing, or by greedy plans for less and less where these get lower; then the best of them piece by piece. */
+  private findLeast(): Candidate {
+    const { evaluator } = this;
+    const { seed, iterations } = this.tools;
+    let best = leastMemory(evaluator, { seed, iterations: 3 * iterations, heat: 1 });
+    const annealed = best;
+    best = this.quick(best.peak) ?? best;
+    for (let step = 0.05 * best.peak; best !== annealed && step > 0.005 * best.peak; step /= 2) best = this.quick(Math.floor(best.peak - step)) ?? best;
+    best = shrink(evaluator, best, { seed, work: (iterations / 4) * workOf(this.problem) });
+    return best === annealed ? best : faster(evaluator, best);
   }
 
   /** The fastest of the greedy plans, within a moment. */
