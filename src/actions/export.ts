@@ -12,7 +12,7 @@ import { chooseProfiled } from "./model_choice";
 import { requireTrust } from "./problems";
 import { helpWithPlan, type Equipment, type Say } from "./profile";
 import { readExported, type Exported } from "./report";
-import type { Reports } from "./verify_job";
+import type { Reports } from "./reports";
 
 export async function exportPlan(context: Context, argument: ModelArgument | null): Promise<void> {
   requireTrust();
@@ -26,7 +26,7 @@ export async function exportModel(equipment: Equipment, reports: Reports, model:
   const { output } = await helpWithPlan(equipment, model, definition, job, say);
   const exported = readExported(output);
   say(exported.text);
-  reports.set(model, exported.text);
+  reports.set(model, "export", exported.text);
   tell(reports, model, exported);
 }
 
@@ -35,7 +35,7 @@ function tell(reports: Reports, model: Model, { file, peak, eagerPeak, planPeak 
   const steps: Readonly<Record<string, () => unknown>> = {
     [vscode.l10n.t("Open")]: () => vscode.commands.executeCommand("vscode.open", vscode.Uri.file(file)),
     [vscode.l10n.t("Copy Lines")]: () => vscode.env.clipboard.writeText(useOf(model, file)),
-    [vscode.l10n.t("Show Report")]: () => reports.show(model),
+    [vscode.l10n.t("Show Report")]: () => reports.show(model, "export"),
   };
   const message = vscode.l10n.t(
     "{0} says the plan with checkpoint policies of PyTorch alone. A step by it has a peak of {1} (by the plan itself {2}, eager {3}), and gradients equal to eager's, bit for bit.",

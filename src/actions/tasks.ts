@@ -13,7 +13,8 @@ import { requireTrust, sentenceOf, showProblem } from "./problems";
 import { exportModel } from "./export";
 import { largestModel, profileModel, refineModel, solveModel, type Equipment, type Say } from "./profile";
 import { Latest } from "./queue";
-import { Reports, verifyModel } from "./verify_job";
+import { Reports } from "./reports";
+import { verifyModel } from "./verify_job";
 
 /** How long the editor may take, in milliseconds, to notice that a task has ended. */
 const endLimit = 2000;

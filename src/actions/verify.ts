@@ -21,7 +21,7 @@ function tell({ tasks }: Context, model: Model, verified: Verified): void {
   const show = vscode.l10n.t("Show Report");
   const message = sentence(model.name, verified);
   const shown = verified.equal && verified.withinBudget ? vscode.window.showInformationMessage(message, show) : vscode.window.showWarningMessage(message, show);
-  void shown.then((chosen) => (chosen === show ? tasks.reports.show(model) : undefined));
+  void shown.then((chosen) => (chosen === show ? tasks.reports.show(model, "verify") : undefined));
 }
 
 function sentence(name: string, { equal, withinBudget, compared, peak, eagerPeak, overhead, overheadLow, overheadHigh }: Verified): string {

@@ -158,7 +158,7 @@ test("Verify runs a real step and finds everything equal", async () => {
   assert.ok(model.verified?.equal);
   assert.ok(model.verified.compared > 5);
   const { tasks } = await context();
-  await tasks.reports.show(model);
+  await tasks.reports.show(model, "verify");
   assert.match(vscode.window.activeTextEditor?.document.getText() ?? "", /equal to eager's, bit for bit/);
 });
 
@@ -170,7 +170,7 @@ test("Export writes the plan as plain PyTorch beside the model, and never over a
   await vscode.commands.executeCommand("monet.export", argument);
   assert.equal(model.problem, null);
   assert.match(readFileSync(written, "utf8"), /^"""Checkpoints of small\.py:Net, written by `monet export` from a plan for a budget of/);
-  await tasks.reports.show(model);
+  await tasks.reports.show(model, "export");
   await until("the report is of the export", () => /as plain PyTorch: .*small_Net_checkpoint\.py\n(.*\n)*.*equal to eager's, bit for bit/.test(vscode.window.activeTextEditor?.document.getText() ?? ""));
   writeFileSync(written, "mine\n");
   await vscode.commands.executeCommand("monet.export", argument);
