@@ -72,9 +72,12 @@ export function exportArguments({ file, model }: NamedModel, plan: string, graph
   return [`${file}:${model}`, plan, "--graph", graph, "--out", out, ...(threads === undefined ? [] : ["--threads", threads]), ...(json === true ? ["--json"] : [])];
 }
 
-/** Where `export` writes: beside the model's file and under a name that can be imported. */
+/** Where `export` writes: beside the model's file, for each part under a name of its own, and one that can be imported. */
 export function exportFile({ file, model }: NamedModel, part: string | null): string {
   const stem = basename(file).replace(/\.py$/, "");
-  const names = [stem, ...(stem === model ? [] : [model]), ...(part === null ? [] : [part]), "checkpoint"];
-  return join(dirname(file), `${names.join("_").replaceAll(/[\W_]+/g, "_")}.py`);
+  const whole = stem === model ? model : `${stem}_${model}`;
+  const path = (part === null ? whole : `${whole}.${part}`).replaceAll("*", "each").replaceAll(".", "__");
+  // An import looks for its name in this normal form.
+  const name = `${path}_checkpoint`.normalize("NFKC").replaceAll(/\P{ID_Continue}/gu, "_");
+  return join(dirname(file), `${/^[\p{ID_Start}_]/u.test(name) ? "" : "_"}${name}.py`);
 }

@@ -51,6 +51,6 @@ describe("the helper is told", () => {
     const definition = definitionOf("/w", "/w/net.py", "Net", "export");
     const words = (part: string | null): string[] => helperArguments(definition, "/w", { inputs: ["float32[1]"], threads: 1, part: "head" }, { ...files, part });
     expect(words(null)).toEqual(["export", "/w/net.py:Net", files.plan, "--graph", files.graph, "--out", join("/w", "net_Net_checkpoint.py"), "--threads", "1", "--json"]);
-    expect(words("layers.*")).toContain(join("/w", "net_Net_layers_checkpoint.py"));
+    expect(words("layers.*")).toContain(join("/w", "net_Net__layers__each_checkpoint.py"));
   });
 });
