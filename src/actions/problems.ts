@@ -72,7 +72,7 @@ export function problemOf(error: unknown, again: Again): Problem {
       return { text, action: { title: vscode.l10n.t("Show Log"), id: "log" } };
     case "input":
     case "infeasible":
-      return again === "retry" && error.facts["action"] !== "again" ? { text, action: { title: vscode.l10n.t("Change Input"), id: "change" } } : { text, action: { title: vscode.l10n.t("Try Again"), id: again } };
+      return again === "retry" && remedyOf(error) !== "again" ? { text, action: { title: vscode.l10n.t("Change Input"), id: "change" } } : { text, action: { title: vscode.l10n.t("Try Again"), id: again } };
   }
 }
 
@@ -107,28 +107,40 @@ function offersOf(error: unknown, retry: (() => unknown) | undefined): Offer[] {
     case "crash":
       return [showLog(), ...again];
     case "infeasible":
-      return [command(vscode.l10n.t("Show memory budget"), "monet.focusBudget"), ...again];
+      return [showBudget(), ...again];
     case "input": {
-      if (error.facts["action"] === "again") return retry === undefined ? [showLog()] : again;
+      const remedy = remedyOf(error);
+      if (remedy === "again") return retry === undefined ? [showLog()] : again;
       const lead = leadOf(error);
-      return lead === null ? [changeInput(), ...again] : [lead, ...(error.facts["action"] === undefined ? [changeInput()] : []), ...again];
+      return lead === null ? [changeInput(), ...again] : [lead, ...(remedy === undefined ? [changeInput()] : []), ...again];
     }
   }
 }
 
+/** What helps with what export refuses: no other input does. */
+const remedies: Readonly<Record<string, string>> = { M324: "again", M325: "budget", M326: "apply" };
+
+/** Undefined where it is the input that may be changed. */
+const remedyOf = (error: UserError): unknown => error.facts["action"] ?? remedies[error.code];
+
+const showBudget = (): Offer => command(vscode.l10n.t("Show memory budget"), "monet.focusBudget");
 const changeInput = (): Offer => command(vscode.l10n.t("Change Input"), "monet.changeInput");
 
 /** Where the mistake is, or what to do instead; null where what went in is all there is to change. */
 function leadOf(error: UserError): Offer | null {
   const place = placeFor(error);
   if (place !== null) return { title: vscode.l10n.t("Open {0}", saidPlace(place)), run: () => openAt(place) };
-  switch (error.facts["action"]) {
+  switch (remedyOf(error)) {
     case "trust":
       return command(vscode.l10n.t("Manage Workspace Trust"), "workbench.trust.manage");
     case "example":
       return command(vscode.l10n.t("Open an Example"), "monet.openExample");
     case "optimize":
       return command(vscode.l10n.t("Optimize memory"), "monet.optimize");
+    case "budget":
+      return showBudget();
+    case "apply":
+      return command(vscode.l10n.t("Apply"), "monet.apply");
     default:
       return null;
   }

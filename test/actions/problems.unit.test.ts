@@ -1,9 +1,12 @@
 import { expect, it, vi } from "vitest";
-import { problemOf } from "../../src/actions/problems";
+import { problemOf, showProblem } from "../../src/actions/problems";
 import { UserError } from "../../src/helper/user_error";
+
+const editor = vi.hoisted(() => ({ shown: [] as string[] }));
 
 vi.mock("vscode", async () => ({
   ...(await import("../editor/english")),
+  window: { showErrorMessage: (...texts: string[]) => { editor.shown = texts; return Promise.resolve(undefined); } },
   workspace: { workspaceFolders: [{ uri: { fsPath: "/my models" } }], asRelativePath: (file: string) => file.replace("/my models/", "") },
 }));
 
@@ -20,4 +23,17 @@ it("a place is said from the workspace on, and a part that can be planned is wha
   expect(problemOf(error, "retry")).toEqual({
     text: "net.py:3: no; parts of it can be planned by themselves: 'layers.*' (72% of what it keeps) [M000]", part: "layers.*", action: { title: "Plan layers.*", id: "part" },
   });
+});
+
+it("what is offered helps: another input for what the input did, and for what export refuses something else", async () => {
+  const shown = async (code: string, message: string): Promise<string[]> => {
+    await showProblem({ log: { error: () => undefined } as never }, new UserError(code, "input", message), () => undefined);
+    return editor.shown;
+  };
+  expect(await shown("M113", "what does Net take?")).toEqual(["what does Net take? [M113]", "Change Input", "Try Again"]);
+  expect(await shown("M324", "net.py is there and was not written by export; move it away, or name another file with --out")).toEqual([
+    "net.py is there and was not written by export; move it away [M324]", "Try Again",
+  ]);
+  expect((await shown("M325", "nothing that this plan drops")).slice(1)).toEqual(["Show memory budget", "Try Again"]);
+  expect((await shown("M326", "Net computed again by modules gives another result")).slice(1)).toEqual(["Apply", "Try Again"]);
 });
