@@ -44,11 +44,13 @@ function offer(context: Context, model: Model): void {
     [vscode.l10n.t("Verify")]: () => vscode.commands.executeCommand("monet.verify", argument),
     [vscode.l10n.t("Copy Lines")]: () => copyLines(model),
   };
-  const message =
-    model.freshness === "stale"
-      ? vscode.l10n.t("The plan is written to {0}. The model has changed since it was profiled, so the plan may not fit it any more.", written)
-      : vscode.l10n.t("The plan is written to {0}. Two lines in the training script run it.", written);
-  void vscode.window.showInformationMessage(message, ...Object.keys(steps)).then((chosen) => (chosen === undefined ? undefined : guarded(context, () => steps[chosen]?.())));
+  void vscode.window.showInformationMessage(writtenText(model, written), ...Object.keys(steps)).then((chosen) => (chosen === undefined ? undefined : guarded(context, () => steps[chosen]?.())));
+}
+
+function writtenText(model: Model, written: string): string {
+  if (model.freshness === "stale") return vscode.l10n.t("The plan is written to {0}. The model has changed since it was profiled, so the plan may not fit it any more.", written);
+  if (model.part === null) return vscode.l10n.t("The plan is written to {0}. Two lines in the training script run it.", written);
+  return vscode.l10n.t("The plan is written to {0}. The {1} lines that run {2} by it go into the training script, after the model is built.", written, countOf(linesOf(model)), model.part);
 }
 
 async function guarded(context: Context, run: () => unknown): Promise<void> {
@@ -62,9 +64,14 @@ async function guarded(context: Context, run: () => unknown): Promise<void> {
 /** Relative to the script, with forward slashes: the runtime looks there too, from wherever the script is started. */
 const pathFrom = (script: string, plan: string): string => relative(dirname(script), plan).split(sep).join("/");
 
+const linesOf = (model: Model): string => planLines(pathFrom(model.uri.fsPath, model.fileOf("plan")), lossOf(model), model.part);
+
+const countOf = (lines: string): number => lines.trimEnd().split("\n").length;
+
 async function copyLines(model: Model): Promise<void> {
-  await vscode.env.clipboard.writeText(planLines(pathFrom(model.uri.fsPath, model.fileOf("plan")), lossOf(model), model.part));
-  vscode.window.setStatusBarMessage(vscode.l10n.t("MONeT: the two lines are on the clipboard"), 4000);
+  const lines = linesOf(model);
+  await vscode.env.clipboard.writeText(lines);
+  vscode.window.setStatusBarMessage(vscode.l10n.t("MONeT: {0} lines are on the clipboard", countOf(lines)), 4000);
 }
 
 function lossOf({ profile }: Model): string | null {

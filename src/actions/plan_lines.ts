@@ -1,4 +1,4 @@
-/** The two lines that run a model by a plan, and the loss in them. Pure. */
+/** The lines that run a model by a plan, and the loss in them. Pure. */
 import { applyLines } from "../core/part";
 import { isClass } from "../core/source/names";
 
