@@ -4,6 +4,7 @@ import type { Plan } from "../../core/plan";
 import { simulateEager } from "../../core/simulate";
 import { formatBytes, formatPercent, parseBudget } from "../../core/units";
 import { UserError } from "../../helper/user_error";
+import { saidBudget } from "../budget";
 import type { Io } from "../io";
 import { ProgressLine } from "../progress";
 import type { Solver, SolverOptions } from "../solving";
@@ -25,7 +26,7 @@ export async function planLargest(io: Io, solver: Solver, graph: Graph, budget: 
     const found = await solver.largest(graph, limits, { signal: io.signal, onProgress: line.show, exactness });
     if (found !== null) return { ...found, graph: atBatch(graph, found.batch) };
     const one = atBatch(graph, 1);
-    const within = `${formatBytes(budget)}${overhead === undefined ? "" : ` at ${formatPercent(limits.overhead)} overhead`}`;
+    const within = `${saidBudget(budget)}${overhead === undefined ? "" : ` at ${formatPercent(limits.overhead)} overhead`}`;
     throw new UserError(
       "M617",
       "infeasible",

@@ -2,6 +2,7 @@ import { resolve } from "node:path";
 import { configured } from "../config";
 import { applyLines } from "../../core/part";
 import { exitCodes } from "../../helper/exit";
+import { readBudget } from "../budget";
 import { writeJson } from "../files";
 import type { Io } from "../io";
 import type { Outcome } from "../outcome";
@@ -9,7 +10,7 @@ import { fileOf } from "../parts";
 import { headline, opaqueLines } from "../schedule";
 import type { Solver, SolverOptions } from "../solving";
 import { readTarget } from "../target";
-import { planFacts, planFor, readBudget } from "./plan";
+import { planFacts, planFor } from "./plan";
 import { graphFacts, profileTarget, type ProfileOptions } from "./profile";
 import { graphBeside, runVerify, helperDocument } from "./verify";
 

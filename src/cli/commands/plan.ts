@@ -2,9 +2,10 @@ import { fixedBytes, type Graph } from "../../core/graph";
 import type { Plan } from "../../core/plan";
 import { eagerPlan } from "../../core/solve/draft";
 import { recomputingOnly, withoutOffload } from "../../core/solve/solve";
-import { budgetBytes, formatBytes, formatDuration, formatPercent, parseBudget, type Budget } from "../../core/units";
+import { budgetBytes, formatBytes, formatDuration, formatPercent, type Budget } from "../../core/units";
 import { UserError } from "../../helper/user_error";
 import { exitCodes } from "../../helper/exit";
+import { readBudget, saidBudget } from "../budget";
 import { readGraph, writeJson, writeText } from "../files";
 import type { Io } from "../io";
 import type { Outcome } from "../outcome";
@@ -29,12 +30,6 @@ export interface PlanOptions {
   readonly out?: string;
 }
 
-export function readBudget(text: string): Budget {
-  const budget = parseBudget(text);
-  if (budget === null) throw new UserError("M609", "input", `'${text}' is no budget: write bytes (6GiB, 512MiB), a share of what activations take (60%), max, or eager.`);
-  return budget;
-}
-
 export function planFile(graphFile: string): string {
   return graphFile.endsWith(".graph.json") ? graphFile.replace(/\.graph\.json$/, ".plan.json") : graphFile.replace(/(\.json)?$/, ".plan.json");
 }
@@ -51,7 +46,7 @@ export async function planFor(io: Io, solver: Solver, graph: Graph, budget: Budg
     throw new UserError(
       "M610",
       "infeasible",
-      `The budget of ${formatBytes(bytes)} is below the ${formatBytes(facts.fixed)} that parameters, optimizer and inputs take: raise it above that, or use a smaller model or optimizer.`,
+      `The budget of ${saidBudget(bytes)} is below the ${formatBytes(facts.fixed)} that parameters, optimizer and inputs take: raise it above that, or use a smaller model or optimizer.`,
       { budget: bytes, fixed: facts.fixed },
     );
   }
@@ -59,7 +54,7 @@ export async function planFor(io: Io, solver: Solver, graph: Graph, budget: Budg
     throw new UserError(
       "M611",
       "infeasible",
-      `The budget of ${formatBytes(bytes)} is below the ${formatBytes(facts.optimizer_peak)} that the optimizer's step takes when activations are gone: raise it above that, or use a smaller optimizer.`,
+      `The budget of ${saidBudget(bytes)} is below the ${formatBytes(facts.optimizer_peak)} that the optimizer's step takes when activations are gone: raise it above that, or use a smaller optimizer.`,
       { budget: bytes, optimizer_peak: facts.optimizer_peak },
     );
   }
@@ -71,7 +66,7 @@ export async function planFor(io: Io, solver: Solver, graph: Graph, budget: Budg
     throw new UserError(
       "M612",
       "infeasible",
-      `No schedule ${proven ? "fits" : "was found that fits"} into ${formatBytes(bytes)}: the smallest budget that has one is ${formatBytes(smallest)}, --budget ${smallest}.`,
+      `No schedule ${proven ? "fits" : "was found that fits"} into ${saidBudget(bytes)}: the smallest budget that has one is ${formatBytes(smallest)}, --budget ${smallest}.`,
       { budget: bytes, smallest, proven },
     );
   } finally {

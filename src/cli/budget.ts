@@ -1,0 +1,14 @@
+/** A budget as a command line has it, and as a sentence says it. */
+import { formatBytes, parseBudget, type Budget } from "../core/units";
+import { UserError } from "../helper/user_error";
+
+export function readBudget(text: string): Budget {
+  const budget = parseBudget(text);
+  if (budget === null) throw new UserError("M609", "input", `'${text}' is no budget: write bytes (6GiB, 512MiB), a share of what activations take (60%), max, or eager.`);
+  return budget;
+}
+
+/** So few bytes are meant by nobody. */
+const fewest = 1024;
+
+export const saidBudget = (bytes: number): string => `${formatBytes(bytes)}${bytes < fewest ? " (a number without a unit is bytes)" : ""}`;
