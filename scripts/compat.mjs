@@ -1,6 +1,7 @@
 // With which versions of PyTorch and of Python the Python tests pass: a table in docs/compat.md. `npm run compat -- --help`.
 // Each pair gets an environment of its own in .cache/compat (git-ignored), which is deleted when its tests have run: PyTorch
 // with CUDA takes 6 GB. Results are kept there, so that naming a pair mends one row.
+import { spawnSync } from "node:child_process";
 import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { arch, devNull, homedir, platform } from "node:os";
 import { join } from "node:path";
@@ -16,7 +17,10 @@ const pairs = torches.flatMap((torch) => pythons.map((python) => ({ torch, pytho
     python === "3.11" || torch === "2.13.0" || (torch === torches[0] && python === pythons[0]) || (torch === newest && python === pythons.at(-1)),
 );
 
-/** The files whose tests lean most on PyTorch: tracing, measuring, every operator, and whatever models and training loops do. */
+/**
+ * The files whose tests lean most on PyTorch: tracing, measuring, every operator, and whatever models and training loops do.
+ * Others are added at the end: a row that is kept says how many of them it ran.
+ */
 const part = ["capture", "measure", "private", "operators", "operators_approximate", "between_steps", "honest", "peoples_models", "training_loops", "opaque", "compiled", "export"].map((name) => `tests/test_${name}.py`);
 
 const diskOfOne = 12e9; // bytes: the environment, and what pip unpacks on the way
@@ -40,6 +44,13 @@ async function logged(file, program, args, options = {}) {
   } finally {
     closeSync(output);
   }
+}
+
+/** The last commit that changed what is tested, with a star where it has changed since; undefined outside of git. */
+function tested() {
+  const git = (...args) => spawnSync("git", [...args, "--", "python"], { cwd: root, encoding: "utf8" }).stdout?.trim();
+  const commit = git("log", "-1", "--format=%h");
+  return commit ? `${commit}${git("status", "--porcelain") ? "*" : ""}` : undefined;
 }
 
 const lastLine = (file) => readFileSync(file, "utf8").trim().split("\n").findLast((line) => line.includes("ERROR") || line.includes("Error")) ?? "";
@@ -82,12 +93,12 @@ async function attempt({ torch, python }, whole) {
     const versions = answers(own, "import torch, platform; print(torch.__version__, platform.python_version())")?.split(" ");
     if (versions === undefined) return { date, untested: "torch was installed, and can't be imported" };
     const tests = [...(whole ? ["tests"] : part), "-q", "-p", "no:cacheprovider", `--junitxml=${file("xml")}`];
-    const started = Date.now();
+    const commit = tested();
+    rmSync(file("xml"), { force: true }); // of a run before
     await logged(file("log"), own, ["-m", "pytest", ...tests], { cwd: join(root, "python"), env: environment() });
-    const seconds = Math.round((Date.now() - started) / 1000);
     if (!existsSync(file("xml"))) return { date, untested: `the tests broke off: ${lastLine(file("log"))}` };
     const report = readFileSync(file("xml"), "utf8");
-    return { date, versions, tests: whole ? "all" : `${part.length} files`, seconds, ...pytestCounts(report), failures: failures(report), reasons: reasons(report) };
+    return { date, versions, tests: whole ? "all" : `${part.length} files`, commit, ...pytestCounts(report), failures: failures(report), reasons: reasons(report) };
   } finally {
     rmSync(place, { recursive: true, force: true });
   }
@@ -95,20 +106,20 @@ async function attempt({ torch, python }, whole) {
 
 function table(results) {
   const rows = pairs.map((pair) => ({ ...pair, ...(results[nameOf(pair)] ?? { untested: "not tried in this run" }) }));
-  const tested = rows.filter((row) => row.untested === undefined);
-  const line = ({ versions: [torch, python], date, tests, passed, failed, skipped, seconds }) =>
-    `| ${torch} | ${python} | ${tests} | ${passed} | ${failed} | ${skipped} | ${seconds} s | ${date} |`;
-  const skips = new Set(tested.flatMap((row) => row.reasons));
+  const ran = rows.filter((row) => row.untested === undefined);
+  const line = ({ versions: [torch, python], date, commit, tests, passed, failed, skipped }) =>
+    `| ${torch} | ${python} | ${tests} | ${passed} | ${failed} | ${skipped} | ${commit ?? "?"} | ${date} |`;
+  const skips = new Set(ran.flatMap((row) => row.reasons));
   const list = (title, items) => (items.length === 0 ? [] : ["", title, "", ...items.map((item) => `- ${item}`)]);
   return [
     "# With which versions of PyTorch and Python",
     "",
-    `Made by \`npm run compat\` (${platform()}, ${arch()}, no card). Each row is an environment of its own, in which the Python tests ran: all, or the files that lean most on PyTorch, the first so many of ${part.map((name) => `\`${name.slice("tests/".length)}\``).join(", ")} (the last were added later). What differs between versions is in \`python/monet_torch/_private.py\`.`,
+    `Made by \`npm run compat\` (${platform()}, ${arch()}, no card). Each row is an environment of its own, in which the Python tests ran: all, or the files that lean most on PyTorch, the first so many of ${part.map((name) => `\`${name.slice("tests/".length)}\``).join(", ")}. Beside the result stands the commit of \`python/\` (with a star: and what was changed since). What differs between versions is in \`python/monet_torch/_private.py\`.`,
     "",
-    "| PyTorch | Python | tests | passed | failed | skipped | took | on |",
-    "|---|---|---|--:|--:|--:|--:|---|",
-    ...tested.map(line),
-    ...list("Failed:", tested.flatMap(({ versions: [torch, python], failures: names }) => byTest(names).map((name) => `PyTorch ${torch}, Python ${python}: ${name}`))),
+    "| PyTorch | Python | tests | passed | failed | skipped | commit | on |",
+    "|---|---|---|--:|--:|--:|---|---|",
+    ...ran.map(line),
+    ...list("Failed:", ran.flatMap(({ versions: [torch, python], failures: names }) => byTest(names).map((name) => `PyTorch ${torch}, Python ${python}: ${name}`))),
     ...list("Skipped, and why:", [...skips].sort()),
     ...list("Untested:", rows.filter((row) => row.untested !== undefined).map((row) => `PyTorch ${row.torch}, Python ${row.python}: ${row.untested}`)),
     "",
