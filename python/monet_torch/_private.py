@@ -56,6 +56,7 @@ __all__ = [
     "inductor_boxed",
     "is_compiled",
     "is_lazy",
+    "is_of_transform",
     "is_view",
     "keep_alone",
     "keep_card_busy",
@@ -262,6 +263,11 @@ def saved_tensors_hooks_now() -> Any:
 def in_transform() -> bool:
     """Does a `torch.func` transform (grad, vmap, jvp, …) run what runs now?"""
     return torch._C._are_functorch_transforms_active()
+
+
+def is_of_transform(function: Any) -> bool:
+    """Is this one of the calls that dynamo writes a `torch.func` transform (grad, vmap, jvp, …) as?"""
+    return str(getattr(function, "__module__", "")).startswith(("torch._functorch", "torch._C._functorch"))
 
 
 @contextmanager
@@ -521,12 +527,37 @@ def keep_alone(
 
     for node in found.nodes:
         node.meta["recompute"] = CheckpointPolicy.PREFER_RECOMPUTE
-    statistics = [_as_it_was(joint, node, at) for node in found.nodes for at in _statistics(node)]
-    for node in (*kept, *statistics):
+    kept = [*kept, *(_as_it_was(joint, node, at) for node in found.nodes for at in _statistics(node))]
+    for node in kept:
         node.meta["recompute"] = CheckpointPolicy.MUST_SAVE
-    forward, backward = default_partition(joint, inputs, num_fwd_outputs=outputs, **more)
+    if _TAGS_ARE_KEPT:
+        forward, backward = default_partition(joint, inputs, num_fwd_outputs=outputs, **more)
+    else:
+        forward, backward = _partitioned(joint, kept, outputs)
     for node in (*forward.graph.nodes, *backward.graph.nodes):
         node.meta.pop("recompute", None)  # done: who compiles them is not to do it again
+    return forward, backward
+
+
+_TAGS_ARE_KEPT = torch.__version__ >= "2.9"
+"""Does PyTorch's partitioner save what is tagged so? That of 2.6 makes one of several results again all the same."""
+
+
+def _partitioned(joint: fx.GraphModule, kept: Sequence[fx.Node], outputs: int) -> tuple[fx.GraphModule, fx.GraphModule]:
+    """By hand what `default_partition` does with these tags in later versions."""
+    from torch._functorch import partitioners
+
+    joint.graph.eliminate_dead_code()
+    there = dict.fromkeys(joint.graph.nodes)
+    given = [x for x in there if x.op == "placeholder" and "tangents" not in str(x.target)]
+    saved = [*given, *(x for x in kept if x in there)]
+    forward, backward = partitioners._extract_fwd_bwd_modules(joint, saved, [], num_fwd_outputs=outputs)
+    again = {node.name for node in backward.graph.nodes}
+    for node in there:
+        if node.name not in again:  # its random numbers neither
+            node.meta.pop("recompute", None)
+    if partitioners.has_recomputable_rng_ops(joint):
+        forward, backward = partitioners.functionalize_rng_ops(joint, forward, backward, 0)
     return forward, backward
 
 
@@ -585,6 +616,10 @@ def run_boxed(graph: fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
     return takes_list(lambda args: fx.Interpreter(graph).boxed_run(args))
 
 
+_SCALAR: dict[str, Any] = {} if torch.__version__ >= "2.9" else {"cpp.simdlen": 1}
+"""Inductor's vector code for the CPU (seen in 2.6) adds to repeated indices wrongly: an embedding's gradient, say."""
+
+
 def inductor_boxed(graph: fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
     """A function of a list that runs a forward or backward graph of AOTAutograd's, as Inductor compiles it.
 
@@ -598,7 +633,7 @@ def inductor_boxed(graph: fx.GraphModule, inputs: list[Any]) -> Callable[..., An
     from torch.fx.experimental.proxy_tensor import make_fx
 
     changed = {"fallback_random": True, "layout_optimization": False, "triton.cudagraphs": False}
-    with tracing_mode(), config.patch(changed):
+    with tracing_mode(), config.patch({**changed, **_SCALAR}):
         lowered = make_fx(graph, decomposition_table=select_decomp_table())(*inputs)
         (output,) = (node for node in lowered.graph.nodes if node.op == "output")
         output.meta["user_visible_output_idxs"] = [
@@ -615,5 +650,5 @@ def takes_list(run: Callable[[list[Any]], Any]) -> Callable[..., Any]:
 
 def inductor(graph: fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
     """Compile a graph that runs without gradients."""
-    compiled: Callable[..., Any] = torch._inductor.compile(graph, inputs)
+    compiled: Callable[..., Any] = torch._inductor.compile(graph, inputs, options={**_SCALAR})
     return compiled

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from ._private import aot_compiled, inductor, inductor_boxed, run_boxed, schema_of, tracing_mode
+from ._private import aot_compiled, inductor, inductor_boxed, is_of_transform, run_boxed, schema_of, tracing_mode
 from .again import in_stretches
 from .autocast import ambient_autocast
 from .capture import capture
@@ -225,6 +225,8 @@ def _captured(graph: fx.GraphModule, inputs: Sequence[Any], plan: Plan) -> Captu
         )
     device = next(t.device.type for t in inputs)
     try:
+        if any(is_of_transform(node.target) for node in graph.graph.nodes):  # a trace that fails would leave it on
+            raise CaptureError("M346", "it runs a torch.func transform, as vmap is one")
         captured = capture(_Tree(graph), tuple(inputs), autocast=ambient_autocast(device))
     except CaptureError as error:
         raise MonetError(
