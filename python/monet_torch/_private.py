@@ -539,8 +539,10 @@ def keep_alone(
     return forward, backward
 
 
-_TAGS_ARE_KEPT = torch.__version__ >= "2.9"
-"""Does PyTorch's partitioner save what is tagged so? That of 2.6 makes one of several results again all the same."""
+_TAGS_ARE_KEPT = torch.__version__ >= "2.13"
+"""Does PyTorch's default partitioner go by such tags? In 2.6 and 2.9 it hands them to that of the least cut, which
+makes one of several results again all the same.
+"""
 
 
 def _partitioned(joint: fx.GraphModule, kept: Sequence[fx.Node], outputs: int) -> tuple[fx.GraphModule, fx.GraphModule]:
@@ -616,8 +618,10 @@ def run_boxed(graph: fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
     return takes_list(lambda args: fx.Interpreter(graph).boxed_run(args))
 
 
-_SCALAR: dict[str, Any] = {} if torch.__version__ >= "2.9" else {"cpp.simdlen": 1}
-"""Inductor's vector code for the CPU (seen in 2.6) adds to repeated indices wrongly: an embedding's gradient, say."""
+_SCALAR: dict[str, Any] = {} if torch.__version__ >= "2.13" else {"cpp.simdlen": 1}
+"""Inductor's vector code for the CPU adds wrongly at indices that repeat, as for an embedding's gradient: in 2.6 with
+one thread the last is all there is, and up to 2.9 with several it doesn't know of a vector that is filled in part.
+"""
 
 
 def inductor_boxed(graph: fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
