@@ -3,12 +3,11 @@ import { existsSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import { Editor } from "./support/editor";
+import { expect, test } from "vitest";
 import { asAtHome, withoutRuntime } from "./support/environment";
+import { inEditor } from "./support/in_editor";
 import type { Window } from "./support/window";
 
-let editor: Editor;
 let window: Window;
 let folder: string;
 let python: string;
@@ -35,22 +34,13 @@ loss = model(tokens[:, :-1], tokens[:, 1:])
 loss.backward()
 `;
 
-beforeAll(async () => {
-  editor = await Editor.start({ env: { MONET_PYTHON: undefined } });
+inEditor(async (editor) => {
   folder = await editor.folder("examples/gpt2.py");
   python = await withoutRuntime(file(".venv"));
   await writeFile(file("monet.json"), JSON.stringify(config, null, 2));
   await writeFile(file("train.py"), script);
   window = await editor.open(folder);
-});
-
-afterEach(async ({ task }) => {
-  if (task.result?.state === "fail") await window.screenshot(`failed gpt2 ${task.name.replaceAll(/\W+/g, " ")}`);
-});
-
-afterAll(async () => {
-  await editor.close();
-});
+}, { env: { MONET_PYTHON: undefined } });
 
 test("what monet.json says is not asked again", async () => {
   await window.openFile("gpt2.py");

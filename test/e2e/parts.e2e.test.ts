@@ -2,14 +2,13 @@
 import { existsSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import { Editor } from "./support/editor";
+import { expect, test } from "vitest";
 import { asAtHome } from "./support/environment";
+import { inEditor } from "./support/in_editor";
 import { installation } from "./support/installation";
 import { frontierFile } from "./support/small";
 import type { Window } from "./support/window";
 
-let editor: Editor;
 let window: Window;
 let folder: string;
 
@@ -49,20 +48,11 @@ class Layer(nn.Module):
 `;
 const config = { models: { "net.py:Net": { inputs: ["float32[512,8]"], threads: 1 } } };
 
-beforeAll(async () => {
-  editor = await Editor.start();
+inEditor(async (editor) => {
   folder = await editor.folder();
   await writeFile(file("net.py"), source);
   await writeFile(file("monet.json"), JSON.stringify(config));
   window = await editor.open(folder);
-});
-
-afterEach(async ({ task }) => {
-  if (task.result?.state === "fail") await window.screenshot(`failed parts ${task.name.replaceAll(/\W+/g, " ")}`);
-});
-
-afterAll(async () => {
-  await editor.close();
 });
 
 test("where the whole can't be captured, the line is marked, and the parts that can be planned are offered", async () => {

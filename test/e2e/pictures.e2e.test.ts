@@ -1,8 +1,8 @@
 /** The pictures of README and walkthrough, taken on a ResNet-50 at its full size: `npm run pictures`. */
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { Editor } from "./support/editor";
+import { expect, test } from "vitest";
+import { inEditor } from "./support/in_editor";
 import { root } from "./support/installation";
 import type { Window } from "./support/window";
 
@@ -32,19 +32,13 @@ interface Box {
   readonly height: number;
 }
 
-let editor: Editor;
 let window: Window;
 
-beforeAll(async () => {
-  editor = await Editor.start();
+inEditor(async (editor) => {
   const folder = await editor.folder("examples/resnet50.py");
   await writeFile(join(folder, "train.py"), script);
   await writeFile(join(folder, "monet.json"), JSON.stringify({ models: { "resnet50.py:resnet50": { inputs: ["float32[8,3,224,224]"] } } }));
   window = await editor.open(folder);
-});
-
-afterAll(async () => {
-  await editor.close();
 });
 
 async function picture(path: string, clip?: Box): Promise<void> {

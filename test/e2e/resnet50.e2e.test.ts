@@ -3,12 +3,11 @@ import { existsSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Frame, Locator } from "playwright-core";
-import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import { Editor } from "./support/editor";
+import { expect, test } from "vitest";
+import { inEditor } from "./support/in_editor";
 import { runningHelpers } from "./support/processes";
 import { themes, type Theme, type Window } from "./support/window";
 
-let editor: Editor;
 let window: Window;
 let folder: string;
 
@@ -27,19 +26,10 @@ model = resnet50()
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 `;
 
-beforeAll(async () => {
-  editor = await Editor.start();
+inEditor(async (editor) => {
   folder = await editor.folder("examples/resnet50.py");
   await writeFile(file("train.py"), script);
   window = await editor.open(folder);
-});
-
-afterEach(async ({ task }) => {
-  if (task.result?.state === "fail") await window.screenshot(`failed ${task.name.replaceAll(/\W+/g, " ")}`);
-});
-
-afterAll(async () => {
-  await editor.close();
 });
 
 test("1. opening a file shows what can be done above each model, and runs nothing", async () => {

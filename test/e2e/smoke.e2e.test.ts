@@ -1,23 +1,20 @@
 /** A person's first minute, short enough for every run of the tests. */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { Editor } from "./support/editor";
+import { expect, test } from "vitest";
+import { inEditor } from "./support/in_editor";
 import { runningHelpers } from "./support/processes";
+import type { Window } from "./support/window";
 
-let editor: Editor;
+let window: Window;
+let folder: string;
 
-beforeAll(async () => {
-  editor = await Editor.start();
-});
-
-afterAll(async () => {
-  await editor.close();
+inEditor(async (editor) => {
+  folder = await editor.folder("examples/resnet50.py");
+  window = await editor.open(folder);
 });
 
 test("the packed extension shows what can be done with a model, and runs nothing by itself", async () => {
-  const folder = await editor.folder("examples/resnet50.py");
-  const window = await editor.open(folder);
   await window.openFile("resnet50.py");
   await window.codeLens("Optimize memory");
   await window.activity("MONeT");
@@ -26,5 +23,4 @@ test("the packed extension shows what can be done with a model, and runs nothing
   await window.screenshot("first-minute");
   expect(runningHelpers(folder)).toEqual([]);
   expect(existsSync(join(folder, ".monet"))).toBe(false);
-  await window.close();
 });

@@ -1,28 +1,18 @@
 /** A folder that is not trusted, and what wakes up once it is. */
 import { existsSync } from "node:fs";
-import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import { Editor } from "./support/editor";
+import { expect, test } from "vitest";
+import { inEditor } from "./support/in_editor";
 import { runningHelpers } from "./support/processes";
 import { frontierFile, smallFolder } from "./support/small";
 import type { Window } from "./support/window";
 
-let editor: Editor;
 let window: Window;
 let folder: string;
 
-beforeAll(async () => {
-  editor = await Editor.start({ trusted: false });
+inEditor(async (editor) => {
   folder = await smallFolder(editor);
   window = await editor.open(folder);
-});
-
-afterEach(async ({ task }) => {
-  if (task.result?.state === "fail") await window.screenshot(`failed trust ${task.name.replaceAll(/\W+/g, " ")}`);
-});
-
-afterAll(async () => {
-  await editor.close();
-});
+}, { trusted: false });
 
 test("before a person trusts the folder, the view says why nothing runs", async () => {
   await window.openFile("net.py");

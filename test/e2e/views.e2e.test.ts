@@ -3,17 +3,16 @@ import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Frame } from "playwright-core";
-import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { parseFrontier } from "../../src/core/frontier_document";
 import { parseGraph } from "../../src/core/graph";
 import { explained } from "../../src/core/numbers";
 import { picture } from "../../src/core/picture";
 import { formatBytes } from "../../src/core/units";
-import { Editor } from "./support/editor";
+import { inEditor } from "./support/in_editor";
 import { frontierFile, graphFile, smallFolder } from "./support/small";
 import { themes, type Window } from "./support/window";
 
-let editor: Editor;
 let window: Window;
 let folder: string;
 
@@ -83,20 +82,11 @@ interface Drawn {
 /** Colours of the bars before lines, by the layer that the line calls. */
 const heat = (): Promise<Record<string, string>> => window.page.evaluate(inPage.heat);
 
-beforeAll(async () => {
-  editor = await Editor.start({ settings: { "workbench.colorTheme": themes.dark } });
+inEditor(async (editor) => {
   folder = await smallFolder(editor);
   window = await editor.open(folder);
   await window.openFile("net.py");
-});
-
-afterEach(async ({ task }) => {
-  if (task.result?.state === "fail") await window.screenshot(`failed views ${task.name.replaceAll(/\W+/g, " ")}`);
-});
-
-afterAll(async () => {
-  await editor.close();
-});
+}, { settings: { "workbench.colorTheme": themes.dark } });
 
 test("the language status says what runs, and then the peak", async () => {
   await expect.poll(statusText, soon).toContain("Net: memory not profiled");

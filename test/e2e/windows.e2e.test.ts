@@ -3,15 +3,14 @@ import { readFileSync } from "node:fs";
 import { readFile, readdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { parseFrontier } from "../../src/core/frontier_document";
 import { parseGraph } from "../../src/core/graph";
 import { formatBytes } from "../../src/core/units";
-import { Editor } from "./support/editor";
+import { inEditor } from "./support/in_editor";
 import { frontierFile, graphFile, smallFolder } from "./support/small";
 import type { Window } from "./support/window";
 
-let editor: Editor;
 let windows: Window[];
 let folder: string;
 
@@ -56,23 +55,13 @@ function watch(): () => Promise<string[]> {
   };
 }
 
-beforeAll(async () => {
-  editor = await Editor.start();
+inEditor(async (editor) => {
   folder = await smallFolder(editor);
   windows = [await editor.open(folder), await editor.open(folder)];
   for (const window of windows) {
     await window.openFile("net.py");
     await window.codeLens("Optimize memory");
   }
-});
-
-afterEach(async ({ task }) => {
-  if (task.result?.state !== "fail") return;
-  for (const [at, window] of windows.entries()) await window.screenshot(`failed windows ${at} ${task.name.replaceAll(/\W+/g, " ")}`);
-});
-
-afterAll(async () => {
-  await editor.close();
 });
 
 test("what one window has profiled, the other shows", async () => {

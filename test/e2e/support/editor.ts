@@ -11,6 +11,7 @@ const flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-ru
 
 export class Editor {
   private readonly folders: string[] = [];
+  private readonly opened: Window[] = [];
 
   private constructor(
     readonly server: Server,
@@ -48,7 +49,14 @@ export class Editor {
   async window(size = { width: 1440, height: 900 }): Promise<Window> {
     const context = await this.browser.newContext({ viewport: size, locale: "en-US", permissions: ["clipboard-read", "clipboard-write"] });
     context.setDefaultTimeout(15_000);
-    return new Window(await context.newPage(), this.server);
+    const window = new Window(await context.newPage(), this.server);
+    this.opened.push(window);
+    return window;
+  }
+
+  /** Those that are open. */
+  get windows(): readonly Window[] {
+    return this.opened.filter(({ page }) => !page.isClosed());
   }
 
   async open(place: string): Promise<Window> {
