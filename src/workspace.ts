@@ -131,6 +131,9 @@ export class Model {
   }
 }
 
+/** A name that is gone from such a text may come back before it is saved. */
+const isBeingEdited = (uri: vscode.Uri): boolean => vscode.workspace.textDocuments.some((each) => each.isDirty && each.uri.toString() === uri.toString());
+
 export const modelId = (uri: vscode.Uri, name: string): string => `${uri.toString()}#${name}`;
 
 /** The marks of one file: its places with the numbers of the model that was profiled last. */
@@ -224,7 +227,7 @@ export class Models extends Disposable {
     // A newer text was read meanwhile.
     if (this.views.get(key) !== view) return view;
     for (const model of this.of(uri)) {
-      if (names.has(model.name) || model.profile !== null || model.running !== null) continue;
+      if (names.has(model.name) || model.running !== null || (model.profile !== null && isBeingEdited(uri))) continue;
       this.byId.delete(model.id);
       if (this.current === model) this.active = null;
     }

@@ -9,7 +9,10 @@ import type { Sources } from "../src/sources/client";
 import type { SourceView } from "../src/sources/types";
 import { Models, type Model } from "../src/workspace";
 
+const editor = vi.hoisted(() => ({ documents: [] as { uri: unknown; isDirty: boolean }[] }));
+
 vi.mock("vscode", () => ({
+  workspace: { get textDocuments() { return editor.documents; } },
   EventEmitter: class {
     event = (): void => undefined;
     fire(): void { /* Nobody listens. */ }
@@ -75,6 +78,24 @@ it("a class that is being profiled is not forgotten while its name is edited", a
   models.update(part, { running: null });
   await models.read(uri);
   expect(models.get(part.id)).toBeNull();
+});
+
+it("a class that was profiled stays while its name is edited, and is gone with its problem once it is saved otherwise", async () => {
+  const models = modelsOf(view("profiled", "Net"), view("profiled", "Ne"), view("profiled", "Renamed"), view("profiled", "Net"));
+  await models.read(uri);
+  const before = net(models);
+  if (before === undefined) throw new Error("no model");
+  models.active = before;
+  models.update(before, { problem: { text: "no", action: { title: "Try Again", id: "retry" } } });
+  const document = { uri, isDirty: true };
+  editor.documents = [document];
+  await models.read(uri);
+  expect([net(models), models.active]).toEqual([before, before]);
+  document.isDirty = false;
+  await models.read(uri);
+  expect([models.of(uri).map(({ name }) => name), models.active]).toEqual([["Renamed"], null]);
+  await models.read(uri);
+  expect(net(models)).toMatchObject({ freshness: "fresh", problem: null });
 });
 
 it("a training script's `model = Net()` is no model of its own; what the script itself defines is", async () => {

@@ -151,6 +151,32 @@ test("a mark moves with its line, and goes when that line is changed", async () 
   rmSync(at.fsPath);
 });
 
+test("a class that was profiled and failed takes its mark with it once the file is saved under another name", async () => {
+  const at = vscode.Uri.file(join(folder, "named.py"));
+  const named = { uri: at.toString(), name: "Net" };
+  writeFileSync(at.fsPath, source);
+  config(["float32[6,16]"], "named.py:Net");
+  await vscode.commands.executeCommand("monet.profile", named);
+  const model = await modelOf(named);
+  assert.ok(model.profile !== null, model.problem?.text);
+  await until("the editor knows that the task has ended", () => vscode.tasks.taskExecutions.length === 0);
+  await setBatch(await context(), model, 7);
+  assert.ok(model.problem !== null);
+  const marks = (): number => vscode.languages.getDiagnostics(at).filter(({ source: by }) => by === "MONeT").length;
+  assert.equal(marks(), 1);
+  const { models } = await context();
+  const { document } = await vscode.window.showTextDocument(at, { preview: false });
+  const edit = new vscode.WorkspaceEdit();
+  edit.replace(at, new vscode.Range(4, 6, 4, 9), "Renamed");
+  await vscode.workspace.applyEdit(edit);
+  await until("the new name is known", () => models.of(at).some(({ name }) => name === "Renamed"));
+  assert.deepEqual([models.get(model.id), marks()], [model, 1], "it may come back");
+  await document.save();
+  await until("the old one is gone, and its mark", () => models.get(model.id) === null && marks() === 0);
+  await vscode.commands.executeCommand("workbench.action.closeActiveEditor");
+  rmSync(at.fsPath);
+});
+
 test("Verify runs a real step and finds everything equal", async () => {
   const model = await theModel();
   await vscode.commands.executeCommand("monet.verify", argument);
