@@ -383,8 +383,13 @@ def _profile(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int
     return 0, json.dumps({"graph": str(out), "hash": document["hash"], "operators": len(document["operators"])})
 
 
-def _as_profiled(graph: dict[str, Any], file: str) -> tuple[torch.device, Autocast]:
-    """The device and autocast that a training graph is of. Raises MonetError where that device isn't here."""
+def _as_profiled(graph: dict[str, Any], file: str, threads: int | None) -> tuple[torch.device, Autocast]:
+    """The device and autocast that a training graph is of. Raises MonetError where that device isn't here.
+
+    On a CPU it runs with as many threads as then, unless others are asked for: each has a workspace of its own.
+    """
+    import torch
+
     from .errors import MonetError
 
     if graph["device"]["estimated"]:
@@ -393,6 +398,8 @@ def _as_profiled(graph: dict[str, Any], file: str) -> tuple[torch.device, Autoca
     if device.type != graph["device"]["type"]:
         name = graph["device"]["name"]
         raise MonetError("M336", f"{file} was profiled on {name}, which isn't here; profile on this machine")
+    if device.type == "cpu":
+        torch.set_num_threads(threads or graph["device"]["threads"])
     return device, _autocast(graph["made_from"]["autocast"], device.type)
 
 
@@ -429,7 +436,7 @@ def _asked(options: argparse.Namespace) -> _Asked:
     plan = _read(options.plan, "monet-plan", _OF_PLAN)
     if graph["hash"] != plan["graph"]["hash"]:
         raise PlanMismatch("M318", f"{options.plan} was not made from {options.graph}; plan again from this graph")
-    device, autocast = _as_profiled(graph, options.graph)
+    device, autocast = _as_profiled(graph, options.graph, options.threads)
     made = _load_profiled(options.target, graph, device, autocast)
     return _Asked(made, plan, graph, autocast, device)
 
@@ -498,7 +505,7 @@ def _bench(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int, 
         raise MonetError("M335", f"{options.graph} says inputs, loss and autocast; leave out the options that do")
     else:
         asked = device.type
-        device, autocast = _as_profiled(graph, options.graph)
+        device, autocast = _as_profiled(graph, options.graph, options.threads)
         if options.device != "auto" and device.type != asked:
             raise MonetError(
                 "M336", f"{options.graph} was profiled on {device.type}, not {asked}; profile with --device {asked}"
@@ -549,7 +556,7 @@ _COMMANDS = {"profile": _profile, "verify": _verify, "export": _export, "calibra
 
 # What verify and export read, as paths: a file without one of these is cut short, or of another program.
 _OF_GRAPH = [
-    "hash", "fixed", "gradients", "device.type", "device.name", "device.estimated", "made_from.model",
+    "hash", "fixed", "gradients", "device.type", "device.name", "device.threads", "device.estimated", "made_from.model",
     "made_from.inputs", "made_from.loss", "made_from.autocast", "made_from.sources", "made_from.options.targets",
     "made_from.options.kwargs", "made_from.options.device",
 ]  # fmt: skip

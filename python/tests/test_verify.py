@@ -179,6 +179,20 @@ def test_what_moves_by_itself_is_equal_as_far_as_eager_is_to_itself(
     assert "DIFFERS: gradient of conv1.weight" in capsys.readouterr().out
 
 
+def test_as_many_threads_run_as_were_profiled_with(tmp_path: Path) -> None:
+    path, plan = tmp_path / "graph.json", tmp_path / "plan.json"
+    graph = profiled([*CONV, "--threads", "2"], path)
+    plan.write_text(json.dumps(plan_of(graph)))
+    command = ["verify", f"{SMALL}:Conv", str(plan), "--graph", str(path), "--pairs", "0"]
+    try:
+        for asked, runs in (((), 2), (("--threads", "1"), 1)):
+            torch.set_num_threads(1)
+            assert command_line.main([*command, *asked]) == 0
+            assert torch.get_num_threads() == runs
+    finally:
+        torch.set_num_threads(1)
+
+
 def test_the_table_is_for_people(graphs: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, graph = graphs(CONV)
     plan = tmp_path / "plan.json"
