@@ -26,6 +26,7 @@ from torch.utils.checkpoint import CheckpointFunction
 
 from . import containers
 from ._private import (
+    FakeTensor,
     called_uncompiled,
     function_behind,
     module_blamed,
@@ -238,8 +239,15 @@ def capture(
             nonlocal rehearsal
             if opaque:  # anew each time: what a function is told about being traced may change what a block is given
                 rehearsal = rehearse(model, opaque, lambda: module(*args, **kwargs), autocast, examples)
-            with standing_in(model, rehearsal):
-                return _export(module, args, kwargs, model, running)
+            with standing_in(model, rehearsal), _attributes_as_they_were(module):
+                exported = _export(module, args, kwargs, model, running)
+            lost = next((name for name, x in exported.constants.items() if isinstance(x, FakeTensor)), None)
+            if lost is not None:  # later versions of torch.export than 2.9 look for it themselves
+                path = lost.rpartition(".")[0].removeprefix(f"{loss_prefix}.")
+                raise CaptureError(
+                    "M201", f"{path or 'the model'} computes what torch.export can't trace", module=path or None
+                )
+            return exported
 
         try:
             exported = trace_as_eager(trace, is_in_block)
@@ -269,6 +277,18 @@ def _module_at_fault(
         return blamed.removeprefix(f"{loss_prefix}.")
     others = (path for path, m in model.named_modules() if script_objects(m) and not is_inside(path, opaque))
     return next(others, None)
+
+
+@contextlib.contextmanager
+def _attributes_as_they_were(module: nn.Module) -> Iterator[None]:
+    """What a forward sets on modules while it is traced; torch.export itself sees to it in later versions than 2.6."""
+    kept = [(m, dict(vars(m))) for m in module.modules()]
+    try:
+        yield
+    finally:
+        for m, own in kept:
+            m.__dict__.clear()
+            m.__dict__.update(own)
 
 
 @contextlib.contextmanager
