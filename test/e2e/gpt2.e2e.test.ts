@@ -90,9 +90,9 @@ test("the plan goes into the script, the runtime into the environment, and the t
   await expect.poll(() => view.getByText("Apply again").count(), soon).toBe(0);
   await window.screenshot("gpt2-installed");
 
-  const code = `import sys; sys.path.insert(0, ${JSON.stringify(folder)}); import train, monet_torch; print(monet_torch.status(train.model))`;
+  const code = `import sys; sys.path.insert(0, ${JSON.stringify(folder)}); import train, monet_torch; status = monet_torch.status(train.model); print(status["planned"], status["eager"])`;
   const { output } = asAtHome(python, code, tmpdir());
-  expect(output.trim()).toBe("{'planned': 1, 'eager': {}}");
+  expect(output.split("\n")[0]).toBe("1 {}");
 });
 
 test("verifying runs a real step", async () => {
