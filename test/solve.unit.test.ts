@@ -11,13 +11,13 @@ import { drop, keep, retain } from "../src/core/simulate/schedule";
 import { boundAt, fastest, lowerBound } from "../src/core/solve/bound";
 import { draftOfGenome, eagerSummary, writePlan, type Draft } from "../src/core/solve/draft";
 import { exact } from "../src/core/solve/exact";
-import { eagerGenome, Evaluator, workOf } from "../src/core/solve/genome";
+import { better, eagerGenome, Evaluator, workOf } from "../src/core/solve/genome";
 import { cross, greedy, habits, rebuild } from "../src/core/solve/greedy";
-import { exactSolver, hierarchicalSolver, searchSolver, solve, type Tools } from "../src/core/solve/solve";
+import { exactSolver, hierarchicalSolver, searchSolver, solve, Workshop, type Tools } from "../src/core/solve/solve";
 import { Random } from "../src/core/solve/random";
 import { leastMemory, polish, search } from "../src/core/solve/search";
 import { loadGlpk } from "./support/tools";
-import { chain } from "./support/networks";
+import { chain, resnet50 } from "./support/networks";
 import { randomGraph, randomPlan } from "./support/random_graph";
 
 const small = fc.record({
@@ -247,6 +247,65 @@ describe("genomes", () => {
     // Operator 1's result, with operators up to 5 places behind it: from clock 2n − 1 − 6.
     expect(intervals(5)).toEqual([[2 * n - 7, last]]);
     expect(intervals(-5)).toEqual([[1, 2 * n - 8], [2 * n - 7, last]]);
+  });
+});
+
+describe("an evaluation that ends at the first moment over a budget", () => {
+  it("says the same as a whole one of all before it, and of whether there is one", () => {
+    let ended = 0;
+    fc.assert(
+      fc.property(small, fc.integer({ min: 2, max: 24 }), (shape, operators) => {
+        const problem = indexGraph(checkGraph(randomGraph(shape.seed, { operators, exotic: shape.exotic })));
+        const evaluator = new Evaluator(problem);
+        const random = new Random(shape.seed);
+        for (let k = 0; k < 10; k++) {
+          const { genes, choice } = eagerGenome(problem);
+          for (const t of evaluator.space.tensors) genes[t] = random.gene(problem.operators);
+          const whole = evaluator.evaluate({ genes, choice });
+          const { peak, time, restored } = whole;
+          if (peak === Infinity) continue; // it reruns what must not run twice
+          const moments = whole.moments.slice();
+          const most = Math.round(problem.fixed + shape.share * 1.2 * (peak - problem.fixed));
+          const first = moments.findIndex((bytes) => bytes + restored * problem.rng > most);
+          const part = evaluator.evaluate({ genes, choice }, most);
+          expect(part.restored).toBe(restored);
+          expect(part.moments.slice(0, first < 0 ? undefined : first + 1)).toEqual(moments.slice(0, first < 0 ? undefined : first + 1));
+          expect(part.peak).toBe(first < 0 ? peak : Infinity);
+          if (first < 0) expect(part.time).toBe(time);
+          else ended++;
+        }
+      }),
+      { seed: 23, numRuns: 150 },
+    );
+    expect(ended).toBeGreaterThan(300);
+  });
+});
+
+describe("greedy plans of large graphs", () => {
+  it("evict as much as it takes, however many tensors that are", () => {
+    const graph = resnet50(8, [3, 4, 500, 3]);
+    const problem = indexGraph(graph);
+    const budget = budgetOf(graph, 0.3);
+    const plan = greedy(new Evaluator(problem), budget, eagerGenome(problem), { moment: "first", staleness: true });
+    expect(plan?.peak).toBeLessThanOrEqual(budget);
+  });
+});
+
+describe("the least memory", () => {
+  it("is never more than annealing finds alone, nor slower there, and now and then less or faster", () => {
+    let gained = 0;
+    fc.assert(
+      fc.property(small, fc.integer({ min: 8, max: 24 }), (shape, operators) => {
+        const problem = indexGraph(checkGraph(randomGraph(shape.seed, { operators, exotic: shape.exotic })));
+        const alone = leastMemory(new Evaluator(problem), { seed: 1, iterations: 3 * 500, heat: 1 });
+        const { least } = new Workshop(problem, { glpk, seed: 1, iterations: 500 });
+        expect(better(alone, least, 0)).toBe(false);
+        if (better(least, alone, 0)) gained++;
+        expectLegal(problem.graph, draftOfGenome(problem, least), least.peak);
+      }),
+      { seed: 39, numRuns: 60 },
+    );
+    expect(gained).toBeGreaterThan(3);
   });
 });
 

@@ -1,11 +1,15 @@
-/** How time, memory and the certified gap grow with the graph. Every point is solved in a process of its own, for its memory. */
+/**
+ * How time, memory and the certified gap grow with the graph. Every point is solved in a process of its own, for its memory.
+ * `bench:scale FAMILY` grows one family; `bench:scale GRAPH.json` solves one training graph, for 32 budgets.
+ */
 import { execFile } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { cpus, totalmem } from "node:os";
+import { basename } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import GLPK from "glpk.js/node";
-import type { Graph } from "../../src/core/graph";
-import { fixedBytes } from "../../src/core/graph";
+import { fixedBytes, parseGraph, type Graph } from "../../src/core/graph";
 import { simulateEager } from "../../src/core/simulate";
 import { frontier } from "../../src/core/solve/frontier";
 import { solve } from "../../src/core/solve/solve";
@@ -23,6 +27,7 @@ const families: Readonly<Record<string, { readonly sizes: readonly number[]; rea
 
 const sizeOfFrontier = 1_100;
 const steps = 16;
+const stepsOfFile = 32;
 
 interface Point {
   readonly family: string;
@@ -37,8 +42,10 @@ interface Point {
   readonly gap: number;
 }
 
+const isFile = (family: string): boolean => family.endsWith(".json");
+
 async function measure(family: string, size: number): Promise<Point> {
-  const graph = families[family]?.make(size);
+  const graph = isFile(family) ? parseGraph(readFileSync(family, "utf8")) : families[family]?.make(size);
   if (graph === undefined) throw new RangeError(`no family ${family}`);
   const glpk = await GLPK();
   const operators = graph.operators.length;
@@ -48,7 +55,7 @@ async function measure(family: string, size: number): Promise<Point> {
   const mebibytes = (): number => process.resourceUsage().maxRSS / 1024;
   if (operators <= sizeOfFrontier) {
     let first: number | null = null;
-    const { points } = frontier(graph, steps, { glpk, seed: 1, iterations: effort.frontier }, () => (first ??= seconds()));
+    const { points } = frontier(graph, isFile(family) ? size : steps, { glpk, seed: 1, iterations: effort.frontier }, () => (first ??= seconds()));
     const gaps = points.slice(Math.ceil(points.length / 4)).map(({ gap }) => gap);
     return { family, operators, what: "frontier", seconds: seconds(), processor: processor(), first, mebibytes: mebibytes(), gap: Math.max(...gaps) };
   }
@@ -75,7 +82,8 @@ if (size !== undefined && family !== undefined) process.stdout.write(JSON.string
 else {
   process.stdout.write(`${cpus()[0]?.model ?? "?"}, ${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB; Node ${process.version}\n`);
   line(["family", "operators", "what", "seconds", "processor", "first s", "MiB", "gap"]);
-  for (const [name, { sizes }] of Object.entries(families)) {
+  const chosen = family !== undefined && isFile(family) ? [[family, [stepsOfFile]] as const] : Object.entries(families).map(([name, { sizes }]) => [name, sizes] as const);
+  for (const [name, sizes] of chosen) {
     if (family !== undefined && family !== name) continue;
     const points: Point[] = [];
     for (const each of sizes) {
@@ -83,7 +91,7 @@ else {
       const point = JSON.parse(stdout) as Omit<Point, "gap"> & { gap: number | null };
       const { operators, what, seconds, processor, first, mebibytes } = point;
       points.push({ ...point, gap: point.gap ?? Infinity });
-      line([name, String(operators), what, seconds.toFixed(1), processor.toFixed(1), first?.toFixed(1) ?? "–", mebibytes.toFixed(0), point.gap === null ? "no plan" : `${(100 * point.gap).toFixed(2)}%`]);
+      line([basename(name), String(operators), what, seconds.toFixed(1), processor.toFixed(1), first?.toFixed(1) ?? "–", mebibytes.toFixed(0), point.gap === null ? "no plan" : `${(100 * point.gap).toFixed(2)}%`]);
     }
     for (const what of ["frontier", "one budget"] as const) {
       const alike = points.filter((point) => point.what === what);

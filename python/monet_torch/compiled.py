@@ -225,7 +225,9 @@ def _captured(graph: fx.GraphModule, inputs: Sequence[Any], plan: Plan) -> Captu
         )
     device = next(t.device.type for t in inputs)
     try:
-        if any(is_of_transform(node.target) for node in graph.graph.nodes):  # a trace that fails would leave it on
+        # Also within checkpointed regions. It isn't traced: where that fails, the transform would be left on.
+        graphs = (m.graph for m in graph.modules() if isinstance(m, fx.GraphModule))
+        if any(is_of_transform(node.target) for inner in graphs for node in inner.nodes):
             raise CaptureError("M346", "it runs a torch.func transform, as vmap is one")
         captured = capture(_Tree(graph), tuple(inputs), autocast=ambient_autocast(device))
     except CaptureError as error:

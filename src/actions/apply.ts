@@ -154,7 +154,7 @@ async function chooseCandidate(context: Context, model: Model, use: PlanUse, fou
   const within = await candidatesIn(context, model, use, uri);
   const [first] = within;
   if (first === undefined) {
-    throw new UserError("M805", "input", vscode.l10n.t("{0} does not build {1}, as in model = {1}(…): add the two lines by hand.", vscode.workspace.asRelativePath(uri), model.name), { file: uri.fsPath, line: 1 });
+    throw new UserError("M805", "input", vscode.l10n.t("{0} does not build {1}, as in model = {1}(…): add the lines by hand.", vscode.workspace.asRelativePath(uri), model.name), { file: uri.fsPath, line: 1 });
   }
   return within.length === 1 ? first : chooseCandidate(context, model, use, within);
 }

@@ -8,6 +8,7 @@ import * as vscode from "vscode";
 import { frontierDocument, ordered, type FoundPlans } from "../core/frontier_document";
 import { parseGraph, type Graph, type Implementation } from "../core/graph";
 import { planText } from "../core/plan";
+import { item } from "../core/simulate/arrays";
 import { eagerPlan } from "../core/solve/draft";
 import { formatBytes } from "../core/units";
 import { runHelper, type HelperResult } from "../helper/helper";
@@ -153,7 +154,13 @@ export async function refineModel(equipment: Equipment, model: Model, bytes: num
   storeFrontier(equipment.models, model, graph, { plans: [...(model.profile?.plans ?? []), plan], exactness });
   if (solution.kind === "plan") return;
   const least = formatBytes(plan.predicted.peak);
-  throw new UserError("M612", "infeasible", vscode.l10n.t("No schedule of {0} fits {1}: the smallest that was found has a peak of {2}. Choose that budget, or a smaller batch.", model.name, formatBytes(bytes), least), { least: plan.predicted.peak });
+  const { event, fixed, gradients, activations, running } = solution.dominatedBy;
+  const { module, op } = item(graph.operators, event.operator);
+  const text = vscode.l10n.t(
+    "No schedule of {0} fits {1}: the smallest that was found has a peak of {2}, at {3}, which takes {4} beside {5} of parameters, optimizer and inputs, {6} of gradients and {7} of activations. Choose that budget, or a smaller batch.",
+    model.name, formatBytes(bytes), least, module === "" ? op : module, ...[running, fixed, gradients, activations].map(formatBytes),
+  );
+  throw new UserError("M612", "infeasible", text, { least: plan.predicted.peak });
 }
 
 /** Searches the largest batch within the budget that is chosen; no Python runs. */

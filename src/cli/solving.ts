@@ -1,12 +1,13 @@
 import type { Graph, Implementation } from "../core/graph";
 import type { Limits } from "../core/solve/largest";
+import type { Domination } from "../core/solve/solution";
 import type { Plan } from "../core/plan";
 import type { Progress } from "../helper/helper";
 
 export type Solution =
   | { readonly kind: "plan"; readonly plan: Plan }
-  /** Proven: no schedule needs less than the smallest; else none was found. */
-  | { readonly kind: "infeasible"; readonly smallest: number; readonly proven: boolean };
+  /** Proven: no schedule needs less than the smallest, at whose peak is what dominates it; else none was found. */
+  | { readonly kind: "infeasible"; readonly smallest: number; readonly proven: boolean; readonly dominatedBy: Domination };
 
 export interface SolverOptions {
   readonly signal: AbortSignal;

@@ -18,7 +18,7 @@ export function workerSolver(file: string): Solver {
       stoppable(options.signal, async () => {
         const solution = await solvePlan(graph, Number.isFinite(budget) ? budget : null, given(options));
         if (solution.kind === "plan") return { kind: "plan", plan: solution.plan };
-        return { kind: "infeasible", smallest: solution.smallest.summary.peak, proven: solution.proven };
+        return { kind: "infeasible", smallest: solution.smallest.summary.peak, proven: solution.proven, dominatedBy: solution.dominatedBy };
       }),
     frontier: (graph, options) =>
       stoppable(options.signal, async () => {

@@ -9,6 +9,7 @@ import { eagerPlan } from "../../src/core/solve/draft";
 import { atBatch } from "../../src/core/batch";
 import { parseGraph, type Graph } from "../../src/core/graph";
 import { checkPlan } from "../../src/core/plan";
+import type { Domination } from "../../src/core/solve/solution";
 import { growing } from "../support/random_graph";
 import { world, type World } from "./world";
 
@@ -20,6 +21,7 @@ afterEach(() => {
   w.remove();
 });
 
+const dominatedBy: Domination = { event: { kind: "backward", clock: 1, operator: 0 }, fixed: 1024, gradients: 2048, activations: 3072, running: 4096, largest: [] };
 const document = (text: string): Record<string, unknown> => JSON.parse(text) as Record<string, unknown>;
 
 const answer = async (...argv: string[]): Promise<{ exit: number; json: Record<string, unknown> }> => {
@@ -252,8 +254,9 @@ describe("monet plan", () => {
   });
 
   it("names the smallest budget when nothing fits", async () => {
-    w.solution = () => ({ kind: "infeasible", smallest: 3 * 2 ** 20, proven: true });
-    await refuses(["plan", "net.graph.json", "--budget", "2MiB"], 3, /No schedule fits into 2\.00 MiB: the smallest budget that has one is 3\.00 MiB, --budget 3145728\./, "M612");
+    w.solution = () => ({ kind: "infeasible", smallest: 3 * 2 ** 20, proven: true, dominatedBy });
+    const sentence = /No schedule fits into 2\.00 MiB: the smallest budget that has one is 3\.00 MiB, --budget 3145728\. It takes that much in the backward of .*, beside 1\.00 KiB of .*, 2\.00 KiB of gradients and 3\.00 KiB of activations: 4\.00 KiB for itself\./;
+    await refuses(["plan", "net.graph.json", "--budget", "2MiB"], 3, sentence, "M612");
     await refuses(["plan", "net.graph.json", "--budget", "60"], 3, /^error: The budget of 60 B \(a number without a unit is bytes\) is below the .* that parameters, optimizer and inputs take/, "M610");
   });
 
@@ -443,7 +446,7 @@ describe("monet optimize and verify", () => {
   });
 
   it("leaves no plan when nothing fits", async () => {
-    w.solution = () => ({ kind: "infeasible", smallest: 2 ** 40, proven: false });
+    w.solution = () => ({ kind: "infeasible", smallest: 2 ** 40, proven: false, dominatedBy });
     const { exit } = await w.monet("optimize", "net.py:net", "--budget", "99%");
     expect(exit).toBe(3);
     expect(w.files()).toEqual(["net.graph.json", "net.py"]);

@@ -1,6 +1,7 @@
 import { fixedBytes, type Graph } from "../../core/graph";
 import type { Plan } from "../../core/plan";
 import { eagerPlan } from "../../core/solve/draft";
+import type { Domination } from "../../core/solve/solution";
 import { recomputingOnly, withoutOffload } from "../../core/solve/solve";
 import { budgetBytes, formatBytes, formatDuration, formatPercent, type Budget } from "../../core/units";
 import { UserError } from "../../helper/user_error";
@@ -13,6 +14,7 @@ import { ProgressLine } from "../progress";
 import { headline, overhead } from "../schedule";
 import type { Solver, SolverOptions } from "../solving";
 import { table } from "../table";
+import { stepName } from "../timeline";
 import { graphAt, planLargest } from "./batch";
 import { graphFacts } from "./profile";
 import { graphBeside } from "./verify";
@@ -62,17 +64,20 @@ export async function planFor(io: Io, solver: Solver, graph: Graph, budget: Budg
   try {
     const solution = await solver.solve(graph, bytes, { signal: io.signal, onProgress: line.show, exactness });
     if (solution.kind === "plan") return solution.plan;
-    const { smallest, proven } = solution;
+    const { smallest, proven, dominatedBy } = solution;
     throw new UserError(
       "M612",
       "infeasible",
-      `No schedule ${proven ? "fits" : "was found that fits"} into ${saidBudget(bytes)}: the smallest budget that has one is ${formatBytes(smallest)}, --budget ${smallest}.`,
-      { budget: bytes, smallest, proven },
+      `No schedule ${proven ? "fits" : "was found that fits"} into ${saidBudget(bytes)}: the smallest budget that has one is ${formatBytes(smallest)}, --budget ${smallest}. ${dominated(graph, dominatedBy)}`,
+      { budget: bytes, smallest, proven, dominated_by: { ...dominatedBy, event: stepName(graph, dominatedBy.event) } },
     );
   } finally {
     line.clear();
   }
 }
+
+const dominated = (graph: Graph, { event, fixed, gradients, activations, running }: Domination): string =>
+  `It takes that much in the ${stepName(graph, event)}, beside ${formatBytes(fixed)} of parameters, optimizer and inputs, ${formatBytes(gradients)} of gradients and ${formatBytes(activations)} of activations: ${formatBytes(running)} for itself.`;
 
 /** The same solver, for plans that choose among less. */
 function choosingOf(narrowed: (graph: Graph) => Graph, solver: Solver): Solver {

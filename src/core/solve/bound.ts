@@ -99,8 +99,9 @@ export function fastest({ operators, implementations, forwardTime, backwardTime 
 
 /** Beyond this many operators the program takes too long, and nothing beats the fastest step is all that is said. */
 const mostOperators = 2_500;
-/** A graph of more operators has about as many memory rows of each kind; fewer rows make a weaker bound, and never a wrong one. */
+/** Operators up to which each has its memory rows. */
 const allRows = 500;
+/** About as many of each kind a larger graph has; fewer rows make a weaker bound, and never a wrong one. */
 const memoryRows = 200;
 
 /** The program is solved in µs and MiB, where its coefficients are near one. */

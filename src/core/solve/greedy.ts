@@ -20,8 +20,11 @@ export const habits: readonly Habit[] = [
 /** Work of an evaluation up to which one tensor goes at a time. */
 const singly = 840;
 
-/** Work of one plan: more is taken only near the least memory of a graph of a thousand operators, where each evaluation is long. */
-const mostOfOne = 2_500_000;
+/**
+ * Work of one plan: at `singly` for each eviction, twice for each tensor, and that of a small graph's many short evaluations.
+ * More is taken only near the least memory of large graphs whose recomputes reach far, where every evaluation is long.
+ */
+const workOfOne = (tensors: number): number => Math.max(2_500_000, 2 * singly * tensors);
 
 /**
  * Evicts until the plan fits, after dynamic tensor rematerialization (Kirisame et al., ICLR 2021): at a moment over the
@@ -41,7 +44,7 @@ export function greedy(evaluator: Evaluator, budget: number, start: Genome, { mo
   const links = new Links(problem);
   const used = new Int32Array(problem.tensors);
   const most = moment === "first" && problem.transfer === null ? budget : Infinity;
-  const end = evaluator.work + mostOfOne;
+  let end = evaluator.work + workOfOne(evaluator.space.tensors.length);
   while (evaluator.work < end) {
     const begun = evaluator.work;
     const { peak, time, moments, restored } = evaluator.evaluate({ genes, choice }, most);
@@ -70,7 +73,9 @@ export function greedy(evaluator: Evaluator, budget: number, start: Genome, { mo
       found.push({ t, from, score: Math.min(again, wait) / (size * stale), away: wait < again });
     }
     if (found.length === 0) {
+      const evicted = evaluator.work;
       if (switches-- <= 0 || !changeImplementation(evaluator, genes, choice, clock)) return null;
+      end += evaluator.work - evicted;
       continue;
     }
     for (const { t, from, away } of cheapest(found, together)) {

@@ -123,16 +123,20 @@ export class Workshop {
     return this.leastFound;
   }
 
-  /** By annealing, or by greedy plans for less and less where these get lower; then the best of them piece by piece. */
+  /** By annealing, and by greedy plans for less and less where these get as low; then the best of them piece by piece. */
   private findLeast(): Candidate {
     const { evaluator } = this;
     const { seed, iterations } = this.tools;
-    let best = leastMemory(evaluator, { seed, iterations: 3 * iterations, heat: 1 });
-    const annealed = best;
-    best = this.quick(best.peak) ?? best;
-    for (let step = 0.05 * best.peak; best !== annealed && step > 0.005 * best.peak; step /= 2) best = this.quick(Math.floor(best.peak - step)) ?? best;
-    best = shrink(evaluator, best, { seed, work: (iterations / 4) * workOf(this.problem) });
-    return best === annealed ? best : faster(evaluator, best);
+    const annealed = leastMemory(evaluator, { seed, iterations: 3 * iterations, heat: 1 });
+    let best = annealed;
+    const consider = (candidate: Candidate | null): void => {
+      if (candidate !== null && better(candidate, best, 0)) best = candidate;
+    };
+    const quick = this.quick(annealed.peak);
+    consider(quick);
+    for (let step = 0.05 * annealed.peak; quick !== null && step > 0.005 * annealed.peak; step /= 2) consider(this.quick(Math.floor(best.peak - step)));
+    consider(shrink(evaluator, best, { seed, work: (iterations / 4) * workOf(this.problem) }));
+    return best === annealed ? annealed : faster(evaluator, best);
   }
 
   /** The fastest of the greedy plans, within a moment. */
