@@ -241,7 +241,7 @@ class _Runtime:
             warnings.warn(
                 f"MONeT: this forward makes {human(bytes_made)} of activations, and the plan was made for "
                 f"{human(planned)}: it runs by the plan and may take more memory than that predicts; for a promise, "
-                "profile and plan with the largest inputs",
+                "profile and plan with the largest inputs, or anew if the model has changed",
                 stacklevel=_users_level(),
             )
         self.larger += 1

@@ -113,7 +113,9 @@ def load(
         found = _build(module, file, name, settings)
         if isinstance(found, nn.Module):
             if not specs:
-                raise MonetError("M113", f"what does {name} take? give its input, as --input 'float32[8,3,224,224]'")
+                raise MonetError(
+                    "M113", f"what does {name} take? give {_needed(found)}, as --input 'float32[8,3,224,224]'"
+                )
             generator = torch.Generator().manual_seed(seed)
             made = [(s.name, s.make(generator)) for s in specs]
             entry = Entry(
@@ -147,6 +149,16 @@ def _nested(named: dict[str, Tensor]) -> dict[str, Any]:
                 raise MonetError("M116", f"--input {name}=…: {part} is a tensor already and can't be a dict too")
         place[last] = tensor
     return found
+
+
+def _needed(model: nn.Module) -> str:
+    """The arguments without which the forward can't be called, in words."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    parameters = inspect.signature(model.forward).parameters.values()
+    names = [p.name for p in parameters if p.default is p.empty and p.kind in kinds]
+    if len(names) < 2:
+        return f"its input {names[0]}" if names else "its input"
+    return f"each of its inputs {', '.join(names[:-1])} and {names[-1]}"
 
 
 def _settings(kwargs: str | None) -> dict[str, Any]:

@@ -311,6 +311,11 @@ def runtime_events(step: StepRunner, fixed: int, gradient: Tensor) -> list[dict[
     return events
 
 
+_CHANGED = (
+    "  NOTE: the model's file has changed since it was profiled: predictions are of before, profile and plan it again"
+)
+
+
 def table(r: Report) -> str:
     """The report as a person reads it."""
     p, fixed = r.predicted, r.fixed
@@ -323,6 +328,7 @@ def table(r: Report) -> str:
 
     lines = [
         f"{r.model} on {r.device}",
+        *([_CHANGED] if r.changed_since_profiled else []),
         row("peak of a training step", "predicted", "measured", "off"),
         row("eager", human(p["eager_peak"]), human(r.eager_peak), off(p["eager_peak"], r.eager_peak)),
         row("planned", human(p["peak"]), human(r.planned_peak), off(p["peak"], r.planned_peak)),
@@ -360,8 +366,6 @@ def table(r: Report) -> str:
             f"  (eager differs from itself in {places} places from run to run, "
             "so both were compared with PyTorch's deterministic algorithms)"
         )
-    if r.changed_since_profiled:
-        lines.append("  NOTE: the model's file has changed since it was profiled; profile again for exact predictions")
     for reason, count in r.eager_forwards.items():
         lines.append(f"  NOT PLANNED: {count} forwards ran as eager does: {reason}")
     return "\n".join(lines)

@@ -227,7 +227,7 @@ BAD: dict[str, tuple[str, list[str], str]] = {
     "class that needs arguments": ("M108", ["net.py:Sized", *X], "missing a required argument: 'width'"),
     "unknown argument": ("M108", ["net.py:Net", *X, "--kwargs", '{"depth": 4}'], "unexpected keyword argument 'depth'"),
     "building fails": ("M109", ["net.py:Broken", *X], "net.py:25: building Broken failed (ValueError: no such width)"),
-    "no input": ("M113", ["net.py:Net"], "what does Net take? give its input"),
+    "no input": ("M113", ["net.py:Net"], "what does Net take? give its input x, as --input"),
     "input not understood": ("M114", ["net.py:Net", "--input", "2x4"], "--input '2x4' is not understood"),
     "input that can't be": ("M115", ["net.py:Net", "--input", "int64[2]<0"], "PyTorch can't make random int64[2]"),
     "wrong input shape": ("M201", ["net.py:Net", "--input", "float32[2,5]"], "net.py:11: RuntimeError: "),
@@ -321,7 +321,7 @@ def test_missing_torch_is_one_sentence_with_the_interpreter_that_lacks_it(folder
     (poison / "torch.py").write_text("raise ImportError(\"No module named 'torch'\")\n")
     done = by_process(folder, profile(folder, ["net.py:Net", *X]), poison)
     assert done.returncode == 4
-    assert_one_sentence(done.stderr, f"PyTorch can't be imported by {sys.executable}", "M401")
+    assert_one_sentence(done.stderr, f"PyTorch can't be imported by {os.path.abspath(sys.executable)}", "M401")
     assert "pip install torch" in done.stderr
     assert list((folder / "out").iterdir()) == []
 

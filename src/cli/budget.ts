@@ -11,4 +11,7 @@ export function readBudget(text: string): Budget {
 /** So few bytes are meant by nobody. */
 const fewest = 1024;
 
-export const saidBudget = (bytes: number): string => `${formatBytes(bytes)}${bytes < fewest ? " (a number without a unit is bytes)" : ""}`;
+export function saidBudget(bytes: number): string {
+  if (bytes >= fewest) return formatBytes(bytes);
+  return `${formatBytes(bytes)} (a number without a unit is bytes${bytes > 0 && bytes <= 100 ? `, ${bytes}% a share of what activations take` : ""})`;
+}

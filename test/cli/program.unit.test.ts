@@ -238,7 +238,7 @@ describe("monet plan", () => {
     const graph = growing(w.graph, 8);
     w.write("other.graph.json", JSON.stringify(graph));
     w.write("odd.graph.json", JSON.stringify({ ...graph, batch: { size: 8, why_not: "aten.mm.default at net.py:9 has more than one extent that grows with the batch" } }));
-    await refuses(["plan", "other.graph.json", "--max-batch", "--budget", "1"], 3, /^error: No batch fits into 1 B \(a number without a unit is bytes\): with a single sample, \d+ B are fixed/, "M617");
+    await refuses(["plan", "other.graph.json", "--max-batch", "--budget", "1"], 3, /^error: No batch fits into 1 B \(a number without a unit is bytes, 1% a share of what activations take\): with a single sample, \d+ B are fixed/, "M617");
     await refuses(["plan", "other.graph.json", "--max-batch", "--budget", "60%"], 2, /^error: --max-batch goes with a --budget in bytes/, "M615");
     await refuses(["plan", "other.graph.json", "--max-batch", "--budget", "9000", "--overhead", "much"], 2, /^error: --overhead much is no share/, "M618");
     await refuses(["plan", "other.graph.json", "--batch", "0", "--budget", "max"], 2, /^error: --batch 0 is no batch size/, "M616");
@@ -257,7 +257,7 @@ describe("monet plan", () => {
     w.solution = () => ({ kind: "infeasible", smallest: 3 * 2 ** 20, proven: true, dominatedBy });
     const sentence = /No schedule fits into 2\.00 MiB: the smallest budget that has one is 3\.00 MiB, --budget 3145728\. It takes that much in the backward of .*, beside 1\.00 KiB of .*, 2\.00 KiB of gradients and 3\.00 KiB of activations: 4\.00 KiB for itself\./;
     await refuses(["plan", "net.graph.json", "--budget", "2MiB"], 3, sentence, "M612");
-    await refuses(["plan", "net.graph.json", "--budget", "60"], 3, /^error: The budget of 60 B \(a number without a unit is bytes\) is below the .* that parameters, optimizer and inputs take/, "M610");
+    await refuses(["plan", "net.graph.json", "--budget", "60"], 3, /^error: The budget of 60 B \(a number without a unit is bytes, 60% a share of what activations take\) is below the .* that parameters, optimizer and inputs take/, "M610");
   });
 
   it("refuses budgets and files that are none", async () => {

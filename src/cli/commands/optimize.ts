@@ -35,7 +35,8 @@ export async function optimize(io: Io, solver: Solver, name: string, given: Opti
   writeJson(io, out, plan);
 
   const facts = { graph: graphFile, plan: out, ...graphFacts(graph), ...planFacts(plan) };
-  const whole = `import monet_torch; ${options.loss === undefined ? "" : "loss = "}monet_torch.apply(model, ${JSON.stringify(out)}${options.loss === undefined ? "" : ", loss=loss"})`;
+  const apply = `monet_torch.apply(model, ${JSON.stringify(out)}`;
+  const whole = `import monet_torch; ${options.loss === undefined ? `${apply})` : `planned_loss = ${apply}, loss=${options.loss})  # call it in place of ${options.loss}`}`;
   const use = `Plan: ${out}\nUse it: ${options.part === undefined ? whole : `import monet_torch\n${applyLines(options.part, out)}`}\n`;
   if (options.verify !== true) return { exit: exitCodes.ok, text: [headline(plan), ...opaqueLines(graph), use].join("\n"), json: { ...facts, verify: null } };
   const result = await runVerify(io, target, resolve(io.cwd, out), resolve(io.cwd, graphFile), options);
