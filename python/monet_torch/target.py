@@ -154,7 +154,10 @@ def _nested(named: dict[str, Tensor]) -> dict[str, Any]:
 def _needed(model: nn.Module) -> str:
     """The arguments without which the forward can't be called, in words."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    parameters = inspect.signature(model.forward).parameters.values()
+    try:
+        parameters = inspect.signature(model.forward).parameters.values()
+    except ValueError:  # TorchScript's forward has none
+        return "its input"
     names = [p.name for p in parameters if p.default is p.empty and p.kind in kinds]
     if len(names) < 2:
         return f"its input {names[0]}" if names else "its input"

@@ -255,6 +255,19 @@ BAD: dict[str, tuple[str, list[str], str]] = {
 }  # fmt: skip
 
 
+def test_the_inputs_that_are_needed_are_named_where_the_forward_says_them(folder: Path) -> None:
+    (folder / "two.py").write_text(
+        "import torch\nclass Two(torch.nn.Module):\n    def forward(self, x, sigma, scale=1.0): return x * sigma\n"
+        "traced = torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(1, 2))\n"
+    )
+    for name, said in (
+        ("Two", "give each of its inputs x and sigma, as --input"),
+        ("traced", "give its input, as --input"),
+    ):
+        with pytest.raises(MonetError, match=f"what does {name} take[?] {said}"):
+            load(f"{folder / 'two.py'}:{name}", [], [], None, None)
+
+
 def profile(folder: Path, arguments: list[str]) -> list[str]:
     (folder / "empty.py").write_text("import torch\n")
     (folder / "notes.txt").write_text("Net\n")
