@@ -1,5 +1,5 @@
 /** A budget as a command line has it, and as a sentence says it. */
-import { formatBytes, parseBudget, type Budget } from "../core/units";
+import { forgottenUnit, formatBytes, parseBudget, type Budget } from "../core/units";
 import { UserError } from "../helper/user_error";
 
 export function readBudget(text: string): Budget {
@@ -8,10 +8,8 @@ export function readBudget(text: string): Budget {
   return budget;
 }
 
-/** So few bytes are meant by nobody. */
-const fewest = 1024;
-
 export function saidBudget(bytes: number): string {
-  if (bytes >= fewest) return formatBytes(bytes);
-  return `${formatBytes(bytes)} (a number without a unit is bytes${bytes > 0 && bytes <= 100 ? `, ${bytes}% a share of what activations take` : ""})`;
+  const forgotten = forgottenUnit(bytes);
+  if (forgotten === null) return formatBytes(bytes);
+  return `${formatBytes(bytes)} (a number without a unit is bytes${forgotten.percent === null ? "" : `, ${forgotten.percent}% a share of what activations take`})`;
 }

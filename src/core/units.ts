@@ -76,6 +76,14 @@ export function parseBudget(text: string): Budget | null {
   return Number.isSafeInteger(bytes) ? { kind: "bytes", bytes } : null;
 }
 
+/**
+ * So few bytes are meant by nobody who names a budget: a unit was left out, or a percent sign, where the number is one of a share.
+ * Null for a budget that may be meant.
+ */
+export function forgottenUnit(bytes: number): { readonly percent: number | null } | null {
+  return bytes >= 1024 ? null : { percent: bytes > 0 && bytes <= 100 ? bytes : null };
+}
+
 /** The bytes that a budget allows the whole device; infinite where there is no limit. */
 export function budgetBytes(budget: Budget, sizes: { readonly fixed: number; readonly eagerPeak: number }): number {
   switch (budget.kind) {

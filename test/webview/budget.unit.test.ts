@@ -4,7 +4,7 @@ import type { ApplyStep, BudgetPoint } from "../../src/protocol";
 import { chosenPoint, isToBudget, isToSchedule } from "../../src/protocol";
 import { barEnd, boundStairs, costStairs, extentOf, neighbour, partsOf } from "../../webview/budget/frontier";
 import { Sender } from "../../webview/budget/sender";
-import { appliedText, isBest } from "../../webview/budget/texts";
+import { appliedText, budgetProblem, isBest } from "../../webview/budget/texts";
 
 const layers = { fixed: 300, kept: 100, working: 20, gradients: 30, workspace: 50 };
 const point = (peak: number, overhead: number, bound: number | null = null): BudgetPoint => ({ peak, time: 1e6 * (1 + overhead), overhead, bound, layers });
@@ -134,4 +134,16 @@ test("Apply is said to be good for what is left to do, and for nothing once all 
 test("a plan whose bound it meets is the best", () => {
   expect(frontier.map(isBest)).toEqual([false, false, true]);
   expect(isBest(point(400, 0, null))).toBe(false);
+});
+
+describe("a budget that is typed", () => {
+  test("without its unit or percent sign is asked for it, as the command line asks", () => {
+    expect(budgetProblem("60")).toBe("60 B is no budget: a number without a unit is bytes. Write 60% for a share, or a unit, as in 6.5 GiB or 800 MiB.");
+    expect(budgetProblem("512")).toBe("512 B is no budget: a number without a unit is bytes. Write a unit, as in 6.5 GiB or 800 MiB.");
+    expect(budgetProblem("much")).toMatch(/^“much” is no budget\./);
+  });
+
+  test.each(["60%", "6GiB", "1 KiB", "1073741824", "max"])("%s is searched for", (text) => {
+    expect(budgetProblem(text)).toBeNull();
+  });
 });

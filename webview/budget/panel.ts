@@ -1,5 +1,5 @@
 import * as l10n from "@vscode/l10n";
-import { formatBytes, formatPercent, parseBudget } from "../../src/core/units";
+import { formatBytes, formatPercent } from "../../src/core/units";
 import { chosenPoint, type BudgetPoint, type BudgetResult, type BudgetState, type FromBudget, type Verified } from "../../src/protocol";
 import { button, dropdown, setChoices, textField, type Choice } from "../components";
 import { el, setText } from "../dom";
@@ -7,7 +7,7 @@ import { Bar } from "./bar";
 import { Chart } from "./chart";
 import { Sender } from "./sender";
 import { Slider } from "./slider";
-import { appliedText, isBest, slower } from "./texts";
+import { appliedText, budgetProblem, isBest, slower } from "./texts";
 
 type Send = (message: FromBudget) => void;
 
@@ -232,11 +232,9 @@ export class BudgetPanel {
   }
 
   private typeExact(text: string): void {
-    if (parseBudget(text) === null) {
-      setText(this.exactProblem, l10n.t("“{0}” is no budget. Write bytes with a unit, such as 6.5 GiB or 800 MiB, or a share such as 60%.", text));
-      return;
-    }
-    setText(this.exactProblem, "");
+    const problem = budgetProblem(text);
+    setText(this.exactProblem, problem ?? "");
+    if (problem !== null) return;
     this.sender.forget();
     this.send({ kind: "exact", text: text.trim() });
   }

@@ -1,5 +1,5 @@
 import * as l10n from "@vscode/l10n";
-import { formatPercent } from "../../src/core/units";
+import { forgottenUnit, formatBytes, formatPercent, parseBudget } from "../../src/core/units";
 import type { ApplyStep, BudgetPoint } from "../../src/protocol";
 
 /** An overhead as people say it. */
@@ -22,4 +22,17 @@ export function appliedText(left: readonly ApplyStep[]): string {
     : inScript ? l10n.t("Apply again to insert the two lines into a script.")
     : l10n.t("Apply again to install the runtime.");
   return `${written} ${more}`;
+}
+
+/** What is wrong with a budget that was typed; null where it can be searched for. */
+export function budgetProblem(text: string): string | null {
+  const budget = parseBudget(text);
+  if (budget === null) return l10n.t("“{0}” is no budget. Write bytes with a unit, such as 6.5 GiB or 800 MiB, or a share such as 60%.", text);
+  const bytes = budget.kind === "bytes" ? budget.bytes : Number.POSITIVE_INFINITY;
+  const forgotten = forgottenUnit(bytes);
+  if (forgotten === null) return null;
+  const said = formatBytes(bytes);
+  return forgotten.percent === null
+    ? l10n.t("{0} is no budget: a number without a unit is bytes. Write a unit, as in 6.5 GiB or 800 MiB.", said)
+    : l10n.t("{0} is no budget: a number without a unit is bytes. Write {1}% for a share, or a unit, as in 6.5 GiB or 800 MiB.", said, forgotten.percent);
 }
