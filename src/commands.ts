@@ -11,6 +11,7 @@ import { revealModule } from "./views/layers";
 import type { Context } from "./context";
 import { noModel } from "./actions/model_choice";
 import { showProblem } from "./actions/problems";
+import { UserError } from "./helper/user_error";
 import { modelId } from "./workspace";
 
 /** Which model: as the editor's surfaces pass it; nothing from the palette. */
@@ -75,7 +76,8 @@ export function registerCommands(context: Context): vscode.Disposable {
       try {
         return await command(context, argument);
       } catch (error) {
-        await showProblem(context, error, () => vscode.commands.executeCommand(id, argument));
+        const failed = error instanceof UserError ? error.facts["model"] : undefined;
+        await showProblem(context, error, () => vscode.commands.executeCommand(id, failed ?? argument));
         return undefined;
       }
     }),

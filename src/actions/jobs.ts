@@ -6,7 +6,7 @@ import { Disposable } from "../base/disposable";
 import type { Model, Models } from "../workspace";
 import { Pace } from "./pace";
 import { Marks, versionsNow } from "./marks";
-import { problemOf, type Again } from "./problems";
+import { ofModel, problemOf, type Again } from "./problems";
 import { Queue } from "./queue";
 
 export interface Job {
@@ -92,7 +92,7 @@ export class Jobs extends Disposable {
         this.models.update(model, { problem: problemOf(error, again) });
         this.marks.mark(model, error, began);
       }
-      throw cancelled ? new Cancelled() : error;
+      throw cancelled ? new Cancelled() : ofModel(error, model);
     } finally {
       // What was stopped may have made way for another batch size.
       this.models.update(model, stop.signal.aborted ? { running: null } : { running: null, outdated: false });

@@ -4,7 +4,8 @@ import * as vscode from "vscode";
 import type { Context } from "../context";
 import { partsOffered, withoutOptions } from "../core/part";
 import { Cancelled, coded, unexpected, UserError, type Known } from "../helper/user_error";
-import type { Problem } from "../workspace";
+import { argumentOf } from "../editor/targets";
+import type { Model, Problem } from "../workspace";
 import { missingIn, placeOf, type NamedPlace } from "./sentence";
 
 export interface Offer {
@@ -12,9 +13,16 @@ export interface Offer {
   readonly run: () => unknown;
 }
 
-const command = (title: string, id: string): Offer => ({ title, run: () => vscode.commands.executeCommand(id) });
+const command = (title: string, id: string, ...words: unknown[]): Offer => ({ title, run: () => vscode.commands.executeCommand(id, ...words) });
 const showLog = (): Offer => command(vscode.l10n.t("Show Log"), "monet.showLog");
 const selectPython = (): Offer => command(vscode.l10n.t("Select Python"), "monet.selectPython");
+
+/** An error of a model's run says which model it is about: what is offered then is for that one, whichever is shown by then. */
+export function ofModel(error: unknown, model: Model): unknown {
+  return error instanceof UserError ? new UserError(error.code, error.kind, error.message, { ...error.facts, model: argumentOf(model) }) : error;
+}
+
+const forModel = (title: string, id: string, { facts: { model } }: UserError): Offer => (model === undefined ? command(title, id) : command(title, id, model));
 
 export function sentenceOf(error: unknown): string {
   return error instanceof UserError ? coded(plainSentence(error), error.code) : coded(vscode.l10n.t("Something unexpected went wrong; the log tells more."), unexpected);
@@ -107,12 +115,12 @@ function offersOf(error: unknown, retry: (() => unknown) | undefined): Offer[] {
     case "crash":
       return [showLog(), ...again];
     case "infeasible":
-      return [showBudget(), ...again];
+      return [showBudget(error), ...again];
     case "input": {
       const remedy = remedyOf(error);
       if (remedy === "again") return retry === undefined ? [showLog()] : again;
       const lead = leadOf(error);
-      return lead === null ? [changeInput(), ...again] : [lead, ...(remedy === undefined ? [changeInput()] : []), ...again];
+      return lead === null ? [changeInput(error), ...again] : [lead, ...(remedy === undefined ? [changeInput(error)] : []), ...again];
     }
   }
 }
@@ -123,8 +131,8 @@ const remedies: Readonly<Record<string, string>> = { M324: "again", M325: "budge
 /** Undefined where it is the input that may be changed. */
 const remedyOf = (error: UserError): unknown => error.facts["action"] ?? remedies[error.code];
 
-const showBudget = (): Offer => command(vscode.l10n.t("Show memory budget"), "monet.focusBudget");
-const changeInput = (): Offer => command(vscode.l10n.t("Change Input"), "monet.changeInput");
+const showBudget = (error: UserError): Offer => forModel(vscode.l10n.t("Show memory budget"), "monet.focusBudget", error);
+const changeInput = (error: UserError): Offer => forModel(vscode.l10n.t("Change Input"), "monet.changeInput", error);
 
 /** Where the mistake is, or what to do instead; null where what went in is all there is to change. */
 function leadOf(error: UserError): Offer | null {
@@ -136,11 +144,11 @@ function leadOf(error: UserError): Offer | null {
     case "example":
       return command(vscode.l10n.t("Open an Example"), "monet.openExample");
     case "optimize":
-      return command(vscode.l10n.t("Optimize memory"), "monet.optimize");
+      return forModel(vscode.l10n.t("Optimize memory"), "monet.optimize", error);
     case "budget":
-      return showBudget();
+      return showBudget(error);
     case "apply":
-      return command(vscode.l10n.t("Apply"), "monet.apply");
+      return forModel(vscode.l10n.t("Apply"), "monet.apply", error);
     default:
       return null;
   }

@@ -9,7 +9,7 @@ import { folderOf, readModels } from "./config";
 import { actionOf, definitionOf, isMonetTask, pathOf, taskType, type Action, type MonetTaskDefinition } from "./definition";
 import { Jobs } from "./jobs";
 import { findModel } from "./model_choice";
-import { requireTrust, sentenceOf, showProblem } from "./problems";
+import { ofModel, requireTrust, sentenceOf, showProblem } from "./problems";
 import { exportModel } from "./export";
 import { largestModel, profileModel, refineModel, solveModel, type Equipment, type Say } from "./profile";
 import { Latest } from "./queue";
@@ -128,7 +128,7 @@ export class MonetTasks extends Disposable implements vscode.TaskProvider {
     try {
       await refineModel(this.equipment, model, bytes, stop.signal);
     } catch (error) {
-      throw stop.signal.aborted ? new Cancelled() : error;
+      throw stop.signal.aborted ? new Cancelled() : ofModel(error, model);
     } finally {
       if (this.refining.get(model.id) === stop) {
         this.refining.delete(model.id);

@@ -1,13 +1,18 @@
 import { expect, it, vi } from "vitest";
+import { Jobs } from "../../src/actions/jobs";
 import { problemOf, showProblem } from "../../src/actions/problems";
 import { UserError } from "../../src/helper/user_error";
+import type { Model, Models } from "../../src/workspace";
 
-const editor = vi.hoisted(() => ({ shown: [] as string[] }));
+const editor = vi.hoisted(() => ({ shown: [] as string[], chosen: undefined as string | undefined, run: [] as unknown[][] }));
 
 vi.mock("vscode", async () => ({
   ...(await import("../editor/english")),
-  window: { showErrorMessage: (...texts: string[]) => { editor.shown = texts; return Promise.resolve(undefined); } },
-  workspace: { workspaceFolders: [{ uri: { fsPath: "/my models" } }], asRelativePath: (file: string) => file.replace("/my models/", "") },
+  window: { showErrorMessage: (...texts: string[]) => { editor.shown = texts; return Promise.resolve(editor.chosen); }, withProgress: (_: unknown, work: (...words: unknown[]) => unknown) => work({ report: () => undefined }, { onCancellationRequested: () => undefined }) },
+  commands: { executeCommand: (...words: unknown[]) => { editor.run.push(words); } },
+  languages: { createDiagnosticCollection: () => ({ dispose: () => undefined }) },
+  ProgressLocation: { Notification: 15 },
+  workspace: { textDocuments: [], onDidChangeTextDocument: () => ({ dispose: () => undefined }), workspaceFolders: [{ uri: { fsPath: "/my models" } }], asRelativePath: (file: string) => file.replace("/my models/", "") },
 }));
 
 it("what failed is what is tried again, and the unexpected leads to the log", () => {
@@ -36,4 +41,19 @@ it("what is offered helps: another input for what the input did, and for what ex
   ]);
   expect((await shown("M325", "nothing that this plan drops")).slice(1)).toEqual(["Show memory budget", "Try Again"]);
   expect((await shown("M326", "Net computed again by modules gives another result")).slice(1)).toEqual(["Apply", "Try Again"]);
+});
+
+it.each([
+  ["M326", "input", "Apply", "monet.apply"], ["M325", "input", "Show memory budget", "monet.focusBudget"],
+  ["M113", "input", "Change Input", "monet.changeInput"], ["M612", "infeasible", "Show memory budget", "monet.focusBudget"],
+] as const)("what is offered for %s is for the model that failed, whichever is shown by then", async (code, kind, title, id) => {
+  const models = { onDidChange: () => ({ dispose: () => undefined }), update: () => undefined } as unknown as Models;
+  const model = { id: "file:///my models/net.py#Net", name: "Net", uri: { toString: () => "file:///my models/net.py" } } as unknown as Model;
+  const jobs = new Jobs(models, "");
+  const error: unknown = await jobs.run(model, null, () => Promise.reject(new UserError(code, kind, "no"))).catch((failed: unknown) => failed);
+  editor.run = [];
+  editor.chosen = title;
+  await showProblem({ log: { error: () => undefined } as never }, error);
+  await vi.waitFor(() => { expect(editor.run).toEqual([[id, { uri: "file:///my models/net.py", name: "Net" }]]); });
+  jobs.dispose();
 });
