@@ -10,6 +10,7 @@ import { Hovers } from "./editor/hovers";
 import { InlayHints } from "./editor/inlay_hints";
 import { LanguageStatus } from "./editor/language_status";
 import { Documents } from "./editor/documents";
+import { Edits } from "./editor/edits";
 import { Interpreters } from "./actions/interpreters";
 import { MonetTasks } from "./actions/tasks";
 import { BudgetView } from "./views/budget";
@@ -25,9 +26,10 @@ export function activate(extension: vscode.ExtensionContext): Context {
   const dist = extension.asAbsolutePath("dist");
   const sources = new Sources(pathToFileURL(join(dist, "source-worker.mjs")), log);
   const interpreters = new Interpreters(log);
-  const models = new Models(sources, extension.workspaceState, log);
+  const edits = new Edits();
+  const models = new Models(sources, extension.workspaceState, log, edits);
   const tasks = new MonetTasks({ interpreters, models, packages: extension.asAbsolutePath("python"), dist, log });
-  const context: Context = { extension, log, dist, sources, interpreters, models, tasks };
-  extension.subscriptions.push(log, sources, models, tasks, registerCommands(context), ...features.map((Feature) => new Feature(context)));
+  const context: Context = { extension, log, dist, sources, edits, interpreters, models, tasks };
+  extension.subscriptions.push(log, sources, edits, models, tasks, registerCommands(context), ...features.map((Feature) => new Feature(context)));
   return context;
 }

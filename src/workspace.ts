@@ -16,6 +16,7 @@ import type { Sources } from "./sources/client";
 import { places } from "./sources/places";
 import type { Place, Placement, Snapshot, SourceView } from "./sources/types";
 import { Disposable } from "./base/disposable";
+import type { Edits } from "./editor/edits";
 
 export type Freshness = "none" | "fresh" | "stale";
 
@@ -131,9 +132,6 @@ export class Model {
   }
 }
 
-/** A name that is gone from such a text may come back before it is saved. */
-const isBeingEdited = (uri: vscode.Uri): boolean => vscode.workspace.textDocuments.some((each) => each.isDirty && each.uri.toString() === uri.toString());
-
 export const modelId = (uri: vscode.Uri, name: string): string => `${uri.toString()}#${name}`;
 
 /** The marks of one file: its places with the numbers of the model that was profiled last. */
@@ -184,6 +182,8 @@ export class Models extends Disposable {
     readonly sources: Sources,
     private readonly memory: vscode.Memento,
     private readonly log: vscode.LogOutputChannel,
+    /** A name that is gone from a text in the middle of being edited may come back. */
+    private readonly edits: Pick<Edits, "isUnsettled">,
   ) {
     super();
   }
@@ -227,7 +227,7 @@ export class Models extends Disposable {
     // A newer text was read meanwhile.
     if (this.views.get(key) !== view) return view;
     for (const model of this.of(uri)) {
-      if (names.has(model.name) || model.running !== null || (model.profile !== null && isBeingEdited(uri))) continue;
+      if (names.has(model.name) || model.running !== null || (model.profile !== null && this.edits.isUnsettled(key))) continue;
       this.byId.delete(model.id);
       if (this.current === model) this.active = null;
     }

@@ -31,6 +31,7 @@ export class Documents extends Disposable {
     this.register(workspace.onDidChangeWorkspaceFolders(() => { this.setRoots(); }));
     this.register(workspace.onDidOpenTextDocument((document) => { this.open(document); }));
     this.register(workspace.onDidChangeTextDocument((event) => { this.change(event); }));
+    this.register(context.edits.onDidSettle(({ fsPath }) => { this.readLater(this.reaching(fsPath)); }));
     this.register(workspace.onDidCloseTextDocument((document) => { this.close(document); }));
     this.register(window.onDidChangeVisibleTextEditors(() => { this.readVisible(); }));
     this.register(window.onDidChangeActiveTextEditor(() => { this.follow(); }));
