@@ -459,10 +459,7 @@ def _export(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int,
     from . import export, profile, verify
 
     out = Path(options.out)
-    if out.exists() and not out.read_text(encoding="utf-8", errors="replace").startswith(export.FIRST_LINE):
-        raise MonetError(
-            "M324", f"{out} is there and was not written by export; move it away, or name another file with --out"
-        )
+    export.refuse_to_overwrite(out, _read(options.graph, "monet-graph", _OF_GRAPH))
     made, plan, graph, autocast, device = _asked(options)
     say("export", 0, 1)
     found = export.export(verify.StepRunner(made, graph["gradients"], autocast, device), plan, graph)

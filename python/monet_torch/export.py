@@ -24,6 +24,7 @@ from .units import human
 from .verify import StepRunner, compare, deterministic_algorithms
 
 FIRST_LINE = '"""Checkpoints of '  # by which a file of ours is known
+WRITTEN = ", written by `monet export`"
 
 
 @dataclass
@@ -90,6 +91,28 @@ def export(step: StepRunner, plan_document: dict[str, Any], graph: dict[str, Any
     )  # fmt: skip
 
 
+def subject(graph: dict[str, Any]) -> str:
+    """What a file written for `graph` is of, as its first line has it."""
+    part = graph["made_from"]["options"].get("part")
+    return str(graph["made_from"]["model"]) + (f", part {part}" if part else "")
+
+
+def refuse_to_overwrite(out: Path, graph: dict[str, Any]) -> None:
+    """Raise MonetError where `out` is there and holds anything but an earlier export for the same model and part.
+
+    Names of files are no proof: `my-net.py` and `my_net.py` are imported by one, and so are parts `a.b` and `a__b`.
+    """
+    if not out.exists():
+        return
+    first, _, _ = out.read_text(encoding="utf-8", errors="replace").partition("\n")
+    of, found, _ = first.removeprefix(FIRST_LINE).partition(WRITTEN)
+    advice = "move it away, or name another file with --out"
+    if not first.startswith(FIRST_LINE) or not found:
+        raise MonetError("M324", f"{out} is there and was not written by export; {advice}")
+    if of != subject(graph):
+        raise MonetError("M324", f"{out} is there and holds the export of {of}; {advice}")
+
+
 def lost(plan: Plan) -> list[str]:
     """What the plan says and a policy can't."""
     found = []
@@ -108,7 +131,7 @@ def source_of(regions: Regions, plan: Plan, graph: dict[str, Any]) -> str:
     source = Path(exported.__file__).read_text(encoding="utf-8")
     budget = "no budget" if plan.budget is None else f"a budget of {human(plan.budget)}"
     head = (
-        f"{FIRST_LINE}{graph['made_from']['model']}, written by `monet export` from a plan for {budget}.\n\n"
+        f"{FIRST_LINE}{subject(graph)}{WRITTEN} from a plan for {budget}.\n\n"
         f"Needs PyTorch alone. The plan: {plan.graph_hash}.\n"
     )
     tables = {

@@ -239,6 +239,23 @@ def test_a_file_that_is_not_ours_is_left_alone(graphs: Any, tmp_path: Path, caps
     assert out.read_text() == "mine = 1\n"
 
 
+def test_another_models_export_is_left_alone_and_its_own_is_replaced(graphs: Any, tmp_path: Path, capsys: Any) -> None:
+    graph_file, graph = graphs(RESNET)
+    assert export(RESNET, costly(graph), graph_file, tmp_path)[0] == 0
+    code, out = export(RESNET, costly(graph), graph_file, tmp_path)
+    assert code == 0
+    text = out.read_text()
+    for other in ("other_file.py:ResNet", "blocks.py:ResNet, part layers.0"):
+        assert text.count("blocks.py:ResNet,") == 1
+        theirs = text.replace("blocks.py:ResNet,", f"{other},")
+        out.write_text(theirs)
+        capsys.readouterr()
+        assert export(RESNET, costly(graph), graph_file, tmp_path)[0] == 2
+        sentence = f"holds the export of {other}; move it away, or name another file with --out [M324]\n"
+        assert sentence in capsys.readouterr().err
+        assert out.read_text() == theirs
+
+
 def test_without_monet_installed_the_file_runs(graphs: Any, tmp_path: Path) -> None:
     graph_file, graph = graphs(DECODER)
     export(DECODER, costly(graph), graph_file, tmp_path)
