@@ -187,8 +187,11 @@ class Everything(nn.Module):
     def forward(self, x: Tensor, target: Tensor) -> Tensor:
         x = F.leaky_relu(self.norm(self.conv(x)), 0.1)
         x = F.max_pool2d(x, 2) + F.avg_pool2d(x, 2)
-        x = F.max_pool3d(x.unsqueeze(2) * 2, (1, 2, 2)).squeeze(2)
+        x = F.max_pool3d(x.unsqueeze(2) * 2, (1, 2, 2))
+        x = F.avg_pool3d(x, (1, 3, 3), 1, (0, 1, 1)) + F.adaptive_avg_pool3d(x, (1, 8, 8)).repeat(1, 1, 1, 2, 2)
+        x = x.squeeze(2)
         x = F.leaky_relu_(F.max_pool1d(F.hardsigmoid(x * 1.5).flatten(2), 2), 0.2)
+        x = F.avg_pool1d(x, 3, 1, 1) + F.adaptive_avg_pool1d(x, 32).repeat(1, 1, 4)
         x = torch.where(x > 0.5, x, x * 3).masked_fill(x < 0.1, 0.0).clamp(min=0.2)
         x = F.adaptive_avg_pool2d(F.threshold(x.unflatten(2, (8, 16)), 0.25, 0.0), 3).flatten(1)
         x = F.dropout(x.repeat(160, 1) + torch.arange(8 * 9), 0.4).unflatten(0, (160, -1)).mean(0)
@@ -212,7 +215,8 @@ def test_a_plan_that_uses_all_of_them_gives_eagers_gradients_to_the_bit(
     used = {captured.operators[int(i)].name.split(".")[1] for i in plan["implementations"]}
     assert used == {
         "leaky_relu", "max_pool2d", "avg_pool2d", "max_pool3d", "hardsigmoid", "max_pool1d", "where", "masked_fill",
-        "clamp", "threshold", "adaptive_avg_pool2d", "dropout", "cross_entropy_loss",
+        "clamp", "threshold", "adaptive_avg_pool2d", "dropout", "cross_entropy_loss", "avg_pool1d", "avg_pool3d",
+        "adaptive_avg_pool1d", "adaptive_avg_pool3d",
     }  # fmt: skip
 
     def once() -> dict[str, Tensor]:

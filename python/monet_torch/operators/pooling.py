@@ -115,31 +115,42 @@ def _unwritten(geometry: tuple[Sequence[int], Sequence[int]], like: Tensor) -> T
     return torch.empty_strided(*geometry, dtype=like.dtype, device=like.device)
 
 
-class _AvgPool2d(torch.autograd.Function):
+_AVG_POOL: dict[int, tuple[Any, Any]] = {
+    2: (torch.ops.aten.avg_pool2d.default, torch.ops.aten.avg_pool2d_backward.grad_input),
+    3: (torch.ops.aten.avg_pool3d.default, torch.ops.aten.avg_pool3d_backward.grad_input),
+}
+
+
+class _AvgPool(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, settings: tuple[Any, ...]) -> Tensor:
         ctx.settings, ctx.input = settings, (x.shape, x.stride())
-        y: Tensor = torch.ops.aten.avg_pool2d(x, *settings)
+        y: Tensor = _AVG_POOL[len(settings[0])][0](x, *settings)
         return y
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Any:
         result = _unwritten(ctx.input, grads[0])
-        torch.ops.aten.avg_pool2d_backward.grad_input(grads[0], result, *ctx.settings, grad_input=result)
+        _AVG_POOL[len(ctx.settings[0])][1](grads[0], result, *ctx.settings, grad_input=result)
         return result, None
 
 
-class _AdaptiveAvgPool2d(torch.autograd.Function):
+class _AdaptiveAvgPool(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, size: list[int]) -> Tensor:
-        ctx.input = (x.shape, x.stride())
-        y: Tensor = torch.ops.aten._adaptive_avg_pool2d(x, size)
+        ctx.input, ctx.dims = (x.shape, x.stride()), len(size)
+        aten = torch.ops.aten
+        y: Tensor = (aten._adaptive_avg_pool2d if ctx.dims == 2 else aten._adaptive_avg_pool3d)(x, size)
         return y
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Any:
+        if ctx.dims == 3:
+            result = _unwritten(ctx.input, grads[0])
+            torch.ops.aten.adaptive_avg_pool3d_backward(grads[0], result, grad_input=result)
+            return result, None
         # No form of this kernel writes into given memory. Expanded from one element, the stand-in is contiguous to it.
         shape, stride = ctx.input
         contiguous = stride == torch.empty(shape, device="meta").stride()  # of one pixel, both formats are dense
@@ -205,21 +216,32 @@ def _averages(x: Value, *_: Any) -> bool:
     return _in_a_memory_format(x)
 
 
-@implementation("aten.avg_pool2d.default", name="shape", exactness="bitwise", applies=_averages)
-def _avg_pool2d(
-    x: Tensor, kernel: Any, stride: Any = (), padding: Any = 0, ceil_mode: bool = False, pad_counts: bool = True,
-    divisor: int | None = None,
-) -> Any:  # fmt: skip
-    w = _windows(2, kernel, stride, padding, 1, ceil_mode)
-    settings = (w.kernel, w.stride, w.padding, ceil_mode, pad_counts, divisor)
-    return _AvgPool2d.apply(x, settings)  # type: ignore[no-untyped-call]
+def _register_avg_pool(dims: int) -> None:
+    @implementation(f"aten.avg_pool{dims}d.default", name="shape", exactness="bitwise", applies=_averages)
+    def average(
+        x: Tensor, kernel: Any, stride: Any = (), padding: Any = 0, ceil_mode: bool = False, pad_counts: bool = True,
+        divisor: int | None = None,
+    ) -> Any:  # fmt: skip
+        w = _windows(dims, kernel, stride, padding, 1, ceil_mode)
+        if dims == 1:
+            w, x = _as_2d(w), x.unsqueeze(-2)
+        y = _AvgPool.apply(x, (w.kernel, w.stride, w.padding, ceil_mode, pad_counts, divisor))  # type: ignore[no-untyped-call]
+        return y.squeeze(-2) if dims == 1 else y
 
 
 def _adapts(x: Value, size: Sequence[int]) -> bool:
-    """To one by one it is a mean, which saves nothing."""
-    return tuple(size) != (1, 1) and _in_a_memory_format(x)
+    """To one place it is a mean, which saves nothing."""
+    return prod(size) != 1 and _in_a_memory_format(x)
 
 
-@implementation("aten.adaptive_avg_pool2d.default", name="shape", exactness="bitwise", applies=_adapts)
-def _adaptive_avg_pool2d(x: Tensor, size: list[int]) -> Any:
-    return _AdaptiveAvgPool2d.apply(x, size)  # type: ignore[no-untyped-call]
+def _register_adaptive_avg_pool(dims: int) -> None:
+    @implementation(f"aten.adaptive_avg_pool{dims}d.default", name="shape", exactness="bitwise", applies=_adapts)
+    def average(x: Tensor, size: Sequence[int]) -> Any:
+        if dims == 1:
+            return _AdaptiveAvgPool.apply(x.unsqueeze(-2), [1, *size]).squeeze(-2)  # type: ignore[no-untyped-call]
+        return _AdaptiveAvgPool.apply(x, size)  # type: ignore[no-untyped-call]
+
+
+for _dims in (1, 2, 3):
+    _register_avg_pool(_dims)
+    _register_adaptive_avg_pool(_dims)
