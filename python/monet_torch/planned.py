@@ -209,7 +209,9 @@ class _Runtime:
             return own(model, *args, **kwargs)
         self.planned += 1
         if self.plan.activation_bytes is not None and program.captured.activation_bytes > self.plan.activation_bytes:
-            self.say_larger(program.captured.activation_bytes, self.plan.activation_bytes)
+            given = [x for x in leaves if isinstance(x, Tensor) and x.layout == torch.strided]
+            laid_out = all(x.is_contiguous() for x in given)
+            self.say_larger(program.captured.activation_bytes, self.plan.activation_bytes, laid_out)
         program.trace = self.trace
         constants = _constants(program.captured, leaves, functools.partial(watch.tensor, modules))
         device = next((t.device.type for t in constants), "cpu")
@@ -235,13 +237,14 @@ class _Runtime:
             warnings.warn(f"MONeT: this forward runs without its plan: {reason}", stacklevel=_users_level())
         self.eager[reason] += 1
 
-    def say_larger(self, bytes_made: int, planned: int) -> None:
+    def say_larger(self, bytes_made: int, planned: int, contiguous: bool) -> None:
         """Count what may take more memory than the plan promises, and say so the first time."""
         if not self.larger:
+            why = "" if contiguous else " (an input is not contiguous: where a view of it can't be had, it is copied)"
             warnings.warn(
-                f"MONeT: this forward makes {human(bytes_made)} of activations, and the plan was made for "
-                f"{human(planned)}: it runs by the plan and may take more memory than that predicts; for a promise, "
-                "profile and plan with the largest inputs, or anew if the model has changed",
+                f"MONeT: this forward makes {human(bytes_made)} of activations, {human(bytes_made - planned)} more "
+                f"than the plan was made for{why}: it runs by the plan and may take more memory than that predicts; "
+                "for a promise, profile and plan with the largest inputs, or anew if the model has changed",
                 stacklevel=_users_level(),
             )
         self.larger += 1

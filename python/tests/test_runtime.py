@@ -23,6 +23,7 @@ from monet_torch import planned
 from monet_torch.capture import capture
 from monet_torch.errors import PlanMismatch
 from monet_torch.measure import tracker_peak
+from monet_torch.units import human
 
 MAKERS: list[Make] = [models.convnet, models.decoder]
 MODES = [("keep", 0), ("drop", 0), *(("random", seed) for seed in range(6))]
@@ -201,6 +202,28 @@ def test_what_is_larger_than_planned_is_planned_with_one_warning(says: bool) -> 
     status = monet_torch.status(model)
     assert (status["planned"], status["larger"], status["eager"]) == (6, 3 if says else None, {})
     assert ("3 forwards were larger" in monet_torch.explain_out_of_memory(model)) == says
+
+
+def test_what_is_larger_by_a_copy_alone_says_by_how_much_and_why() -> None:
+    class Flat(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Sequential(
+                nn.Linear(12, 64), *(nn.Sequential(nn.Linear(64, 64), nn.Tanh()) for _ in range(40))
+            )
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.body(x.reshape(x.shape[0], 12))
+
+    model = Flat()
+    plan = plan_for(capture(model, (torch.randn(64, 3, 4),)), "drop")
+    monet_torch.apply(model, plan)
+    made = plan["graph"]["activation_bytes"]
+    with pytest.warns(UserWarning, match="MONeT") as caught:
+        model(torch.randn(64, 6, 4)[:, ::2]).sum().backward()
+    (said,) = (str(w.message) for w in caught)
+    assert human(made) == human(made + 64 * 12 * 4)
+    assert f"makes {human(made)} of activations, 3.0 KiB more than the plan was made for (an input is not" in said
 
 
 def test_eval_and_no_grad_run_the_models_own_forward() -> None:
