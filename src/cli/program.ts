@@ -116,7 +116,7 @@ function build(io: Io, solver: Solver, run: Run): Command {
   });
   withOptions(command("show <plan>", "print a plan's schedule: what is kept, what is recomputed"), [
     new Option("--graph <file>", "the training graph that the plan was made for"),
-    new Option("--why", "say of the largest tensors why they are kept or recomputed"),
+    new Option("--why", "instead of the table, say of the largest tensors why they are kept or recomputed"),
     jsonOption(),
   ]).action((file: string, options: ShowOptions) => {
     run(show(io, file, options));

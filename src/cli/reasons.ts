@@ -1,12 +1,14 @@
-/** Why each large tensor is kept or made again, as `monet show --why` prints it. */
+/** Why each large tensor is kept or made again, as `monet show --why` prints it: by the numbers, names and source lines of the schedule's table. */
 import { explain } from "../core/explain";
 import type { Graph } from "../core/graph";
 import type { Plan } from "../core/plan";
 import { formatBytes, formatDuration } from "../core/units";
 import { why, type Why } from "../core/why";
-import { count } from "./table";
+import { saidSource, shortName } from "./schedule";
+import { count, wrapped } from "./table";
 
 const most = 20;
+const columns = 100;
 
 export interface Reason extends Why {
   readonly operator: number;
@@ -29,7 +31,7 @@ export function reasons(graph: Graph, plan: Plan): Reason[] {
 
 export function reasonsText(graph: Graph, plan: Plan): string {
   const found = reasons(graph, plan);
-  return ["", `Why, for the ${count(found.length, "largest tensor")}:`, ...found.map(({ text }) => `  ${text}`), ""].join("\n");
+  return ["", `Why, for the ${count(found.length, "largest tensor")}:`, ...found.map(({ text }) => `\n${wrapped(text, columns, "  ")}`), ""].join("\n");
 }
 
 function sentence(graph: Graph, plan: Plan, operator: number, kind: Reason["kind"], { does, bytes, peak, time, otherwise, rent }: Why, steps: readonly string[]): string {
@@ -56,7 +58,10 @@ function worth(rent: number | null, memory: string): string {
   return rent === null ? "" : rent < 1 ? `; ${memory} not short while it is held` : `; ${memory} worth ${formatDuration(rent)} of recomputing elsewhere`;
 }
 
+/** `conv2d 12 of layer1.0.conv1 (net.py:31)`. */
 function nameOf({ operators }: Graph, id: number): string {
   const operator = operators[id];
-  return operator === undefined ? String(id) : operator.module === "" ? `${operator.op} (${id})` : `${operator.module} (${id})`;
+  if (operator === undefined) return String(id);
+  const { op, module, source } = operator;
+  return `${shortName(op)} ${id}${module === "" ? "" : ` of ${module}`}${source === null ? "" : ` (${saidSource(source)})`}`;
 }

@@ -83,8 +83,7 @@ function linesOf({ module, operators }: Part, worthTelling: number): string[][] 
 
 function operatorCells(row: OperatorRow, part: string): string[] {
   const layer = part === "" ? row.module : row.module.slice(part.length + 1);
-  const source = row.source === null ? "" : `${row.source.file.replace(/^.*[\\/]/, "")}:${row.source.line}`;
-  return [String(row.id), shortName(row.op), layer, source, row.changed ? row.implementation : ""];
+  return [String(row.id), shortName(row.op), layer, saidSource(row.source), row.changed ? row.implementation : ""];
 }
 
 function fateCells({ kind, bytes, fate, until, recomputedFor, away }: TensorRow): string[] {
@@ -95,7 +94,9 @@ function fateCells({ kind, bytes, fate, until, recomputedFor, away }: TensorRow)
 
 const costOf = (nanoseconds: number): string => `${nanoseconds > 0 ? "+" : ""}${formatDuration(nanoseconds)}`;
 
-const shortName = (op: string): string => op.replace(/^(?:aten|monet)\./, "").replace(/\.(default|Tensor|int)$/, "");
+export const saidSource = (source: OperatorRow["source"]): string => (source === null ? "" : `${source.file.replace(/^.*[\\/]/, "")}:${source.line}`);
+
+export const shortName = (op: string): string => op.replace(/^(?:aten|monet)\./, "").replace(/\.(default|Tensor|int)$/, "");
 
 /** `12, 9–7, 5`: as they come, in either direction. */
 export function ranges(ids: readonly number[]): string {

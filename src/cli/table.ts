@@ -19,6 +19,17 @@ export function table(columns: readonly Column[], rows: readonly (readonly strin
   return (hasTitles ? lines : rows).map(format).join("\n");
 }
 
+/** Lines of so many columns at most, unless a word is longer; each begins with the indent. */
+export function wrapped(text: string, columns: number, indent: string): string {
+  const lines: string[] = [];
+  for (const word of text.split(" ")) {
+    const longer = `${lines.at(-1) ?? indent} ${word}`;
+    if (lines.length > 0 && width(longer) <= columns) lines[lines.length - 1] = longer;
+    else lines.push(indent + word);
+  }
+  return lines.join("\n");
+}
+
 function width(text: string): number {
   return Array.from(text).length;
 }

@@ -310,8 +310,16 @@ describe("monet show", () => {
   });
 
   it("says why, where it is asked: what the step would be otherwise", async () => {
+    const operators = w.graph.operators.map((operator) => ({ ...operator, source: { file: "/models/net.py", line: 10 + operator.id, column: 8 } }));
+    w.write("net.graph.json", JSON.stringify({ ...w.graph, operators }));
     const { out } = await w.monet("show", "net.plan.json", "--why");
-    expect(out).toMatch(/^Why, for the \d+ largest tensors?:\n.* is kept for the backward of .*: recomputing it would take /m);
+    expect(out).toMatch(/^Plan for .*\nPredicted peak .*\n\nWhy, for the \d+ largest tensors:\n\n {2}\S/);
+    expect(out.split("\n").filter((line) => line.length > 100)).toEqual([]);
+    const text = out.replaceAll(/\s+/g, " ");
+    expect(text).toMatch(/ is kept for the backward of [^:]* \(net\.py:\d+\): recomputing it would take /);
+    // As in the table.
+    const table = (await w.monet("show", "net.plan.json")).out;
+    for (const [, operator = "", id = "", line = ""] of text.matchAll(/(\S+) (\d+) of m\d+ \(net\.py:(\d+)\)/g)) expect(table).toMatch(new RegExp(`^ *${id}  ${operator} .* net\\.py:${line} `, "m"));
     const { why } = document((await w.monet("show", "net.plan.json", "--why", "--json")).out) as { why: { peak: number; otherwise: { peak: number } | null; bytes: number }[] };
     expect(why.map(({ bytes }) => bytes)).toEqual(why.map(({ bytes }) => bytes).sort((a, b) => b - a));
     expect(why.some(({ peak, otherwise }) => otherwise !== null && otherwise.peak !== peak)).toBe(true);

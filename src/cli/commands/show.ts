@@ -28,7 +28,7 @@ export function show(io: Io, file: string, options: ShowOptions): Outcome {
     const lines = [
       headline(plan),
       `${count(plan.retain.length, "tensor")} held between steps, ${count(changed, "operator")} with another implementation.`,
-      `Name the training graph with --graph to see the schedule operator by operator${options.why === true ? ", and why" : ""}.`,
+      `Name the training graph with --graph to see ${options.why === true ? "why" : "the schedule operator by operator"}.`,
       "",
     ];
     return { exit: exitCodes.ok, text: lines.join("\n"), json: { plan, schedule: null } };
@@ -38,7 +38,7 @@ export function show(io: Io, file: string, options: ShowOptions): Outcome {
   const asked = options.why === true;
   return {
     exit: exitCodes.ok,
-    text: scheduleText(graph, plan) + (asked ? reasonsText(graph, plan) : ""),
+    text: asked ? `${headline(plan)}\n${reasonsText(graph, plan)}` : scheduleText(graph, plan),
     json: { plan, schedule: explain(graph, plan), ...(asked ? { why: reasons(graph, plan) } : {}) },
   };
 }
