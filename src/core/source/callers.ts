@@ -8,6 +8,7 @@ interface Caller {
   readonly file: FileOutline;
   /** The function around the call, whose own callers may be the ones that know. */
   readonly within: FunctionOutline | null;
+  readonly inMethod: boolean;
 }
 
 export class Callers {
@@ -41,26 +42,32 @@ export class Callers {
     return bound;
   }
 
+  /** Built by a method of a class: a layer of something larger. */
+  isPart(target: object): boolean {
+    return (this.all().get(target) ?? []).some(({ inMethod }) => inMethod);
+  }
+
   private all(): Map<object, Caller[]> {
     if (this.index !== null) return this.index;
     const index = new Map<object, Caller[]>();
     const seen = new Set<Value>();
-    const visit = (value: Value, file: FileOutline, within: FunctionOutline | null): void => {
+    const visit = (value: Value, file: FileOutline, within: FunctionOutline | null, inMethod: boolean): void => {
       if (seen.has(value)) return;
       seen.add(value);
-      for (const inner of parts(value)) visit(inner, file, within);
+      for (const inner of parts(value)) visit(inner, file, within, inMethod);
       if (value.kind !== "call" || value.callee.kind !== "name") return;
       const target = this.workspace.find(value.callee.name, file);
       if (target.kind === "class" || target.kind === "function") {
-        index.set(target.outline, [...(index.get(target.outline) ?? []), { call: value, file, within }]);
+        index.set(target.outline, [...(index.get(target.outline) ?? []), { call: value, file, within, inMethod }]);
       }
     };
     for (const file of this.workspace.files) {
-      for (const binding of file.objects.values()) visit(binding.value, file, null);
-      const methods = [...file.classes.values()].flatMap((each) => [...each.methods.values()]);
-      for (const fn of [...file.functions.values(), ...methods]) {
-        for (const value of [...fn.returns, ...fn.bindings.map((binding) => binding.value)]) visit(value, file, fn);
-      }
+      for (const binding of file.objects.values()) visit(binding.value, file, null, false);
+      const visitAll = (functions: Iterable<FunctionOutline>, inMethod: boolean): void => {
+        for (const fn of functions) for (const value of [...fn.returns, ...fn.bindings.map((binding) => binding.value)]) visit(value, file, fn, inMethod);
+      };
+      visitAll(file.functions.values(), false);
+      for (const { methods } of file.classes.values()) visitAll(methods.values(), true);
     }
     this.index = index;
     return index;

@@ -39,7 +39,7 @@ export class LayerReader {
 
   constructor(
     private readonly workspace: Workspace,
-    private readonly callers: Callers,
+    private readonly callers: Pick<Callers, "candidates">,
     private readonly model: ClassDefinition,
   ) {
     this.lineage = workspace.lineage(model);

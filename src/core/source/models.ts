@@ -1,7 +1,7 @@
 /** Puts outlines together: which classes are models, their layers, and where these are called. */
 import { Callers } from "./callers";
 import { inputHint } from "./hints";
-import { compareText, comparePlaces, LayerReader, type BuiltLayer } from "./layers";
+import { compareText, comparePlaces, LayerReader, type BuildCall, type BuiltLayer } from "./layers";
 import type { FileOutline, FunctionOutline, Value } from "./outline";
 import { isEntryName } from "./names";
 import { covers, segments } from "./patterns";
@@ -18,6 +18,9 @@ export function readModels(files: readonly FileOutline[]): SourceFile[] {
   const reader = new ModelReader(new Workspace(files));
   return files.map((file) => reader.file(file));
 }
+
+/** Of models whose first layer is a model. */
+const maxDepth = 12;
 
 class ModelReader {
   private readonly callers: Callers;
@@ -73,7 +76,7 @@ class ModelReader {
       calls,
       forward: forward?.outline.range ?? null,
       methods: methods.map((method) => ({ file: method.file.path, range: method.outline.range })),
-      input: inputHint(built, calls, (ref) => this.hintOf(ref)),
+      input: this.hintOf(definition, null, calls, this.callers.isPart(outline), 0),
     };
     this.models.set(outline, model);
     return model;
@@ -85,9 +88,18 @@ class ModelReader {
     return file === undefined || outline === undefined ? null : { kind: "class", file, outline };
   }
 
-  private hintOf(ref: ModelRef): InputHint | null {
-    const definition = this.definitionOf(ref);
-    return definition === null ? null : (this.model(definition)?.input ?? null);
+  /** What goes in if it is built by `call`; null: by itself, with the defaults of its own parameters. */
+  private hintOf(definition: ClassDefinition, call: BuildCall | null, calls: readonly Call[], isPart: boolean, depth: number): InputHint | null {
+    const init = this.workspace.lineage(definition).find(({ outline }) => outline.methods.has("__init__"))?.outline;
+    const candidates: Callers["candidates"] = (target, parameters, file) => {
+      const known = this.callers.candidates(target, parameters, file);
+      return target === init ? sizedBy(bindArguments(parameters, call?.args ?? [], call?.named ?? []), known) : known;
+    };
+    return inputHint(new LayerReader(this.workspace, { candidates }, definition).read(), calls, isPart, (ref, inner) => {
+      const part = this.definitionOf(ref);
+      const model = part === null || depth > maxDepth ? null : this.model(part);
+      return part === null || model === null ? null : this.hintOf(part, inner, model.calls, isPart, depth + 1);
+    });
   }
 
   /** `forward`, and every method that it reaches through `self`. */
@@ -191,6 +203,12 @@ class ModelReader {
 function firstOf(value: Value): Value[] {
   if (value.kind === "choice") return value.options.flatMap(firstOf);
   return value.kind === "list" ? value.items.slice(0, 1) : [];
+}
+
+/** Sizes are those of this one call; others may tell which classes it is built from. */
+function sizedBy(own: ReadonlyMap<string, Value>, known: ReadonlyMap<string, Value>): Map<string, Value> {
+  const isSize = (value: Value): boolean => value.kind === "number" || (value.kind === "choice" && value.options.some(isSize));
+  return new Map([...[...known].filter(([, value]) => !isSize(value)), ...own]);
 }
 
 function matches(layer: Layer, path: string): boolean {

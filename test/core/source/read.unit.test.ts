@@ -232,6 +232,57 @@ describe("input hints", () => {
     expect(one(body(init, forward)).input?.spec).toBe(spec);
   });
 
+  it("sizes are those of the call that builds the first layer, and a building block of several sizes has none", () => {
+    const text = `from torch import nn
+
+class Conv(nn.Module):
+    def __init__(self, cin, cout):
+        super().__init__()
+        self.net = nn.Sequential(nn.Conv2d(cin, cout, 3), nn.SiLU())
+
+    def forward(self, x):
+        return self.net(x)
+
+class Stage(nn.Module):
+    def __init__(self, cin, cout):
+        super().__init__()
+        self.conv = Conv(cin, cout)
+
+    def forward(self, x):
+        return self.conv(x)
+
+class Words(nn.Module):
+    def __init__(self, vocabulary, width=8):
+        super().__init__()
+        self.embed = nn.Embedding(vocabulary, width)
+
+    def forward(self, x):
+        return self.embed(x)
+
+class UNet(nn.Module):
+    def __init__(self, channels=1, width=32):
+        super().__init__()
+        self.middle = Stage(width, width)
+        self.stem = Stage(channels, width)
+        self.words = Words(100)
+
+    def forward(self, x):
+        return self.middle(self.stem(x))
+
+class Alone(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.stem = Stage(channels, 8)
+
+    def forward(self, x):
+        return self.stem(x)
+`;
+    const [file] = read({ "net.py": text });
+    expect(file?.models.map(({ name, input }) => `${name}: ${input?.spec ?? "none"}`)).toEqual([
+      "Conv: none", "Stage: none", "Words: none", "UNet: float32[8,1,224,224]", "Alone: float32[8,3,224,224]",
+    ]);
+  });
+
   it("none where the first layer doesn't tell", () => {
     expect(one(body("self.n = nn.LayerNorm(8)", "return self.n(x)")).input).toBeNull();
   });
