@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import logging
 import os
 import platform
 import sys
@@ -158,7 +159,24 @@ def _run(options: argparse.Namespace) -> tuple[int, str]:
         keep_freed_memory()
         if options.threads:
             torch.set_num_threads(options.threads)
-        return _COMMANDS[options.command](options, say)
+        with _users_errors():
+            return _COMMANDS[options.command](options, say)
+
+
+@contextlib.contextmanager
+def _users_errors() -> Iterator[None]:
+    """Say as a MonetError, with its line, what the person's code raises where it runs, as in a backward or a loss."""
+    from .capture import explained, user_frame
+
+    try:
+        yield
+    except MonetError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error) or not user_frame(error):
+            raise
+        logging.getLogger("monet_torch").debug("raised here", exc_info=True)
+        raise explained(error) from error
 
 
 @contextlib.contextmanager

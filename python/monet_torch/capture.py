@@ -252,9 +252,9 @@ def capture(
         try:
             exported = trace_as_eager(trace, is_in_block)
         except Exception as error:
-            explained = _explained(error)
-            explained.module = _module_at_fault(error, model, running, loss_prefix, opaque)
-            raise explained from error
+            told = explained(error)
+            told.module = _module_at_fault(error, model, running, loss_prefix, opaque)
+            raise told from error
         captured = Flattener(module, exported, autocast, loss_prefix, leaves).run()
     refuse_shared_writes(captured)
     blocks = {o.block for o in captured.operators if o.block is not None}
@@ -302,7 +302,7 @@ def _without_hooks(module: nn.Module) -> Iterator[None]:
         module.__dict__.update(hooks)
 
 
-def _explained(error: BaseException) -> CaptureError:
+def explained(error: BaseException) -> CaptureError:
     """What is wrong, in PyTorch's words where they say it, with the innermost line of the user's code."""
     where = user_frame(error)
     if isinstance(error, MonetError):

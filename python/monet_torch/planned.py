@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copyreg
 import functools
+import logging
 import os
 import sys
 import warnings
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from . import containers
 from ._private import in_transform, is_compiled, never_compiled, pytree
 from .autocast import ambient_autocast
-from .capture import capture, is_capturing
+from .capture import capture, is_capturing, user_frame
 from .captured import Captured
 from .errors import CaptureError, MonetError, PlanMismatch
 from .flatten import is_users
@@ -172,7 +173,14 @@ def _training_forward(model: nn.Module, own: Callable[..., Any], args: Any, kwar
         return own(model, *args, **kwargs)
     if is_capturing():
         return runtime.traced(model, own, args, kwargs)
-    return runtime(model, own, args, kwargs)
+    try:
+        return runtime(model, own, args, kwargs)
+    except MonetError as error:
+        if user_frame(error):
+            raise
+        # The person called the model; how far below it went is for the log.
+        logging.getLogger("monet_torch").debug("raised here", exc_info=True)
+        raise error.with_traceback(None) from error.__cause__
 
 
 class _Runtime:

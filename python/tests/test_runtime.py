@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import io
 import json
+import logging
 import pickle
+import traceback
 import warnings
 import weakref
 from collections.abc import Callable
@@ -224,6 +226,36 @@ def test_what_is_larger_by_a_copy_alone_says_by_how_much_and_why() -> None:
     (said,) = (str(w.message) for w in caught)
     assert human(made) == human(made + 64 * 12 * 4)
     assert f"makes {human(made)} of activations, 3.0 KiB more than the plan was made for (an input is not" in said
+
+
+def test_of_a_plan_that_does_not_fit_the_users_line_and_the_sentence_stay_and_the_log_has_the_rest(caplog: Any) -> None:
+    model, args = models.convnet()
+    monet_torch.apply(model, plan_for(capture(*models.decoder()), "drop"))
+    caplog.set_level(logging.DEBUG, "monet_torch")
+    with pytest.raises(PlanMismatch, match=r"\[M306\]") as raised:
+        model(*args)
+    files = [Path(frame.filename) for frame in traceback.extract_tb(raised.value.__traceback__)]
+    assert files[0] == Path(__file__)
+    assert {file.name for file in files if file.parent.name == "monet_torch"} == {"planned.py"}
+    assert "in check" not in "".join(traceback.format_exception(raised.value))
+    assert "in check" in caplog.text
+
+
+def test_a_users_forward_around_a_plan_that_does_not_fit_stays_in_sight() -> None:
+    class Around(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, _ = models.convnet()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.inner(x) if self.training else x
+
+    model = Around()
+    monet_torch.apply(model.inner, plan_for(capture(*models.decoder()), "drop"))
+    with pytest.raises(PlanMismatch, match=r"\[M306\]") as raised:
+        model(*models.convnet()[1])
+    frames = traceback.extract_tb(raised.value.__traceback__)
+    assert [f.name for f in frames if f.filename == __file__][1:] == ["forward"]
 
 
 def test_eval_and_no_grad_run_the_models_own_forward() -> None:

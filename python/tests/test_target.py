@@ -95,6 +95,30 @@ class LossWithArguments(nn.Module):
 class Frozen(Net):
     def forward(self, x):
         return super().forward(x).detach()
+
+
+class RaisesBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, gradient):
+        raise ValueError("no way back")
+
+
+class Doubled(nn.Module):
+    def forward(self, x):
+        return RaisesBackward.apply(x)
+
+
+class OneWay(Net):
+    def __init__(self):
+        super().__init__()
+        self.doubled = Doubled()
+
+    def forward(self, x):
+        return self.fc(self.doubled(self.fc.weight * x[:1]))
 """
 X = ["--input", "float32[2,4]"]
 
@@ -297,6 +321,14 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
     assert_one_sentence(captured.err, expected, code)
     assert captured.out == ""
     assert list((folder / "out").iterdir()) == []
+
+
+def test_what_their_code_raises_where_it_runs_is_one_sentence_at_its_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    assert command_line.main(profile(folder, ["net.py:OneWay", *X])) == 2
+    assert_one_sentence(capsys.readouterr().err, "net.py:85: ValueError: no way back", "M201")
 
 
 def by_process(folder: Path, arguments: list[str], *paths: Path) -> subprocess.CompletedProcess[str]:
