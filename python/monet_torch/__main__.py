@@ -384,7 +384,7 @@ def _profile(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int
             document = graph_of(moved, say, profile.SAMPLES)
     except CaptureError as error:
         advice = parts.advice(made, device, autocast, options.part or "")
-        raise CaptureError(error.code, f"{error.sentence}{advice}", error.at) from error
+        raise CaptureError(error.code, f"{error.sentence}{_given(options, error)}{advice}", error.at) from error
 
     def again(inputs: Any) -> dict[str, Any]:
         return graph_of(inputs, lambda _, *more: say("batch", *more), profile.FEW_SAMPLES)
@@ -399,6 +399,18 @@ def _profile(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int
     if not options.json or options.progress == "-":
         return 0, ""
     return 0, json.dumps({"graph": str(out), "hash": document["hash"], "operators": len(document["operators"])})
+
+
+_OF_INPUTS = (RuntimeError, TypeError, ValueError, IndexError, AssertionError)
+
+
+def _given(options: argparse.Namespace, error: CaptureError) -> str:
+    """What the person may change where their forward or loss raised: most often a shape doesn't fit."""
+    if error.code != "M201" or type(error.__cause__) not in _OF_INPUTS:
+        return ""
+    named = [("input", options.input), ("target", options.loss_targets)]
+    given = [f"--{option} '{spec}'" for option, specs in named for spec in specs]
+    return f" (given {' '.join(given)})" if given else ""
 
 
 def _as_profiled(graph: dict[str, Any], file: str, threads: int | None) -> tuple[torch.device, Autocast]:

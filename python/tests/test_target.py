@@ -121,6 +121,7 @@ class OneWay(Net):
         return self.fc(self.doubled(self.fc.weight * x[:1]))
 """
 X = ["--input", "float32[2,4]"]
+LOSS = ["net.py:Net", *X, "--loss", "mean_loss"]
 
 
 @pytest.fixture
@@ -254,7 +255,8 @@ BAD: dict[str, tuple[str, list[str], str]] = {
     "no input": ("M113", ["net.py:Net"], "what does Net take? give its input x, as --input"),
     "input not understood": ("M114", ["net.py:Net", "--input", "2x4"], "--input '2x4' is not understood"),
     "input that can't be": ("M115", ["net.py:Net", "--input", "int64[2]<0"], "PyTorch can't make random int64[2]"),
-    "wrong input shape": ("M201", ["net.py:Net", "--input", "float32[2,5]"], "net.py:11: RuntimeError: "),
+    "wrong input shape": ("M201", ["net.py:Net", "--input", "float32[2,5]"], " (given --input 'float32[2,5]')"),
+    "wrong target shape": ("M201", [*LOSS, "--target", "float32[2,7]"], "--target 'float32[2,7]')"),
     "too many inputs": ("M201", ["net.py:Net", *X, *X], "takes 2 positional arguments but 3 were given"),
     "unknown keyword": ("M201", ["net.py:Net", "--input", "y=float32[2,4]"], "unexpected keyword argument 'y'"),
     "control flow on data": ("M202", ["net.py:Branching", *X], "net.py:30: "),

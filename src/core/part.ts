@@ -16,8 +16,8 @@ export function callLines(part: string | null, call: (at: string) => string): st
   return [...lines, `${"    ".repeat(lines.length)}${call(at)}`].join("\n");
 }
 
-/** The sentence without the words of the command line, for who chooses a part otherwise and is not asked for a file's name. */
-export const withoutOptions = (sentence: string): string => sentence.replaceAll(/--part '/g, "'").replace(", or name another file with --out", "");
+/** The sentence without the words of the command line, for who chooses inputs and parts otherwise and is not asked for a file's name. */
+export const withoutOptions = (sentence: string): string => sentence.replaceAll(/--(?:part|input|target) '/g, "'").replace(", or name another file with --out", "");
 
 /** The parts that a sentence of the helper offers, those that keep most first. */
 export const partsOffered = (sentence: string): string[] => [...sentence.matchAll(/--part '([^']+)'/g)].flatMap(([, part]) => (part === undefined ? [] : [part]));

@@ -36,6 +36,9 @@ it("what is offered helps: another input for what the input did, and for what ex
     return editor.shown;
   };
   expect(await shown("M113", "what does Net take?")).toEqual(["what does Net take? [M113]", "Change Input", "Try Again"]);
+  expect(await shown("M201", "net.py has no line: RuntimeError: no (given --input 'float32[2,5]' --target 'bool[2]')")).toEqual([
+    "net.py has no line: RuntimeError: no (given 'float32[2,5]' 'bool[2]') [M201]", "Change Input", "Try Again",
+  ]);
   expect(await shown("M324", "net.py is there and was not written by export; move it away, or name another file with --out")).toEqual([
     "net.py is there and was not written by export; move it away [M324]", "Try Again",
   ]);
