@@ -106,11 +106,14 @@ def refuse_to_overwrite(out: Path, graph: dict[str, Any]) -> None:
         return
     first, _, _ = out.read_text(encoding="utf-8", errors="replace").partition("\n")
     of, found, _ = first.removeprefix(FIRST_LINE).partition(WRITTEN)
-    advice = "move it away, or name another file with --out"
     if not first.startswith(FIRST_LINE) or not found:
-        raise MonetError("M324", f"{out} is there and was not written by export; {advice}")
+        raise MonetError(
+            "M324", f"{out} is there and was not written by export; move it away, or name another file with --out"
+        )
     if of != subject(graph):
-        raise MonetError("M324", f"{out} is there and holds the export of {of}; {advice}")
+        raise MonetError(
+            "M324", f"{out} is there and holds the export of {of}; move it away, or name another file with --out"
+        )
 
 
 def lost(plan: Plan) -> list[str]:
