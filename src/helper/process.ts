@@ -10,8 +10,6 @@ export interface ProcessOptions {
   readonly onLine: (line: string) => void;
   /** Its standard input stays open as long as we live, so that it can end when we do, however that comes. */
   readonly tied?: boolean;
-  /** How long it may take to stop by itself before it is killed. */
-  readonly graceMs?: number;
 }
 
 export interface Ended {
@@ -19,6 +17,9 @@ export interface Ended {
   readonly signal: NodeJS.Signals | null;
   readonly stderr: string;
 }
+
+/** Milliseconds in which it may stop by itself: enough to take away a half-written file, and less than a large operator may run on. */
+const grace = 500;
 
 /** The end is what tells what went wrong. */
 const stderrLimit = 64 * 1024;
@@ -62,7 +63,7 @@ export function runProcess(program: string, args: readonly string[], options: Pr
       killGroup(child, "SIGTERM");
       timer = setTimeout(() => {
         killGroup(child, "SIGKILL");
-      }, options.graceMs ?? 2000);
+      }, grace);
     };
     const onExit = (): void => {
       killGroup(child, "SIGKILL");

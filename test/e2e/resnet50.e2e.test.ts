@@ -65,7 +65,7 @@ test("3. a task runs the helper with a notification, and stops at once", async (
   await window.screenshot("3-running");
   await toast.hover();
   await toast.getByRole("button", { name: "Cancel" }).click();
-  await expect.poll(() => runningHelpers(folder), { timeout: 5000 }).toEqual([]);
+  await expect.poll(() => runningHelpers(folder), { timeout: 2000 }).toEqual([]);
   await expect.poll(() => window.toast(/resnet50/).count(), soon).toBe(0);
 
   const view = await window.webview("[data-command=optimize]");
