@@ -8,6 +8,9 @@ import { formatBytes } from "../core/units";
 import { UserError } from "../helper/user_error";
 import { effort, type Answer, type Request } from "./protocol";
 
+/** A quarter of it is what 10,000 operators take. docs/cli.md says it. */
+export const heapLimit = 1024;
+
 export interface SolveOptions {
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
@@ -16,7 +19,7 @@ export interface SolveOptions {
   readonly seed?: number;
   /** Evaluations per search. The same number gives the same plan. */
   readonly iterations?: number;
-  /** What the worker's heap may grow to; 10,000 operators take a quarter of the default. */
+  /** What the worker's heap may grow to. */
   readonly heapMebibytes?: number;
   /** Where the bundled worker lies; beside this bundle by default. */
   readonly worker?: URL;
@@ -48,7 +51,7 @@ function common(graph: Graph, options: SolveOptions, iterations: number): Pick<R
   return { graph, exactness: options.exactness ?? "bitwise", seed: options.seed ?? 1, iterations: options.iterations ?? iterations };
 }
 
-async function run<Result>(request: Request, { signal, onProgress, heapMebibytes = 1024, worker: url }: SolveOptions, pick: (answer: Answer) => Result | undefined): Promise<Result> {
+async function run<Result>(request: Request, { signal, onProgress, heapMebibytes = heapLimit, worker: url }: SolveOptions, pick: (answer: Answer) => Result | undefined): Promise<Result> {
   signal?.throwIfAborted();
   const worker = new Worker(url ?? new URL("./solver-worker.mjs", import.meta.url), { workerData: request, resourceLimits: { maxOldGenerationSizeMb: heapMebibytes } });
   let abort: (() => void) | undefined;

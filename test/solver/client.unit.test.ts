@@ -1,4 +1,4 @@
-import { copyFile, mkdtemp, rm } from "node:fs/promises";
+import { copyFile, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -6,7 +6,7 @@ import { build } from "esbuild";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { checkPlan } from "../../src/core/plan";
 import { simulate } from "../../src/core/simulate";
-import { solveFrontier, solvePlan } from "../../src/solver/client";
+import { heapLimit, solveFrontier, solvePlan } from "../../src/solver/client";
 import { chain, resnet50 } from "../support/networks";
 
 let folder: string;
@@ -57,16 +57,21 @@ describe("the solver's worker", () => {
   it("stops at once when it is told to", async () => {
     const stop = new AbortController();
     const running = solvePlan(resnet50(), 5e8, { worker, iterations: 1e9, signal: stop.signal });
-    const start = performance.now();
+    let start = 0;
     setTimeout(() => {
+      start = performance.now();
       stop.abort();
     }, 300);
     await expect(running).rejects.toThrow(/abort/i);
-    expect(performance.now() - start).toBeLessThan(5000);
+    expect(performance.now() - start).toBeLessThan(1000);
   });
 
   it("says so where its memory doesn't suffice, and ends", async () => {
     await expect(solvePlan(resnet50(), 5e8, { worker, heapMebibytes: 4 })).rejects.toMatchObject({ code: "M707", message: "The solver needs more than 4.00 MiB for a graph of 175 operators; profile a part of the model." });
+  });
+
+  it("has as much memory as the docs say", async () => {
+    expect(await readFile("docs/cli.md", "utf8")).toContain(`a worker whose heap may grow to ${heapLimit / 1024} GiB`);
   });
 
   it("answers a budget below the fixed bytes with the least that it found and what stands in the way", async () => {
