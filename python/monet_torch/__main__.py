@@ -313,7 +313,7 @@ def _device(name: str) -> Any:
 def _profile(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int, str]:
     import torch
 
-    from . import batch, cover, estimate, graph, links, parts, profile, step, target
+    from . import batch, cover, estimate, graph, links, parts, profile, step, target, whole
     from ._private import pytree
     from .operators import bits
     from .optimizer import OPTIMIZERS
@@ -343,7 +343,7 @@ def _profile(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int
     model = made.model if estimated else made.model.to(device)
     description = estimate.describe(place) if estimated else graph.describe_device(device)
     environment = [
-        description["name"], str(description["threads"]), torch.__version__, platform.machine(), "measure-4",
+        description["name"], str(description["threads"]), torch.__version__, platform.machine(), "measure-5",
         *(["triton"] if bits.kernels(device) else []),
     ]  # fmt: skip
     folder = None if options.no_cache or estimated else Path(options.cache) if options.cache else profile.cache_folder()
@@ -386,8 +386,18 @@ def _profile(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int
         advice = parts.advice(made, device, autocast, options.part or "")
         raise CaptureError(error.code, f"{error.sentence}{_given(options, error)}{advice}", error.at) from error
 
+    alone, took = whole.of_operators(document), None
+    if not estimated:
+        cache = profile.Cache(folder, environment)
+        took = whole.measured(document, made, autocast, device, cache, partial(say, "eager step"))
+        if took is not None:
+            document["step"] = {"whole": took, "operators": alone}
+
     def again(inputs: Any) -> dict[str, Any]:
-        return graph_of(inputs, lambda _, *more: say("batch", *more), profile.FEW_SAMPLES)
+        found = graph_of(inputs, lambda _, *more: say("batch", *more), profile.FEW_SAMPLES)
+        return whole.scaled(found, took, alone)
+
+    document = whole.scaled(document, took, alone)
 
     document["batch"] = batch.growth(document, moved, again)
     if options.offload:

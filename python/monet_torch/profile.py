@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
@@ -44,7 +43,7 @@ _BLOCK = 1 << 20
 
 @dataclass
 class Run:
-    """Nanoseconds (median and relative spread, the interquartile range over the median) and peak bytes."""
+    """Nanoseconds (the lower quartile, and the distance to the upper one as a share of it) and peak bytes."""
 
     time: int
     peak: int
@@ -384,9 +383,14 @@ def _measure_all(
     bench = _Bench(captured, o, incoming, samples)
     results = [_measure(bench, "eager", "bitwise", operators.eager)]
     if bench.has_backward:
-        for alternative in operators.alternatives(captured, o):
+        again = results[0].recompute
+        others = operators.alternatives(captured, o)
+        if others and o.in_place is not None and results[0].internal_bytes:
+            taken, spread = _time(_Timed(bench, o.target, False, warm=False))
+            again = Run(taken, again.peak, spread)
+        for alternative in others:
             m = _measure(bench, alternative.name, alternative.exactness, alternative.build)
-            m.recompute = results[0].recompute  # a recompute that wants no internals runs eager's operator
+            m.recompute = again  # one that wants no internals runs eager's operator
             results.append(m)
     return results
 
@@ -399,8 +403,10 @@ def _measure(bench: _Bench, name: str, exactness: str, build: Callable[[Operator
     in_place = o.in_place is not None
     with torch.set_grad_enabled(bench.has_backward):
         forward = _time(_Timed(bench, build(o, in_place), in_place))
-        # A recompute runs eager's operator, out of place as a rule.
-        again = _time(_Timed(bench, o.target, False)) if in_place and name == "eager" else forward
+        # A recompute runs eager's operator, for its internals too where it has any; out of place, and on what was kept.
+        again = forward
+        if name == "eager" and not o.pinned and (in_place or bench.device.type == "cpu"):
+            again = _time(_Timed(bench, plain if internal_bytes else o.target, False, warm=False))
     run = Run(forward[0], forward_peak, forward[1])
     recompute = Run(again[0], forward_peak + _stand_ins(bench), again[1])
     if not bench.has_backward:
@@ -421,10 +427,10 @@ def _stand_ins(bench: _Bench) -> int:
 
 
 class _Timed:
-    """The forward as it runs in a step: what it reads was just written, its weights were not."""
+    """The forward as it runs in a step: what it reads was just written (`warm`), its weights were not."""
 
-    def __init__(self, bench: _Bench, call: Callable[..., Any], in_place: bool) -> None:
-        self.bench, self.call, self.in_place = bench, call, in_place
+    def __init__(self, bench: _Bench, call: Callable[..., Any], in_place: bool, warm: bool = True) -> None:
+        self.bench, self.call, self.in_place, self.warm = bench, call, in_place, warm
         self.device, self.samples = bench.device, bench.samples
         self.tensors = bench.tensors
 
@@ -433,8 +439,9 @@ class _Timed:
             first = self.bench.o.inputs[0]
             self.tensors = {**self.bench.tensors, first: self.bench.tensors[first].clone()}
         _chill(self.device)
-        values = self.bench.captured.values
-        _touch([t for v, t in self.tensors.items() if values[v].kind == "activation"])
+        if self.warm:
+            values = self.bench.captured.values
+            _touch([t for v, t in self.tensors.items() if values[v].kind == "activation"])
 
     def run(self) -> Any:
         return self.bench.run(self.call, self.tensors)
@@ -611,20 +618,45 @@ def keep_freed_memory() -> None:
 
 
 def _time(timed: _Timed | _TimedBackward, target_ns: int = 40_000_000) -> tuple[int, float]:
-    """Median nanoseconds and their relative spread, after a warm-up, within about `target_ns` of running."""
+    """Nanoseconds and their relative spread, after a warm-up, within about `target_ns` of running.
+
+    Where other work comes between, as a wide spread says, it takes as long as it may. Runs for which the system had to
+    clear pages count only where all have some: in a step, memory was there before.
+    """
     if timed.device.type == "cuda":
         return _cuda_time(timed)
     timed.prepare()
     timed.run()
     samples: list[int] = []
     fewest, most = timed.samples
-    while len(samples) < fewest or (sum(samples) < target_ns and len(samples) < most):
+    again = most
+    while len(samples) < fewest or (
+        len(samples) < most and (sum(samples) < target_ns or _summary(samples)[1] > _WIDE_SPREAD)
+    ):
         timed.prepare()
+        faults = _page_faults()
         start = time.perf_counter_ns()
         result = timed.run()
-        samples.append(time.perf_counter_ns() - start)
+        taken = time.perf_counter_ns() - start
         del result
+        if again > 0 and _page_faults() - faults > _FEW_PAGES:
+            again -= 1
+        else:
+            samples.append(taken)
     return _summary(samples)
+
+
+def _page_faults() -> int:
+    """How often the system gave this process a page so far; 0 where it doesn't say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
+_WIDE_SPREAD = 0.1
+_FEW_PAGES = 16
 
 
 def _cuda_time(timed: _Timed | _TimedBackward) -> tuple[int, float]:
@@ -662,10 +694,14 @@ _BUSY_NS = 500_000
 
 
 def _summary(samples: list[int]) -> tuple[int, float]:
-    samples.sort()
-    middle = int(median(samples))
-    quarter = len(samples) // 4
-    return middle, round((samples[-1 - quarter] - samples[quarter]) / max(1, middle), 4)
+    """The lower quartile, and how far the upper one is from it, as a share of it."""
+    taken = quartile(samples)
+    return taken, round((-quartile([-sample for sample in samples]) - taken) / max(1, taken), 4)
+
+
+def quartile(samples: Sequence[int]) -> int:
+    """The lower one, since what else the machine does only ever adds to a time."""
+    return sorted(samples)[len(samples) // 4]
 
 
 __all__ = ["Cache", "Geometry", "Gradient", "Measured", "Run", "Value", "measure_on_device", "profile", "write_whole"]

@@ -140,7 +140,9 @@ class StepRunner:
         return loss
 
     def timed(self) -> None:
-        self.clear_gradients()
+        """A step as it is timed: gradients that accumulate stay, since clearing them is the loop's, not the step's."""
+        if not self.accumulate:
+            self.clear_gradients()
         self()
 
     def results(self, seed: int) -> dict[str, Tensor]:

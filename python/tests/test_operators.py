@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, nan
 from typing import Any
 
@@ -516,6 +516,39 @@ def test_functional_and_in_place_forms_are_found_by_name() -> None:
     for functional, in_place in WRITTEN_IN_PLACE.items():
         assert str(functional_form(in_place)) == functional
     assert functional_form(aten.relu.default) is None
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=lambda d: str(d).removeprefix("torch."))
+@pytest.mark.parametrize("name", sorted(operators._SAVES_ALIKE | operators._SAVES_A_COPY))
+def test_what_is_written_in_place_saves_the_same_where_its_input_is_to_stay(name: str, dtype: torch.dtype) -> None:
+    packet = getattr(aten, name.split(".")[1])
+    written = getattr(getattr(aten, f"{name.split('.')[1]}_"), name.split(".")[2])
+    target = getattr(packet, name.split(".")[2])
+    case = Case(name, target, plain(7, 11), (2.5,) if name.endswith(".Tensor") else ())
+    op = replace(captured_alone(case, dtype).operators[0], in_place=written)
+    runs = []
+    for call in (written, operators.eager(op, False)):
+        leaf = case.inputs(dtype)[0].requires_grad_()
+        x = leaf.clone() if call is written else leaf.view_as(leaf)
+        packed: list[Tensor] = []
+
+        def pack(t: Tensor, packed: list[Tensor] = packed) -> Tensor:
+            packed.append(t.detach())
+            return t
+
+        with saved_tensors_hooks(pack, lambda t: t):
+            y = call(x, *case.arguments)
+        gradient = torch.autograd.grad(y, leaf, filled(y.shape, dtype, 9))[0]
+        runs.append((y.detach(), packed, gradient, x))
+    (y1, packed1, gradient1, _), (y2, packed2, gradient2, x2) = runs
+    assert same_bits(y1, y2)
+    assert same_bits(gradient1, gradient2)
+    assert len(packed1) == len(packed2)
+    assert all(map(same_bits, packed1, packed2))
+    assert same_bits(x2.detach(), case.inputs(dtype)[0])  # it was to stay
+    own = [[t.data_ptr() != y.data_ptr() for t in packed] for y, packed in ((y1, packed1), (y2, packed2))]
+    assert own[0] == own[1]
+    assert all(t.data_ptr() != x2.data_ptr() for t in packed2)
 
 
 def test_gradients_of_gradients_are_refused() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,14 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from monet_torch import __main__ as command_line
-from monet_torch import estimate, graph, profile
+from monet_torch import estimate, graph, profile, whole
 from monet_torch._private import cpu_allocations
+from monet_torch.measure import allocator_peak
 from monet_torch.optimizer import OPTIMIZERS as OPTIMIZER_NAMES
 from monet_torch.optimizer import state_bytes, step_bytes
 from monet_torch.step import capture_step
 from monet_torch.target import load
+from monet_torch.verify import StepRunner
 
 SMALL = Path(__file__).parent / "files" / "small.py"
 SCHEMA = json.loads((Path(__file__).parents[2] / "src" / "core" / "graph.schema.json").read_text())
@@ -29,6 +33,7 @@ CONV = ["Conv", "--input", "float32[2,3,8,8]", "--loss", "loss", "--target", "in
 TEXT = ["Text", "--input", "ids=int64[2,6]<31", "--input", "mask=float32[2,6,1]", "--loss", "loss",
         "--target", "int64[2,6]<31"]  # fmt: skip
 Run = Callable[..., dict[str, Any]]
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -586,3 +591,73 @@ def test_types_that_do_not_match_are_told_with_the_line(tmp_path: Path, capsys: 
     made = ["--kwargs", '{"in_features": 4, "out_features": 4}', "--input", "int64[2,4]"]
     assert command_line.main(["profile", f"{file}:Net", *made, "--no-cache", "--out", str(tmp_path / "g.json")]) == 2
     assert re.fullmatch(r"error: .*net\.py:4: RuntimeError: .* \[M214\]\n", capsys.readouterr().err)
+
+
+# ---- the whole step --------------------------------------------------------------------------------------------------
+
+
+def eagers(g: dict[str, Any]) -> list[dict[str, Any]]:
+    first = [o["implementations"][0] for o in g["operators"]]
+    return [r for e in first for r in (e["forward"], e["backward"]) if r]
+
+
+def test_times_sum_to_eagers_step_as_it_was_measured_whole(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    g = run(CONV)
+    step = g["step"]
+    assert step["operators"] == 1000 * len(eagers(g)), "each took 1000 ns by the clock of these tests"
+    assert step["whole"] > 1000
+    times = [r["time"] for r in eagers(g)]
+    assert set(times) == {round(1000 * step["whole"] / step["operators"])}
+    assert abs(sum(times) - step["whole"]) <= len(times)
+    monkeypatch.setattr(whole, "room", lambda device, total_bytes: whole.at_most(g) - 1)
+    g = run(CONV)
+    assert "step" not in g, "it might not fit"
+    assert {r["time"] for r in eagers(g)} == {1000}
+
+
+def test_a_step_takes_no_more_memory_than_it_is_allowed_for(run: Run) -> None:
+    for arguments, inputs in ((CONV[:3], CONV[2:3]), (TEXT[:5], [TEXT[2], TEXT[4]])):
+        g = run(arguments)
+        step = StepRunner(load(f"{SMALL}:{arguments[0]}", inputs, [], None, None), g["gradients"], None, CPU)
+        step.reset()
+        assert sum(g["fixed"].values()) + allocator_peak(step, CPU).peak_bytes <= whole.at_most(g)
+
+
+def test_a_step_that_stops_leaves_the_operators_times(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stops(self: StepRunner) -> None:
+        raise RuntimeError("in backward")
+
+    monkeypatch.setattr(StepRunner, "timed", stops)
+    g = run(CONV)
+    assert "step" not in g
+    assert {r["time"] for r in eagers(g)} == {1000}
+
+
+def test_runs_for_which_the_system_cleared_pages_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = os.sysconf("SC_PAGE_SIZE")
+    runs = 0
+
+    class Timed:
+        device, samples = torch.device("cpu"), (3, 3)
+
+        def prepare(self) -> None: ...
+
+        def run(self) -> Any:
+            nonlocal runs
+            runs += 1
+            if runs <= 3:  # one of them is the warm-up
+                fresh = mmap.mmap(-1, 4096 * page)
+                fresh[::page] = b"x" * 4096
+            return None
+
+    before = profile._page_faults()
+    mmap.mmap(-1, 64 * page)[::page] = b"x" * 64
+    if profile._page_faults() - before < 64:
+        pytest.skip("this system does not count page faults")
+    timed = Timed()
+    with_pages = time.perf_counter_ns()
+    timed.run()
+    with_pages = time.perf_counter_ns() - with_pages
+    taken, _ = profile._time(timed)  # type: ignore[arg-type]
+    assert runs == 1 + 1 + 1 + 3
+    assert taken < with_pages / 4

@@ -99,8 +99,15 @@ def alternatives(captured: Captured, operator: Operator) -> list[Implementation]
     return [i for i in _registry.get(operator.name, []) if i.applies(captured, operator)]
 
 
-# In-place forms that save the same as their functional forms; others save their result instead of their input.
-_SAVES_ALIKE = {"aten.relu.default", "aten.add.Tensor", "aten.sub.Tensor"}
+# In-place forms that save the same as their functional forms,
+_SAVES_ALIKE = {
+    "aten.relu.default", "aten.sigmoid.default", "aten.tanh.default", "aten.add.Tensor", "aten.sub.Tensor",
+}  # fmt: skip
+# or a copy of what those save, their input; others save their result instead of their input.
+_SAVES_A_COPY = {
+    "aten.hardtanh.default", "aten.silu.default", "aten.gelu.default", "aten.mish.default", "aten.hardswish.default",
+    "aten.hardsigmoid.default",
+}  # fmt: skip
 
 
 def eager(operator: Operator, in_place: bool) -> Function:
@@ -110,9 +117,10 @@ def eager(operator: Operator, in_place: bool) -> Function:
         return operator.target
     if in_place:
         return written
+    run = operator.target if operator.name in _SAVES_A_COPY else written  # one copy is enough
 
     def on_a_copy(x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        return written(x.clone(), *args, **kwargs)
+        return run(x.clone(), *args, **kwargs)
 
     return on_a_copy
 
