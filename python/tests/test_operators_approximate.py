@@ -37,6 +37,10 @@ def norm(*shape: int, bias: bool, last: bool = False, poor: int = 0) -> Callable
     return make
 
 
+def alone(*shape: int) -> Callable[[torch.dtype], list[Tensor]]:
+    return lambda dtype: norm(*shape, bias=True)(dtype)[:1]
+
+
 _batch = (None, None, True, 0.1, 1e-5, True)
 
 
@@ -57,24 +61,45 @@ CASES = {
         Case("rows", aten.rms_norm.default, norm(4, 9, 16, bias=False, last=True), (1e-5,), before=2),
         Case("a poor channel", aten.rms_norm.default, norm(4, 9, 16, bias=False, last=True, poor=1), before=2),
     ],
+    ("aten.layer_norm.default", "output"): [
+        Case("rows", aten.layer_norm.default, norm(4, 9, 16, bias=True, last=True), before=3),
+        Case("no bias", aten.layer_norm.default, norm(4, 9, 16, bias=False, last=True), (None, 1e-3), before=2),
+        Case("no weight", aten.layer_norm.default, alone(40, 16), (None, None, 1e-3), before=1),
+        Case("a poor channel", aten.layer_norm.default, norm(4, 9, 16, bias=True, last=True, poor=1), before=3),
+        Case("two poor channels", aten.layer_norm.default, norm(40, 16, bias=True, last=True, poor=2), before=3),
+    ],
+    ("aten.group_norm.default", "output"): [
+        Case("images", aten.group_norm.default, norm(4, 16, 5, 6, bias=True), before=3),
+        Case("series", aten.group_norm.default, norm(4, 16, 7, bias=True), (1e-3,), before=3),
+        Case("no weight", aten.group_norm.default, alone(4, 16, 5, 6), (None, None, 1e-3), before=1),
+        Case("a poor channel", aten.group_norm.default, norm(4, 16, 5, 6, bias=True, poor=1), before=3),
+        Case("two poor channels", aten.group_norm.default, norm(4, 16, 5, 6, bias=True, poor=2), before=3),
+    ],
 }
 if not hasattr(aten, "_fused_rms_norm"):  # in PyTorch 2.6, where there is no such implementation
     del CASES["aten.rms_norm.default", "output"]
 
 
+SECOND: dict[Any, Callable[[Any], Any]] = {
+    aten.rms_norm.default: lambda shape: [shape[-1]],
+    aten.layer_norm.default: lambda shape: [shape[-1]],
+    aten.group_norm.default: lambda shape: 4,
+}
+"""What comes between input and weight: the shape of what is normed, or a number of groups."""
+
+
 def call_of(case: Case) -> Callable[..., Any]:
-    """The shape of what is normed comes between input and weight."""
-    if case.target is aten.rms_norm.default:
-        return lambda x, weight, *rest: (x, [x.shape[-1]], weight, *rest)
+    if case.target in SECOND:
+        return lambda x, *rest: (x, SECOND[case.target](x.shape), *rest)
     return lambda *arguments: arguments
 
 
 def captured_norm(case: Case, dtype: torch.dtype) -> Any:
     captured = captured_alone(case, dtype)
     op = captured.operators[0]
-    if case.target is aten.rms_norm.default:
-        x, weight, *rest = op.args
-        captured.operators[0] = replace(op, args=(x, [captured.values[0].shape[-1]], weight, *rest))
+    if case.target in SECOND:
+        x, *rest = op.args
+        captured.operators[0] = replace(op, args=(x, SECOND[case.target](captured.values[0].shape), *rest))
     return captured
 
 
@@ -133,11 +158,9 @@ def test_output_is_eagers_and_gradients_are_close_to_eagers(key: Any, case: Case
 @pytest.mark.parametrize("key", CASES)
 def test_where_many_weights_are_tiny_the_input_is_saved_as_in_eager(key: Any) -> None:
     first = CASES[key][0]
-    last = key[0] == "aten.rms_norm.default"
+    last, bias = key[0] in ("aten.rms_norm.default", "aten.layer_norm.default"), key[0] != "aten.rms_norm.default"
     shape = (4, 9, 16) if last else (4, 16, 5, 6)
-    case = Case(
-        "poor", first.target, norm(*shape, bias=not last, last=last, poor=9), first.arguments, before=first.before
-    )
+    case = Case("poor", first.target, norm(*shape, bias=bias, last=last, poor=9), first.arguments, before=first.before)
     captured = captured_norm(case, torch.float32)
     op = captured.operators[0]
     _, want, _ = gradients_and_saves(case, torch.float32, op.target)
@@ -166,7 +189,7 @@ def test_it_can_be_estimated_for_a_card_that_is_not_here(key: Any, case: Case) -
     op = captured.operators[0]
     x = captured.values[0]
     measured = {m.name: m for m in measure_for(CARDS[0])(captured, op, [(x.shape, x.stride)])}
-    assert measured[key[1]].saves == [("i", 1), *([("i", 2)] if "batch" in key[0] else []), ("o", 0)]
+    assert measured[key[1]].saves == [*(("i", k) for k in range(1, len(op.inputs))), ("o", 0)]
 
 
 def test_layers_that_have_nothing_to_divide_by_are_not_offered() -> None:

@@ -5,9 +5,7 @@ channels whose weight is small beside their bias is saved besides, and where the
 starts at zero, say) the input is saved as in eager. Looking costs a synchronisation on CUDA, which the profile sees.
 
 A plan can also keep x and run the norm again for y, bit for bit. So this is for where that takes longer: on a CPU,
-batch norm and RMS norm. For layer norm and group norm it took less, since their kernels want x̂ in memory. Activations
-that fall and rise (silu, gelu, mish) are not here either: their inverse takes several exponentials per element and is
-coarse where they turn, and running them again takes one.
+batch norm and RMS norm (layer norm and group norm are in `row_norms`).
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ from . import implementation
 aten = torch.ops.aten
 
 
-def _poor(weight: Tensor, bias: Tensor | None, y: Tensor) -> Tensor | None:
+def poor_channels(weight: Tensor, bias: Tensor | None, y: Tensor) -> Tensor | None:
     """The channels of which y gives x̂ too coarsely, as indices; None where these are too many."""
     if weight.untyped_storage().device.type == "meta":  # an estimate, without numbers to look at
         return torch.empty(0, dtype=torch.int64, device=weight.device)
@@ -36,7 +34,7 @@ def _poor(weight: Tensor, bias: Tensor | None, y: Tensor) -> Tensor | None:
     return indices if 8 * indices.numel() <= weight.numel() else None
 
 
-def _along(t: Tensor, dims: int, at: int) -> Tensor:
+def along(t: Tensor, dims: int, at: int) -> Tensor:
     """A tensor per channel, to be broadcast against one of `dims` dimensions with the channels in `at`."""
     return t.view([-1 if d == at else 1 for d in range(dims)])
 
@@ -54,11 +52,11 @@ class _BatchNorm(torch.autograd.Function):
     ) -> Tensor:
         y: Tensor
         y, m, r, *_ = aten._batch_norm_impl_index(x, weight, bias, mean, var, True, momentum, eps, cudnn)
-        ctx.eps, poor = eps, _poor(weight, bias, y)
+        ctx.eps, poor = eps, poor_channels(weight, bias, y)
         if poor is None:
             ctx.save_for_backward(x, weight, m, r)
             return y
-        kept = x.index_select(1, poor).sub(_along(m[poor], x.dim(), 1)).mul_(_along(r[poor], x.dim(), 1))
+        kept = x.index_select(1, poor).sub(along(m[poor], x.dim(), 1)).mul_(along(r[poor], x.dim(), 1))
         ctx.save_for_backward(y, weight, bias, r, poor, kept.to(x.dtype))
         return y
 
@@ -108,7 +106,7 @@ class _RmsNorm(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float | None) -> Tensor:
         y: Tensor
         y, r = aten._fused_rms_norm(x, weight.shape, weight, eps)
-        poor = _poor(weight, None, y)
+        poor = poor_channels(weight, None, y)
         if poor is None:
             ctx.save_for_backward(x, weight, r)
         else:
