@@ -344,10 +344,15 @@ def table(r: Report) -> str:
     lines.append(f"  (of these, {human(fixed)} are parameters, buffers, inputs and the like: a plan can't move them)")
     if r.pairs:
         predicted = p["time"] / p["eager_time"] - 1
+
+        def timed(name: str, nanoseconds: int, measured: float) -> str:
+            foreseen = nanoseconds / 1e9
+            return row(name, f"{foreseen:.3f} s", f"{measured:.3f} s", f"{measured / max(1e-9, foreseen) - 1:+.1%}")
+
         lines += [
-            row("step time", "predicted", "measured", ""),
-            row("eager", f"{p['eager_time'] / 1e9:.3f} s", f"{r.eager_seconds:.3f} s", ""),
-            row("planned", f"{p['time'] / 1e9:.3f} s", f"{r.planned_seconds:.3f} s", ""),
+            row("step time", "predicted", "measured", "off"),
+            timed("eager", p["eager_time"], r.eager_seconds),
+            timed("planned", p["time"], r.planned_seconds),
             row("overhead", f"{predicted:+.1%}", f"{r.overhead:+.1%}", ""),
             f"  (median of {r.pairs} interleaved pairs, 95% interval {r.overhead_low:+.1%} to {r.overhead_high:+.1%})",
         ]
