@@ -24,7 +24,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import CheckpointFunction
 
-from . import containers
+from . import containers, generators
 from ._private import (
     FakeTensor,
     called_uncompiled,
@@ -152,12 +152,23 @@ def _nothing_lost(module: nn.Module, inputs: Any, model: nn.Module, running: lis
             )
 
     paths = {child: path for path, child in model.named_modules() if path}
+    drawn = generators.state()
+
+    def check_random() -> None:  # between two modules, so that it is known whose own code drew
+        if generators.state() != drawn:
+            raise CaptureError(
+                "M222",
+                "the forward draws random numbers from Python's random or NumPy's, and a planned one would go on with "
+                "those of its trace; draw them with PyTorch, as a tensor",
+            )
 
     def enter(module: nn.Module, args: Any) -> None:
+        check_random()
         if module in paths:
             running.append(paths[module])
 
     def leave(module: nn.Module, args: Any, output: Any) -> None:
+        check_random()
         if module in paths:
             mode.check(output)
             running.pop()
@@ -232,6 +243,7 @@ def capture(
             stack.enter_context(torch.autocast(device, enabled=False))
         model = module if loss_prefix is None else module.get_submodule(loss_prefix)
         stack.enter_context(_without_hooks(model))
+        stack.enter_context(generators.as_they_were(module.modules()))
         running: list[str] = []
         rehearsal = Rehearsal()
 

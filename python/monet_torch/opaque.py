@@ -12,8 +12,6 @@ does may depend on values, and what shares memory is part of the graph.
 from __future__ import annotations
 
 import contextlib
-import random
-import sys
 import threading
 import weakref
 from collections import OrderedDict
@@ -26,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from . import containers
+from . import containers, generators
 from ._private import QUANTIZED, FakeTensor, is_lazy, pytree, schema_of, storage_key, version_of
 from .autocast import Autocast, in_autocast
 from .errors import CaptureError, PlanMismatch
@@ -336,7 +334,7 @@ def as_it_was(model: nn.Module, blocks: Sequence[nn.Module] = ()) -> Iterator[di
     """
     copies: dict[int, Tensor] = {}
     written: dict[int, tuple[Tensor, Tensor, int]] = {}
-    generators: list[tuple[torch.Generator, Tensor]] = []
+    drawn: list[tuple[torch.Generator, Tensor]] = []
     kept: list[tuple[nn.Module, dict[str, Any], list[tuple[Any, Any]], list[tuple[Any, Any]]]] = []
     for m in model.modules():
         own = vars(m)
@@ -345,7 +343,7 @@ def as_it_was(model: nn.Module, blocks: Sequence[nn.Module] = ()) -> Iterator[di
         kept.append((m, dict(own), inner, contents))
         for x in own.values():
             if isinstance(x, torch.Generator):
-                generators.append((x, x.get_state()))
+                drawn.append((x, x.get_state()))
             elif isinstance(x, Tensor) and _is_ordinary(x):
                 written.setdefault(id(x), (x, x.detach().clone(), version_of(x)))
         if any(m is b for b in blocks):
@@ -355,16 +353,11 @@ def as_it_was(model: nn.Module, blocks: Sequence[nn.Module] = ()) -> Iterator[di
             if b is not None:
                 own["_buffers"][name] = copies.setdefault(id(b), b.detach().clone())
     devices = sorted({t.device.index for t in model.parameters() if t.device.type == "cuda"})
-    python, numpy = random.getstate(), sys.modules.get("numpy")
-    others = numpy.random.get_state() if numpy else None
     try:
-        with torch.random.fork_rng(devices):
+        with torch.random.fork_rng(devices), generators.as_they_were(model.modules()):
             yield {}
     finally:
-        random.setstate(python)
-        if numpy:
-            numpy.random.set_state(others)
-        for generator, state in generators:
+        for generator, state in drawn:
             generator.set_state(state)
         with torch.no_grad():
             for x, before, version in written.values():

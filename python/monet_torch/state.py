@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import weakref
+from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import chain, count
-from types import MappingProxyType
+from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any
 
 from torch import Tensor, nn
 
+from . import generators
 from ._private import PARAMETERS_AGAIN, has_global_hooks
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
@@ -42,13 +44,14 @@ def state_of(model: nn.Module, but: Changing = _NOTHING) -> State:
     """What a trace of `model` depends on besides its inputs, as far as its modules hold it.
 
     Which modules there are and of what class, their own attributes (training flags, probabilities, settings), and
-    how parameters and buffers lie in memory. Globals and closures are out of sight.
+    how parameters and buffers lie in memory. Globals, closures and iterators are out of sight.
     """
     found = attributes_of(model, but)
+    first: dict[int, int] = {}
     for m in model.modules():
         attributes = vars(m)
         for tensors in (attributes["_parameters"], attributes["_buffers"]):
-            found += [(k, *_layout(t)) for k, t in tensors.items() if t is not None]
+            found += [(k, *_layout(t, first)) for k, t in tensors.items() if t is not None]
     return State(found)
 
 
@@ -152,27 +155,52 @@ def _is_plain(x: Any) -> bool:
 
 
 def _tensors(own: _Own) -> list[Any]:
+    first: dict[int, int] = {}
     return [
-        None if t is None else _layout(t) for a in own for t in chain(a["_parameters"].values(), a["_buffers"].values())
+        None if t is None else _layout(t, first)
+        for a in own
+        for t in chain(a["_parameters"].values(), a["_buffers"].values())
     ]
 
 
-def _layout(t: Tensor) -> tuple[Any, ...]:
-    return (t.requires_grad, t.dtype, t.shape, t.stride(), t.device)
+def _layout(t: Tensor, first: dict[int, int]) -> tuple[Any, ...]:
+    """How it lies in memory, and the number of the first that is the same tensor: tied ones may be untied later."""
+    return (t.requires_grad, t.dtype, t.shape, t.stride(), t.device, first.setdefault(id(t), len(first)))
 
 
 def _frozen(x: Any, depth: int) -> Any:
-    """Something hashable that changes when `x` does; beyond plain data, when it is another object."""
+    """Something hashable that changes when `x` does; beyond data and what is in objects, when it is another object."""
     if isinstance(x, _PLAIN):
         return (type(x), x)
-    if depth and isinstance(x, (list, tuple, set, frozenset)):
+    if depth and isinstance(x, (list, tuple, set, frozenset, deque)):
         return (type(x), tuple(_frozen(y, depth - 1) for y in x))
     if depth and isinstance(x, dict):
         return (type(x), tuple((_frozen(k, depth - 1), _frozen(y, depth - 1)) for k, y in x.items()))
-    inside = getattr(x, "__dict__", None)
-    if depth and isinstance(inside, dict) and not isinstance(x, (type, Tensor, nn.Module)) and not callable(x):
-        return (type(x), _number(x), _frozen(inside, depth - 1))
-    return (type(x), _number(x))
+    drawn = generators.state_of(x)
+    if drawn is not None:
+        return (type(x), _number(x), drawn)
+    inside = _inside(x) if depth > 1 and not _is_code(x) else None  # itself one level, what is in it another
+    return (type(x), _number(x), _frozen(inside, depth - 1)) if inside else (type(x), _number(x))
+
+
+def _is_code(x: Any) -> bool:
+    """Functions and the like, with notes of their own on them; tensors and modules are seen to elsewhere."""
+    own = (type, Tensor, nn.Module, FunctionType, BuiltinFunctionType, MethodType, ModuleType, partial)
+    return isinstance(x, own) or (callable(x) and type(x).__module__.partition(".")[0] == "torch")
+
+
+def _inside(x: Any) -> dict[str, Any]:
+    """The attributes of an object, those in slots too; of a NumPy array, its bytes."""
+    found = getattr(x, "__dict__", None)
+    attributes = dict(found) if isinstance(found, dict) else {}
+    for base in type(x).__mro__:
+        slots = vars(base).get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if name not in ("__dict__", "__weakref__") and hasattr(x, name):
+                attributes[name] = getattr(x, name)
+    if type(x).__module__ == "numpy" and hasattr(x, "tobytes"):
+        attributes["bytes"] = x.tobytes()
+    return attributes
 
 
 _numbers: dict[int, tuple[Callable[[], Any], int]] = {}

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import gc
+import random
+import warnings
 import weakref
+from collections import deque
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -17,8 +20,9 @@ from models import assert_equal, plan_for, step
 from torch import Tensor, nn
 
 import monet_torch
-from monet_torch import planned, state
+from monet_torch import generators, planned, state
 from monet_torch.capture import capture
+from monet_torch.errors import CaptureError
 
 
 class Net(nn.Module):
@@ -52,6 +56,22 @@ def test_an_output_changed_in_place_is_never_read_by_a_recompute() -> None:
             (h.sum() + z.sum()).backward()
 
 
+class Schedule:
+    """Called, and no function."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Slots:
+    __slots__ = ("now",)
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+
 @pytest.mark.parametrize(
     ("start", "change"),
     [
@@ -61,6 +81,9 @@ def test_an_output_changed_in_place_is_never_read_by_a_recompute() -> None:
         ({"alpha": 0.0}, lambda m, k: setattr(m, "alpha", k / 10)),
         ({"bias": torch.tensor(0.0)}, lambda m, k: setattr(m, "bias", torch.tensor(float(k)))),
         ({"act": nn.ReLU()}, lambda m, k: setattr(m, "act", nn.Tanh() if k % 2 else nn.ReLU())),
+        ({"scale": deque([0.0])}, lambda m, k: m.scale.__setitem__(0, float(k))),
+        ({"schedule": Schedule()}, lambda m, k: setattr(m.schedule, "now", float(k))),
+        ({"slots": Slots()}, lambda m, k: setattr(m.slots, "now", float(k))),
     ],
 )
 def test_what_the_forward_depends_on_is_seen_to_change(
@@ -77,6 +100,10 @@ def test_what_the_forward_depends_on_is_seen_to_change(
             h = h + net.bias
         if hasattr(net, "act"):
             h = net.act(h)
+        if hasattr(net, "schedule"):
+            h = h * net.schedule()
+        if hasattr(net, "slots"):
+            h = h * net.slots.now
         return net.b(torch.relu(h))
 
     net = Net(after)
@@ -88,6 +115,45 @@ def test_what_the_forward_depends_on_is_seen_to_change(
         for m in (eager, mine):
             change(m, turn)
         assert_equal(step(eager, args), step(mine, args))
+
+
+def test_attributes_of_attributes_of_attributes_that_stay_are_no_change() -> None:
+    net, args = Net(), (torch.randn(4, 8),)
+    net.one = SimpleNamespace(two=SimpleNamespace(three=SimpleNamespace(four=SimpleNamespace(five=[Slots()]))))
+    assert state.state_of(net) == state.state_of(net)
+    eager, mine = pair(net, args, "drop")
+    for _ in range(2):
+        assert_equal(step(eager, args), step(mine, args))
+    assert monet_torch.status(mine)["planned"] == 2
+
+
+def test_an_array_that_is_written_is_seen_to_change() -> None:
+    numpy = pytest.importorskip("numpy")
+    net, args = Net(lambda net, h: h * float(net.weights[0])), (torch.randn(4, 8),)
+    net.weights = numpy.ones(3)
+    eager, mine = pair(net, args, "keep")
+    for turn in range(3):
+        for m in (eager, mine):
+            m.weights[0] = turn
+        assert_equal(step(eager, args), step(mine, args))
+
+
+@pytest.mark.parametrize("kind", ["python", "numpy", "old numpy"])
+def test_a_generator_of_the_models_own_is_drawn_from_at_each_forward(kind: str) -> None:
+    def generator() -> Any:
+        if kind == "python":
+            return random.Random(0)
+        numpy = pytest.importorskip("numpy")
+        return numpy.random.default_rng(0) if kind == "numpy" else numpy.random.RandomState(0)
+
+    net, args = Net(lambda net, h: h * float(net.rng.uniform(0, 1))), (torch.randn(4, 8),)
+    net.rng = generator()
+    eager, mine = pair(net, args, "keep")  # which a trace has drawn from, in the second
+    with pytest.warns(UserWarning, match="changes attributes"):
+        assert_equal(step(eager, args), step(mine, args))
+    for _ in range(2):
+        assert_equal(step(eager, args), step(mine, args))
+    assert monet_torch.status(mine)["planned"] == 0
 
 
 def test_padding_and_a_forward_of_its_own_are_seen() -> None:
@@ -120,6 +186,66 @@ def test_a_forward_that_counts_its_calls_runs_as_it_is() -> None:
     assert_equal(step(eager, args), step(mine, args))
     assert mine.calls == 2
     assert monet_torch.status(mine)["planned"] == 0
+
+
+class Skipped(nn.Module):
+    """Half of the time, as layers are dropped where nobody thought of a compiler."""
+
+    def __init__(self, draw: Callable[[], float]) -> None:
+        super().__init__()
+        self.own, self.draw = nn.Linear(8, 8), draw
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.own(x)
+        return x + y if self.draw() < 0.5 else y
+
+
+def numpys() -> float:
+    return float(pytest.importorskip("numpy").random.rand())
+
+
+def seed_all(seed: int) -> None:
+    random.seed(seed)
+    pytest.importorskip("numpy").random.seed(seed)
+
+
+@pytest.mark.parametrize("draw", [random.random, numpys])
+def test_a_forward_that_draws_in_python_runs_as_it_is(draw: Callable[[], float]) -> None:
+    args = (torch.randn(4, 8),)
+    eager, mine = Skipped(draw), Skipped(draw)
+    mine.load_state_dict(eager.state_dict())
+    monet_torch.apply(mine, plan_for(capture(Skipped(lambda: 0.0), args), "drop"))
+    found = []
+    for m in (eager, mine):
+        seed_all(1)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found.append([step(m, args)["loss"].item() for _ in range(8)])
+        assert len([w for w in caught if "M222" in str(w.message)]) == int(m is mine)
+    assert found[0] == found[1]
+    assert len(set(found[0])) == 2, "all draws went one way: the test tests nothing"
+
+
+@pytest.mark.parametrize("draw", [random.random, numpys])
+def test_a_module_that_draws_in_python_is_left_untraced(draw: Callable[[], float]) -> None:
+    args = (torch.randn(4, 8),)
+    torch.manual_seed(0)
+    mine = nn.Sequential(nn.Linear(8, 8), nn.Sequential(nn.Tanh(), Skipped(draw)), nn.Linear(8, 8)).train()
+    eager = copy.deepcopy(mine)
+    seed_all(1)
+    before = generators.state()
+    with pytest.raises(CaptureError, match="M222") as raised:
+        capture(mine, args)
+    assert generators.state() == before
+    assert raised.value.module == "1.1"
+    monet_torch.apply(mine, plan_for(capture(mine, args, opaque=["1.1"]), "drop"))
+    found = []
+    for m in (eager, mine):
+        seed_all(1)
+        found.append([step(m, args) for _ in range(8)])
+    for a, b in zip(*found, strict=True):
+        assert_equal(a, b)
+    assert monet_torch.status(mine)["planned"] == 8
 
 
 def test_a_criterion_is_guarded_and_takes_keywords() -> None:

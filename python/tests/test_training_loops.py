@@ -337,6 +337,21 @@ def test_tied_weights_stay_tied_through_an_optimizer() -> None:
     assert_equal(dict(eager.state_dict()), dict(model.state_dict()))
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_weights_that_are_untied_and_tied_again_are_seen(mode: str) -> None:
+    eager, model, args = planned_model(models.decoder, mode)
+    for m in (eager, model):
+        m.load_state_dict({k: 1.5 * v for k, v in m.state_dict().items()}, assign=True)
+        assert m.head.weight is not m.embed.weight
+    with pytest.warns(UserWarning, match=r"MONeT.*\[M306\]"):
+        assert_equal(step(eager, args), step(model, args))
+    assert "head.weight" in gradients(model)
+    for m in (eager, model):
+        m.head.weight = m.embed.weight
+    assert_equal(step(eager, args), step(model, args))
+    assert monet_torch.status(model)["planned"] == 1
+
+
 def test_a_resumed_run_equals_one_that_was_not_interrupted() -> None:
     def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> None:
         for turn in steps:
