@@ -142,4 +142,4 @@ def named(captured: Captured, operator: Operator, name: str) -> Callable[[Operat
     return next((i.build for i in found if i.applies(captured, operator)), eager)
 
 
-from . import attention, choice, convolution, dropout, linear, loss, norms, piecewise, pooling, relu, row_norms  # noqa: E402, F401  (each registers its own)
+from . import attention, choice, convolution, curves, dropout, linear, loss, norms, piecewise, pooling, relu, row_norms  # noqa: E402, F401  (each registers its own)

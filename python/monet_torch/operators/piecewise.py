@@ -1,7 +1,7 @@
 """Activations whose gradient takes one of two forms, from one bit per element that says which (N/32 in fp32).
 
 The backward is eager's own kernel, on a stand-in for the input: any number on the right side of the threshold will do.
-Not here are hardswish and hardshrink's relatives whose gradient depends on the number itself, and what their outputs
+Not here are those whose gradient depends on the number itself (hardswish is in `curves`), and what their outputs
 would give: a hardsigmoid that reaches 1 by rounding still passes a gradient.
 """
 
