@@ -261,8 +261,8 @@ def saved_tensors_hooks_now() -> Any:
 
 
 def in_transform() -> bool:
-    """Does a `torch.func` transform (grad, vmap, jvp, …) run what runs now?"""
-    return torch._C._are_functorch_transforms_active()
+    """Does a `torch.func` transform (grad, vmap, jvp, …) or forward-mode differentiation run what runs now?"""
+    return torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0
 
 
 def is_of_transform(function: Any) -> bool:

@@ -75,7 +75,8 @@ def measure_for(card: Card) -> Callable[..., list[Measured]]:
         if results[0].backward is not None:
             for a in operators.alternatives(captured, o):
                 m = _estimate(card, captured, o, incoming, a.name, a.exactness, a.build)
-                m.recompute = results[0].recompute
+                if not a.own_output:
+                    m.recompute = results[0].recompute
                 results.append(m)
         return results
 

@@ -144,6 +144,7 @@ def _planned_class(original: type[nn.Module]) -> type[nn.Module]:
     if original in _classes:
         return _classes[original]
 
+    @functools.wraps(original.forward)  # some look at what a forward takes: transformers' Trainer does
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if not self.training or not torch.is_grad_enabled():
             return original.forward(self, *args, **kwargs)
@@ -210,7 +211,11 @@ class _Runtime:
     def _forward(self, model: nn.Module, own: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         leaves, spec = containers.flatten((args, kwargs))
         watch, modules = self._watched(model)
-        reason = "a torch.func transform runs it" if in_transform() else hooked(self._seen(model, modules))
+        reason = (
+            "a torch.func transform, or forward-mode differentiation, runs it"
+            if in_transform()
+            else hooked(self._seen(model, modules))
+        )
         program = reason or self._program(model, watch.state, args, kwargs, leaves, spec)
         if isinstance(program, str):
             self.say(program)

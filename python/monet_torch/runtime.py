@@ -50,6 +50,7 @@ class Program:
         self.builders: list[Callable[[Operator, bool], Any]] = [
             operators.named(captured, o, plan.implementations.get(o.id, "eager")) for o in ops
         ]
+        self.own_output = [operators.has_own_output(captured, o, plan.implementations.get(o.id, "eager")) for o in ops]
 
         # Until which clock a storage or an operator's internals are held from forward; -1: dropped after forward.
         self.hold = [-1] * len(values)
@@ -195,9 +196,9 @@ class Program:
         self.run = self._compile()
 
     def recompute_call(self, o: Operator, in_place: bool, internals: bool) -> Callable[..., Any]:
-        """Only who wants the internals of another implementation has to run it: all give the same output."""
-        if internals:
-            call: Callable[..., Any] = self.builders[o.id](o, False)
+        """Only who wants its internals has to run another implementation, but for one whose output is its own."""
+        if internals or self.own_output[o.id]:
+            call: Callable[..., Any] = self.builders[o.id](o, in_place)
             return call
         return o.in_place if in_place and o.in_place is not None else o.target
 

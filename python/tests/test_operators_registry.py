@@ -105,6 +105,47 @@ def test_an_implementation_of_a_users_own_operator_is_profiled_and_run() -> None
         monet_torch.remove(model)
 
 
+class Rounded(torch.autograd.Function):
+    """Gives something else than eager, and its gradient is that of what it gives."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, by: float) -> Tensor:
+        y = torch.exp(x * by).bfloat16().to(x.dtype)
+        ctx.by = by
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        (y,) = ctx.saved_tensors
+        return grads[0] * (y * ctx.by), None
+
+
+@pytest.mark.parametrize(("mode", "seed"), [("drop", 0), *(("random", k) for k in range(4))])
+def test_what_gives_something_else_than_eager_is_made_again_by_itself(mode: str, seed: int) -> None:
+    @monet_torch.implementation("monet_test.bend.default", name="rounded", exactness="approximate", own_output=True)
+    def rounded(x: Tensor, by: float) -> Any:
+        return Rounded.apply(x, by)  # type: ignore[no-untyped-call]
+
+    torch.manual_seed(0)
+    model, x = Bent(), torch.randn(5, 6)
+    captured = capture(model, (x,))
+    (op,) = [o for o in captured.operators if o.name == "monet_test.bend.default"]
+    measured = profile(captured, captured.model_outputs[-1], Cache(None, []))[op.id]
+    assert measured[1].recompute.time == measured[1].forward.time, "what is predicted is what it runs"
+    found = [step(model, (x,))]
+    for each in ("keep", mode):
+        plan = plan_for(captured, each, seed)
+        plan["implementations"] = {str(op.id): "rounded"}
+        monet_torch.apply(model, plan)
+        found.append(step(model, (x,)))
+        monet_torch.remove(model)
+    eager, kept, again = found
+    assert_equal(again, kept)
+    assert not torch.equal(eager["grad second.weight"], kept["grad second.weight"])
+
+
 def test_it_is_offered_only_where_it_applies() -> None:
     registered(applies=lambda x, by: by < 0)
     captured = capture(Bent(), (torch.randn(5, 6),))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import io
 import json
 import logging
@@ -311,6 +312,7 @@ def test_it_stays_the_same_module(tmp_path: Any) -> None:
     assert list(model.state_dict()) == list(eager.state_dict())
     assert [k for k, _ in model.named_modules()] == [k for k, _ in eager.named_modules()]
     assert "forward" not in vars(model)
+    assert inspect.signature(model.forward) == inspect.signature(eager.forward)  # transformers' Trainer asks for it
     again = pickle.loads(pickle.dumps(model))
     assert type(again) is models.ConvNet
     assert type(copy.deepcopy(model)) is models.ConvNet

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from models import assert_equal, both, exports_spectral_norm, plan_for, planned_model, step
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.autograd.graph import save_on_cpu
 from torch.nn.utils import parametrizations, parametrize
 from torch.utils.checkpoint import checkpoint
@@ -88,15 +89,23 @@ def grad(model: nn.Module, x: Tensor) -> Tensor:
     return torch.func.grad(lambda p: torch.func.functional_call(model, p, (x,)).sum())(parameters)["first.weight"]
 
 
+def dual(model: nn.Module, x: Tensor) -> Tensor:
+    with forward_ad.dual_level():
+        tangent = forward_ad.unpack_dual(model(forward_ad.make_dual(x, torch.ones_like(x)))).tangent
+    assert tangent is not None
+    return tangent
+
+
 TRANSFORMS: list[Callable[[nn.Module, Tensor], Tensor]] = [
     grad,
     jvp,
     lambda model, x: torch.func.vjp(model, x)[1](torch.ones(4, 8))[0],
     lambda model, x: torch.vmap(model)(torch.stack([x, x])),
+    dual,
 ]
 
 
-@pytest.mark.parametrize("transform", TRANSFORMS, ids=["grad", "jvp", "vjp", "vmap"])
+@pytest.mark.parametrize("transform", TRANSFORMS, ids=["grad", "jvp", "vjp", "vmap", "dual"])
 @pytest.mark.parametrize("first", ["step", "transform"])
 def test_a_func_transform_runs_without_the_plan_and_says_so(transform: Any, first: str) -> None:
     def make() -> tuple[nn.Module, tuple[Tensor, ...]]:
@@ -335,6 +344,25 @@ def test_tied_weights_stay_tied_through_an_optimizer() -> None:
             optimizer.step()
     assert model.head.weight is model.embed.weight
     assert_equal(dict(eager.state_dict()), dict(model.state_dict()))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_optimizers_that_step_inside_of_the_backward_step_alike(mode: str) -> None:
+    eager, model, args = planned_model(models.convnet, mode, 1)
+    for m in (eager, model):
+        for p in m.parameters():
+            optimizer = torch.optim.SGD([p], lr=0.01)
+
+            def stepped(p: Tensor, optimizer: torch.optim.Optimizer = optimizer) -> None:
+                optimizer.step()
+                optimizer.zero_grad()
+
+            p.register_post_accumulate_grad_hook(stepped)
+        for turn in range(3):
+            torch.manual_seed(turn)
+            m(*args).sum().backward()
+    assert_equal(dict(eager.state_dict()), dict(model.state_dict()))
+    assert monet_torch.status(model)["planned"] == 3
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -24,12 +24,14 @@ class Implementation:
 
     `exactness` says how its gradients compare with eager's: `bitwise`, `same-kernel` or `approximate`.
     `applies` looks at the operator and its values; what it refuses is not offered for that operator.
+    With `own_output`, the output isn't eager's to the bit: what is made again is made by it too, else as eager does.
     """
 
     name: str
     exactness: str
     applies: Callable[[Captured, Operator], bool]
     build: Callable[[Operator, bool], Function]
+    own_output: bool = False
 
 
 _registry: dict[str, list[Implementation]] = {}
@@ -51,8 +53,9 @@ def register(op: str, implementation: Implementation) -> None:
 
 
 def implementation(
-    op: str, *, name: str, exactness: str, applies: Callable[..., bool] | None = None, in_place: bool = False
-) -> Callable[[F], F]:
+    op: str, *, name: str, exactness: str, applies: Callable[..., bool] | None = None, in_place: bool = False,
+    own_output: bool = False,
+) -> Callable[[F], F]:  # fmt: skip
     """Offer the decorated function wherever a model runs the operator `op`: a plan may then choose it.
 
     `op` is the name in the training graph: `aten.silu.default`, or `mylib.bend.default` for an operator of
@@ -63,6 +66,7 @@ def implementation(
     `applies`, if given, gets the same arguments with a `Value` (shape, stride, dtype, device, kind, …) for each tensor
     and says whether the function can serve them. With `in_place` the function also takes a keyword `in_place`, and
     overwrites its first argument when that is true; without, operators that the model runs in place keep to eager.
+    Say `own_output` where what it returns has other bits than eager's: a plan then makes it again by this function.
 
         class Bend(torch.autograd.Function):  # saves its output, where eager's formula saves input and output
             ...
@@ -88,7 +92,7 @@ def implementation(
         def build(operator: Operator, over: bool) -> Function:
             return functools.partial(function, in_place=over) if in_place else function
 
-        register(op, Implementation(name, exactness, serves, build))
+        register(op, Implementation(name, exactness, serves, build, own_output))
         return function
 
     return decorate
@@ -97,6 +101,12 @@ def implementation(
 def alternatives(captured: Captured, operator: Operator) -> list[Implementation]:
     """The implementations besides eager that this operator may use, in order of registration."""
     return [i for i in _registry.get(operator.name, []) if i.applies(captured, operator)]
+
+
+def has_own_output(captured: Captured, operator: Operator, name: str) -> bool:
+    """Is what the implementation called `name` gives something else than eager's, to be made again by it alone?"""
+    found = [i for i in _registry.get(operator.name, []) if i.name == name and i.own_output]
+    return any(i.applies(captured, operator) for i in found)
 
 
 # In-place forms that save the same as their functional forms,

@@ -98,4 +98,4 @@ def _build(name: str) -> Callable[[Operator, bool], Any]:
 
 
 for _name in _BACKENDS:
-    register(str(_ATTENTION), Implementation(_name, "approximate", _applies(_name), _build(_name)))
+    register(str(_ATTENTION), Implementation(_name, "approximate", _applies(_name), _build(_name), own_output=True))

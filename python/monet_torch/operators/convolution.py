@@ -63,7 +63,7 @@ def _smaller(
     return (prod(kernel) > 1 or step != (1, 1)) and unfolded < turned
 
 
-@implementation("aten.conv2d.default", name="native", exactness="approximate", applies=_smaller)
+@implementation("aten.conv2d.default", name="native", exactness="approximate", applies=_smaller, own_output=True)
 def _native(
     x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
     groups: int = 1,
