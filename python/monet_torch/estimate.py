@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from .captured import Captured, Operator, Ref
 from .errors import MonetError
 from .geometry import extent, is_dense
 from .profile import Geometry, Gradient, Measured, Run
+
+Shape = Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,23 @@ def measure_for(card: Card) -> Callable[..., list[Measured]]:
     return measure
 
 
+def _attention(query: Shape, key: Shape, value: Shape, *_: Any, **__: Any) -> int:
+    """Flops of two products, (rows, size) by (size, keys) and (rows, keys) by (keys, size), per sample and head."""
+    return 2 * prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+
+
+def _attention_backward(gradient: Shape, query: Shape, key: Shape, value: Shape, *_: Any, **__: Any) -> int:
+    """Five products: the probabilities are made again."""
+    return _attention(query, key, value) * 5 // 2
+
+
+# The counter knows attention as a card runs it; traced on the CPU it is the CPU's fused form.
+_FLOPS = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+}
+
+
 def _estimate(
     card: Card, captured: Captured, o: Operator, incoming: Sequence[Geometry | None], name: str, exactness: str,
     build: Any,
@@ -96,7 +116,7 @@ def _estimate(
             packed.append(t)
             return t
 
-        with FlopCounterMode(display=False) as flops, saved_tensors_hooks(pack, lambda t: t):
+        with FlopCounterMode(display=False, custom_mapping=_FLOPS) as flops, saved_tensors_hooks(pack, lambda t: t):
             if schema_of(o.target).is_mutable:
                 with torch.no_grad():
                     result = build(o, False)(*args, **kwargs)
@@ -130,7 +150,7 @@ def _estimate(
         if not wants or not pairs:
             return Measured(name, exactness, sorted(saves), internal_bytes, forward, forward, None)
         gs = [torch.empty_strided(*g, dtype=t.dtype) for t, g in pairs]
-        with FlopCounterMode(display=False) as flops_back:
+        with FlopCounterMode(display=False, custom_mapping=_FLOPS) as flops_back:
             results = torch.autograd.grad([t for t, _ in pairs], [tensors[v] for v in wants], gs, allow_unused=True)
         owners = {storage_key(g): k for k, g in zip(given, gs, strict=True)}
         gradients = []

@@ -172,6 +172,18 @@ def test_it_can_be_estimated_for_a_card_that_is_not_here() -> None:
     assert composite.internal_bytes > fused.internal_bytes
 
 
+def test_an_estimate_counts_the_products_of_attention() -> None:
+    """Large enough that a card is bound by them: two products forwards, five backwards."""
+    tensors = [seeded(1, 4, 1024, 64).bfloat16() for _ in range(3)]
+    captured, op = captured_attention(tensors, {})
+    y, card = captured.values[op.outputs[0]], CARDS[0]
+    (eager_, *_) = measure_for(card)(captured, op, [(y.shape, y.stride)])
+    product = 2 * 4 * 1024 * 1024 * 64 / (card.compute * card.half * 1e12) * 1e9
+    assert eager_.backward is not None
+    assert abs(eager_.forward.time - card.launch_ns - 2 * product) <= 1
+    assert abs(eager_.backward.time - card.launch_ns - 5 * product) <= 1
+
+
 class Block(nn.Module):
     def __init__(self) -> None:
         super().__init__()
