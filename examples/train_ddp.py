@@ -34,6 +34,7 @@ def main() -> None:
     distributed.init_process_group("nccl" if on_gpu else "gloo")
     rank = distributed.get_rank()
 
+    torch.manual_seed(0)
     model = resnet50().to(device)
     if options.plan:
         import monet_torch

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import models
@@ -106,3 +110,26 @@ def test_both_processes_have_the_same_gradients_and_they_are_not_those_of_one(re
 
 def test_both_processes_trace_the_same_structure(results: list[dict[str, Any]]) -> None:
     assert results[0]["structure"] == results[1]["structure"]
+
+
+def test_the_example_is_launched_by_torchrun_and_trains_as_without_a_plan(tmp_path: Path) -> None:
+    if not dist.is_available() or not dist.is_gloo_available():
+        pytest.skip("this PyTorch has no gloo, by which the processes would meet")
+    examples = Path(__file__).parents[2] / "examples"
+    sys.path.insert(0, str(examples))
+    try:
+        from resnet50 import resnet50  # type: ignore[import-not-found, unused-ignore]
+    finally:
+        sys.path.remove(str(examples))
+    plan = tmp_path / "resnet50.plan.json"
+    plan.write_text(json.dumps(plan_for(capture(resnet50().train(), (torch.randn(2, 3, 32, 32),)), "random")))
+    said = []
+    for more in ([], ["--plan", str(plan)]):
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={WORLD}"]
+        script = [str(examples / "train_ddp.py"), "--batch", "2", "--size", "32", "--steps", "2", *more]
+        done = subprocess.run([*torchrun, *script], capture_output=True, encoding="utf-8", check=False, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert "without its plan" not in done.stderr
+        said.append(done.stdout)
+    assert said[0].count("loss") == 2
+    assert said[0] == said[1]
