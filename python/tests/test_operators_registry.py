@@ -146,6 +146,24 @@ def test_what_gives_something_else_than_eager_is_made_again_by_itself(mode: str,
     assert not torch.equal(eager["grad second.weight"], kept["grad second.weight"])
 
 
+def test_the_example_in_the_docs_runs_and_is_bitwise_as_it_says() -> None:
+    docs = (Path(__file__).parents[2] / "docs" / "implementations.md").read_text(encoding="utf-8")
+    (example,) = (part.split("```")[0] for part in docs.split("```python\n")[1:])
+    name = "mylib.bend.default"
+    names: dict[str, Any] = {}
+    exec(compile(example, "docs/implementations.md", "exec"), names)
+    (found,) = operators._registry[name]
+    assert found.name == "output"
+    results = []
+    for call in (lambda x: torch.ops.monet_test.bend(x, 0.5), lambda x: names["bend_from_output"](x, 0.5)):
+        x = torch.linspace(-2, 2, 30).requires_grad_()
+        y = call(x)
+        y.backward(torch.linspace(1, 3, 30))
+        results.append({"y": y.detach(), "x": x.grad})
+    assert torch.equal(results[0]["y"], results[1]["y"])
+    assert torch.equal(results[0]["x"], results[1]["x"])
+
+
 def test_it_is_offered_only_where_it_applies() -> None:
     registered(applies=lambda x, by: by < 0)
     captured = capture(Bent(), (torch.randn(5, 6),))
