@@ -197,6 +197,8 @@ def test_layers_that_have_nothing_to_divide_by_are_not_offered() -> None:
         Case("no affine", aten.batch_norm.default, x, (None, None, *_batch)),
         Case("evaluation", aten.batch_norm.default, norm(40, 16, bias=True), (None, None, False, 0.1, 1e-5, True)),
         Case("no affine", aten.rms_norm.default, x, ([5],)),
+        Case("a bias alone", aten.layer_norm.default, norm(9, 16, bias=True, last=True), ([16], None), before=1),
+        Case("a bias alone", aten.group_norm.default, norm(4, 16, 5, bias=True), (4, None), before=1),
     ]:
         captured = captured_alone(case, torch.float32)
         assert operators.alternatives(captured, captured.operators[0]) == [], case.name

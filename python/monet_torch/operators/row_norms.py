@@ -99,6 +99,7 @@ class _GroupNorm(torch.autograd.Function):
 
 def _like(x: Value, weight: Any, bias: Any) -> bool:
     alike = all(t is None or t.dtype == x.dtype for t in (weight, bias))
+    alike = alike and (weight is not None or bias is None)  # y is x̂ then, or has a weight to be freed of it by
     return alike and x.storage_bytes > 0 and is_contiguous(x.shape, x.stride)
 
 
