@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import chain, count
-from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType
+from types import BuiltinFunctionType, FunctionType, MappingProxyType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
 from torch import Tensor, nn
@@ -194,10 +194,9 @@ def _inside(x: Any) -> dict[str, Any]:
     found = getattr(x, "__dict__", None)
     attributes = dict(found) if isinstance(found, dict) else {}
     for base in type(x).__mro__:
-        slots = vars(base).get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            if name not in ("__dict__", "__weakref__") and hasattr(x, name):
-                attributes[name] = getattr(x, name)
+        if "__slots__" in vars(base):  # by their descriptors, since `__own` has another name there
+            slots = [name for name, place in vars(base).items() if isinstance(place, MemberDescriptorType)]
+            attributes |= {name: getattr(x, name) for name in slots if hasattr(x, name)}
     if type(x).__module__ == "numpy" and hasattr(x, "tobytes"):
         attributes["bytes"] = x.tobytes()
     return attributes

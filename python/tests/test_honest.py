@@ -72,6 +72,20 @@ class Slots:
         self.now = 0.0
 
 
+class PrivateSlots:
+    __slots__ = ("__now",)
+
+    def __init__(self) -> None:
+        self.set(0.0)
+
+    def set(self, now: float) -> None:
+        self.__now = now
+
+    @property
+    def now(self) -> float:
+        return self.__now
+
+
 @pytest.mark.parametrize(
     ("start", "change"),
     [
@@ -84,6 +98,7 @@ class Slots:
         ({"scale": deque([0.0])}, lambda m, k: m.scale.__setitem__(0, float(k))),
         ({"schedule": Schedule()}, lambda m, k: setattr(m.schedule, "now", float(k))),
         ({"slots": Slots()}, lambda m, k: setattr(m.slots, "now", float(k))),
+        ({"slots": PrivateSlots()}, lambda m, k: m.slots.set(float(k))),
     ],
 )
 def test_what_the_forward_depends_on_is_seen_to_change(
