@@ -144,10 +144,23 @@ def describe_device(device: torch.device) -> dict[str, Any]:
         total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
         total = 0
+    total = min((n for n in (total, *map(_limit, LIMITS)) if n > 0), default=0)
     return {
         "type": "cpu", "name": _cpu_name(), "total_bytes": total, "threads": torch.get_num_threads(),
         "estimated": False,
     }  # fmt: skip
+
+
+LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""What a container may take, by version 2 and by version 1 of Linux's control groups."""
+
+
+def _limit(file: Path) -> int:
+    """0 where there is none, as everywhere but in a container."""
+    try:
+        return int(file.read_text(encoding="ascii"))
+    except (OSError, ValueError):  # the word "max"
+        return 0
 
 
 def _cpu_name() -> str:

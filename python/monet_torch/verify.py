@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import random
@@ -102,9 +103,12 @@ class StepRunner:
         )
         self.loss = target.loss
         self.accumulate = gradients == "accumulate"
-        self.state = {k: v.clone() for k, v in self.model.state_dict().items()}
+        self.state: dict[str, Any] | None = None  # as it was at the first reset
 
     def reset(self, seed: int = 0) -> None:
+        if self.state is None:
+            own = self.model.state_dict()
+            self.state = {k: v.clone() if isinstance(v, Tensor) else copy.deepcopy(v) for k, v in own.items()}
         with torch.no_grad():
             self.model.load_state_dict(self.state)
         seed_everything(seed)

@@ -15,6 +15,7 @@ import torch
 
 from .autocast import Autocast
 from .graph import hashed
+from .opaque import as_it_was
 from .profile import Cache, quartile
 from .step import synchronize
 from .target import Target
@@ -34,7 +35,7 @@ def at_most(graph: dict[str, Any]) -> int:
     eager = [o["implementations"][0] for o in graph["operators"]]
     runs = [run for e in eager for run in (e["forward"], e["backward"]) if run]
     return (
-        2 * sum(map(int, graph["fixed"].values()))  # the model's state is copied, to be as it was
+        2 * sum(map(int, graph["fixed"].values()))  # buffers are copied, to be as they were, and gradients made
         + sum(int(v["bytes"]) for v in graph["values"] if v["kind"] == "activation")
         + sum(int(e["internal_bytes"]) for e in eager)
         + max((int(run["peak"]) for run in runs), default=0)
@@ -71,22 +72,26 @@ def measured(
 def _measure(
     target: Target, gradients: str, autocast: Autocast, device: torch.device, say: Callable[[int, int], None]
 ) -> int | None:
-    """As an operator's time, the lower quartile of some, after one that doesn't count."""
+    """As an operator's time, the lower quartile of some, after one that doesn't count.
+
+    Attributes and buffers are then what they were.
+    """
     step = StepRunner(target, gradients, autocast, device)
     times: list[int] = []
-    step.reset()
     try:
-        while len(times) <= _FEWEST or (len(times) <= _MOST and sum(times) < _AT_MOST_NS):
-            say(len(times), _MOST + 1)
-            synchronize(device)
-            start = time.perf_counter_ns()
-            step.timed()
-            synchronize(device)
-            times.append(time.perf_counter_ns() - start)
+        # Not by its `reset`: a model that can't load its own state dict can be profiled all the same.
+        with as_it_was(step.model):
+            step.clear_gradients()
+            while len(times) <= _FEWEST or (len(times) <= _MOST and sum(times) < _AT_MOST_NS):
+                say(len(times), _MOST + 1)
+                synchronize(device)
+                start = time.perf_counter_ns()
+                step.timed()
+                synchronize(device)
+                times.append(time.perf_counter_ns() - start)
     except Exception:
         return None
     finally:
-        step.reset()
         step.model.zero_grad(set_to_none=True)
     return quartile(times[1:])
 

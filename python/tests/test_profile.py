@@ -24,7 +24,7 @@ from monet_torch.measure import allocator_peak
 from monet_torch.optimizer import OPTIMIZERS as OPTIMIZER_NAMES
 from monet_torch.optimizer import state_bytes, step_bytes
 from monet_torch.step import capture_step
-from monet_torch.target import load
+from monet_torch.target import Target, load
 from monet_torch.verify import StepRunner
 
 SMALL = Path(__file__).parent / "files" / "small.py"
@@ -631,6 +631,65 @@ def test_a_step_that_stops_leaves_the_operators_times(run: Run, monkeypatch: pyt
     g = run(CONV)
     assert "step" not in g
     assert {r["time"] for r in eagers(g)} == {1000}
+
+
+class OfItsOwn(nn.Module):
+    """Counts its forwards in an attribute and in a buffer, and has its own ways with its state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = nn.Linear(3, 3)
+        self.register_buffer("seen", torch.zeros(()), persistent=False)
+        self.steps = 0
+
+    def get_extra_state(self) -> Any:
+        return {"steps": self.steps}
+
+    def set_extra_state(self, state: Any) -> None:
+        self.steps = state["steps"]
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.steps += 1
+        self.seen += 1
+        y: Tensor = self.line(x)
+        return y
+
+
+class NotLoaded(OfItsOwn):
+    def load_state_dict(self, *_: Any, **__: Any) -> Any:
+        raise RuntimeError("load it by its own command")
+
+
+def made_of(model: nn.Module) -> Target:
+    return Target(model, (torch.randn(2, 3),), {}, (), None, SMALL, "made", "")
+
+
+@pytest.mark.parametrize("kind", [OfItsOwn, NotLoaded])
+def test_a_step_is_measured_of_any_model_that_trains_and_leaves_it_as_it_was(kind: type[OfItsOwn]) -> None:
+    model = kind()
+    took = whole._measure(made_of(model), "fresh", None, CPU, lambda done, total: None)
+    assert took is not None
+    assert took > 0
+    assert model.steps == 0
+    assert model.seen == 0
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_a_step_is_run_from_the_same_state_whatever_is_in_a_state_dict() -> None:
+    step = StepRunner(made_of(OfItsOwn()), "fresh", None, CPU)
+    step.results(1)
+    assert step.model.steps == 1
+    step.results(1)
+    assert step.model.steps == 1
+
+
+def test_a_container_has_no_more_memory_than_it_may_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    of_machine = graph.describe_device(CPU)["total_bytes"]
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(graph, "LIMITS", (limit, tmp_path / "missing"))
+    for text, total in (("1048576\n", 1 << 20), (f"{2**63 - 4096}\n", of_machine), ("max\n", of_machine)):
+        limit.write_text(text)
+        assert graph.describe_device(CPU)["total_bytes"] == total
 
 
 def test_runs_for_which_the_system_cleared_pages_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
