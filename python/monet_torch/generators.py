@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import pickle
 import random
 import sys
 from collections.abc import Iterable, Iterator
@@ -18,10 +19,7 @@ from torch import nn
 def state() -> tuple[Any, ...]:
     """Something that another draw makes unequal."""
     numpy = sys.modules.get("numpy")
-    if numpy is None:
-        return (random.getstate(),)
-    name, keys, *rest = numpy.random.get_state()
-    return (random.getstate(), name, keys.tobytes(), *rest)
+    return (random.getstate(), None if numpy is None else _numpys(numpy.random))
 
 
 def state_of(generator: Any) -> Any:
@@ -30,17 +28,22 @@ def state_of(generator: Any) -> Any:
         return generator.getstate()
     if type(generator).__module__.startswith("numpy.random"):
         if hasattr(generator, "bit_generator"):
-            return repr(generator.bit_generator.state)
+            return pickle.dumps(generator.bit_generator.state)
         if hasattr(generator, "get_state"):
-            return repr(generator.get_state(legacy=False))
+            return _numpys(generator)
     return None
+
+
+def _numpys(generator: Any) -> bytes:
+    """In a form that any bit generator has (`set_bit_generator`), and not printed, which takes milliseconds a step."""
+    return pickle.dumps(generator.get_state(legacy=False))
 
 
 @contextlib.contextmanager
 def as_they_were(modules: Iterable[nn.Module] = ()) -> Iterator[None]:
     """What is drawn meanwhile is drawn again afterwards, also from generators that are attributes of `modules`."""
     python, numpy = random.getstate(), sys.modules.get("numpy")
-    others = numpy.random.get_state() if numpy is not None else None
+    others = numpy.random.get_state(legacy=False) if numpy is not None else None
     own = [(x, copy.deepcopy(x)) for m in modules for x in vars(m).values() if state_of(x) is not None]
     try:
         yield
@@ -54,4 +57,4 @@ def as_they_were(modules: Iterable[nn.Module] = ()) -> Iterator[None]:
             elif hasattr(x, "bit_generator"):
                 x.bit_generator.state = before.bit_generator.state
             else:
-                x.set_state(before.get_state())
+                x.set_state(before.get_state(legacy=False))

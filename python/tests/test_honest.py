@@ -263,6 +263,23 @@ def test_a_module_that_draws_in_python_is_left_untraced(draw: Callable[[], float
     assert monet_torch.status(mine)["planned"] == 8
 
 
+def test_a_draw_is_seen_whichever_generator_numpy_draws_from() -> None:
+    numpy = pytest.importorskip("numpy")
+    if not hasattr(numpy.random, "set_bit_generator"):
+        pytest.skip("this NumPy has one generator")
+    before = numpy.random.get_bit_generator()
+    numpy.random.set_bit_generator(numpy.random.PCG64(0))
+    try:
+        first = generators.state()
+        assert generators.state() == first
+        with generators.as_they_were():
+            numpy.random.random()
+            assert generators.state() != first
+        assert generators.state() == first
+    finally:
+        numpy.random.set_bit_generator(before)
+
+
 def test_a_criterion_is_guarded_and_takes_keywords() -> None:
     from monet_torch.step import capture_step
 
