@@ -279,7 +279,7 @@ class Frame:
             yield
         except Exception as error:
             device = self.program.captured.values[self.program.captured.operators[op].outputs[0]].device
-            post_mortem.note(error, self.program.plan, device, {}, 0)
+            post_mortem.note(error, self.program.plan, device, {}, 0, (self.program, self.program.clock - op))
             raise
 
     def _recompute_for(self, op: int) -> None:

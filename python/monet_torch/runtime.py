@@ -13,7 +13,7 @@ from typing import Any, cast
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from . import operators
+from . import operators, post_mortem
 from ._private import base_of
 from .captured import Captured, Operator, Ref
 from .frame import INTERNAL, Frame, Lifeline, unpack
@@ -96,6 +96,7 @@ class Program:
         # (What is written later is no copy of what it will be: all that write or read such a storage are pinned.)
         makers = {v: ops[values[v].producer or 0] for v in away}
         self.away = {v for v in away if 0 <= self.hold[v] < 2 * n and not makers[v].pinned}
+        self.absences = away
         self.leaving: dict[int, list[int]] = {}
         self.returning: dict[int, list[int]] = {}
         for v in sorted(self.away, reverse=True):
@@ -202,6 +203,24 @@ class Program:
             return call
         return o.in_place if in_place and o.in_place is not None else o.target
 
+    def live_at(self, clock: int) -> dict[int, int]:
+        """Bytes of each storage that forward made and the plan has on the device at a clock, outputs too."""
+        forward = clock < len(self.captured.operators)
+        until = list(self.hold)
+        for start, retained in self.retain.items():
+            if start < clock:
+                for v, end in retained.items():
+                    until[v] = max(until[v], end)
+        if forward:
+            until = [max(pair) for pair in zip(until, self.last_use, strict=True)]
+        absent = {v for v in self.away if self.absences[v][0] < clock < self.absences[v][1]}
+        return {
+            v.id: v.storage_bytes
+            for v in self.captured.values
+            if v.producer is not None and v.producer < clock <= until[v.id] and self.root[v.id] == v.id
+            and v.id not in absent
+        }  # fmt: skip
+
     def _compile(self, watched: bool = False) -> Callable[[Frame, tuple[Tensor, ...]], list[Any]]:
         """One line of Python per operator; a value's name is unbound at its last use.
 
@@ -231,6 +250,7 @@ class Program:
             names[name] = arg
             return name
 
+        names[post_mortem.PLACES] = places = post_mortem.Places(self)
         within = False
         for o in captured.operators:
             if self.hooked[o.id] and not within:
@@ -249,6 +269,7 @@ class Program:
                 call = f"F.in_state(g{o.id}, f{o.id}, ({', '.join(args[: len(o.args)])}{',' if o.args else ''}), " + (
                     "{" + ", ".join(f"{k!r}: {render(a)}" for k, a in o.kwargs.items()) + "})"
                 )
+            places.lines[len(lines) + 1] = o.id
             if o.outputs:
                 lines.append(f"{indent}{_pattern(o.layout)} = {call}")
             else:

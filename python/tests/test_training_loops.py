@@ -489,6 +489,11 @@ def test_out_of_memory_says_what_was_predicted_and_what_to_try(
     if hasattr(raised.value, "add_note"):
         assert len(notes) == (where != "kernel of the backward")
         assert all(re.search(words, text) for text in notes)
+        live = {
+            "forward": r"forward of monet_tests.*:\d+\), where the plan holds 128 B .*: 128 B from aten.linear.* of first",
+            "recompute": r"backward of aten.linear.default of second .*: 128 B from aten.linear.default of second",
+        }  # fmt: skip
+        assert all(re.search(live[where], text) for text in notes)
     assert re.search(words, monet_torch.explain_out_of_memory(model))
     with pytest.warns(UserWarning, match=r"torch\.func"):
         jvp(model, *args)
