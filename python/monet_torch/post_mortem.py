@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -22,9 +23,12 @@ _MOST = 5  # tensors that are named
 
 @dataclass
 class Places:
-    """Which operator of `program` each line of a forward's code runs."""
+    """Which operator of a program each line of its forward's code runs.
 
-    program: Program
+    The code is the program's, which is to go with its last user, and not when Python looks for cycles.
+    """
+
+    program: weakref.ref[Program]
     lines: dict[int, int] = field(default_factory=dict)
 
 
@@ -34,7 +38,8 @@ def _where(error: BaseException) -> tuple[Program, int] | None:
     while trace is not None:
         places = trace.tb_frame.f_globals.get(PLACES)
         if isinstance(places, Places) and trace.tb_lineno in places.lines:
-            return places.program, places.lines[trace.tb_lineno]
+            program = places.program()
+            return None if program is None else (program, places.lines[trace.tb_lineno])
         trace = trace.tb_next
     return None
 

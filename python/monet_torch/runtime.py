@@ -7,6 +7,7 @@ changed in place meanwhile. Autograd does not check that for hooked tensors, so 
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -250,7 +251,7 @@ class Program:
             names[name] = arg
             return name
 
-        names[post_mortem.PLACES] = places = post_mortem.Places(self)
+        names[post_mortem.PLACES] = places = post_mortem.Places(weakref.ref(self))
         within = False
         for o in captured.operators:
             if self.hooked[o.id] and not within:

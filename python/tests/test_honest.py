@@ -399,6 +399,20 @@ def test_a_model_with_a_plan_is_freed_with_its_last_reference() -> None:
     assert gone() is None
 
 
+def test_what_a_plan_has_goes_with_its_model_and_waits_for_no_collection_of_cycles() -> None:
+    model, args = models.convnet()
+    monet_torch.apply(model, plan_for(capture(model, args), "drop"))
+    step(model, args)
+    (program,) = map(weakref.ref, planned._runtimes[model].programs.values())
+    gc.collect()
+    gc.disable()
+    try:
+        del model
+        assert program() is None
+    finally:
+        gc.enable()
+
+
 def test_a_forward_that_fails_half_way_learns_nothing() -> None:
     model, args = models.convnet()
     eager, mine = pair(model, args, "drop")
