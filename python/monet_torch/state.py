@@ -91,7 +91,9 @@ class Watch:
         ]
         self._plain = [(at, key) for at, key, x in others if _is_plain(x)]
         self._data = [x for _, _, x in others if _is_plain(x)]
-        self._changeable = [(at, key, _frozen(x, 4)) for at, key, x in others if not _is_plain(x)]
+        # Once each: a configuration that all layers share is what it is, wherever it is looked at.
+        changeable = {id(x): (at, key, x) for at, key, x in others if not _is_plain(x)}
+        self._changeable = [(at, key, _frozen(x, 4)) for at, key, x in changeable.values()]
         self._places: dict[str, tuple[int, str, str]] = {}
 
     def look(self) -> list[nn.Module] | None:

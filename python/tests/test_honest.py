@@ -472,6 +472,22 @@ def test_a_quick_look_sees_what_a_whole_one_sees() -> None:
     handle.remove()
 
 
+def test_what_many_modules_share_is_looked_at_once_and_is_seen_to_change() -> None:
+    shared = SimpleNamespace(width=1000, names=["a", "b"])
+    model = nn.Sequential(*[nn.Linear(2, 2) for _ in range(9)])
+    for layer in model:
+        layer.config = shared
+    watch = state.Watch(model)
+    assert len(watch._changeable) == 1
+    assert watch.look() is not None
+    shared.names[1] = "c"
+    assert watch.look() is None
+    shared.names[1] = "b"
+    assert watch.look() is not None
+    model[4].config = SimpleNamespace(width=1000, names=["a", "c"])
+    assert watch.look() is None
+
+
 def test_a_watch_keeps_no_model_alive() -> None:
     model, _ = models.convnet()
     model.me = [model]  # as a trainer that knows its model would
