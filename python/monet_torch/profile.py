@@ -621,8 +621,8 @@ def keep_freed_memory() -> None:
 def _time(timed: _Timed | _TimedBackward, target_ns: int = 40_000_000) -> tuple[int, float]:
     """Nanoseconds and their relative spread, after a warm-up, within about `target_ns` of running.
 
-    Where other work comes between, as a wide spread says, it takes as long as it may. Runs for which the system had to
-    clear pages count only where all have some: in a step, memory was there before.
+    Where other work comes between, as a wide spread says, it takes `_PATIENCE` times as long. Runs for which the system
+    had to clear pages count only where all have some: in a step, memory was there before.
     """
     if timed.device.type == "cuda":
         return _cuda_time(timed)
@@ -630,9 +630,9 @@ def _time(timed: _Timed | _TimedBackward, target_ns: int = 40_000_000) -> tuple[
     timed.run()
     samples: list[int] = []
     fewest, most = timed.samples
-    again = most
+    again, discarded = most, 0
     while len(samples) < fewest or (
-        len(samples) < most and (sum(samples) < target_ns or _summary(samples)[1] > _WIDE_SPREAD)
+        len(samples) < most and sum(samples) < target_ns * (_PATIENCE if _summary(samples)[1] > _WIDE_SPREAD else 1)
     ):
         timed.prepare()
         faults = _page_faults()
@@ -640,8 +640,9 @@ def _time(timed: _Timed | _TimedBackward, target_ns: int = 40_000_000) -> tuple[
         result = timed.run()
         taken = time.perf_counter_ns() - start
         del result
-        if again > 0 and _page_faults() - faults > _FEW_PAGES:
+        if again > 0 and discarded < target_ns * _PATIENCE and _page_faults() - faults > _FEW_PAGES:
             again -= 1
+            discarded += taken
         else:
             samples.append(taken)
     return _summary(samples)
@@ -657,6 +658,7 @@ def _page_faults() -> int:
 
 
 _WIDE_SPREAD = 0.1
+_PATIENCE = 10
 _FEW_PAGES = 16
 
 

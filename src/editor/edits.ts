@@ -25,7 +25,9 @@ export class Edits extends Disposable {
       if (isPython(document) && contentChanges.length > 0 && document.isDirty) this.wait(document);
     }));
     this.register(workspace.onWillSaveTextDocument(({ document, reason }) => {
-      if (reason === vscode.TextDocumentSaveReason.Manual) this.saving.add(document.uri.toString());
+      const key = document.uri.toString();
+      if (reason === vscode.TextDocumentSaveReason.Manual) this.saving.add(key);
+      else this.saving.delete(key); // of a save that failed
     }));
     this.register(workspace.onDidSaveTextDocument(({ uri }) => {
       if (this.saving.delete(uri.toString())) this.settle(uri);

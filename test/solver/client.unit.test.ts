@@ -63,7 +63,7 @@ describe("the solver's worker", () => {
       stop.abort();
     }, 300);
     await expect(running).rejects.toThrow(/abort/i);
-    expect(performance.now() - start).toBeLessThan(1000);
+    expect(performance.now() - start).toBeLessThan(5000);
   });
 
   it("says so where its memory doesn't suffice, and ends", async () => {
