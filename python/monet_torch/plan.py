@@ -36,7 +36,7 @@ class Plan:
             raise PlanMismatch(
                 "M306",
                 f"the plan was made for {self.model or 'another model'}, and the model in hand has other operators "
-                "(changed since it was profiled?); profile and plan it again",
+                "(changed since it was profiled, or run under another autocast?); profile and plan it again",
             )
 
     def of_loss(self, model: Captured, loss: Captured) -> Plan:

@@ -223,8 +223,8 @@ class _Runtime:
         self.planned += 1
         if self.plan.activation_bytes is not None and program.captured.activation_bytes > self.plan.activation_bytes:
             given = [x for x in leaves if isinstance(x, Tensor) and x.layout == torch.strided]
-            laid_out = all(x.is_contiguous() for x in given)
-            self.say_larger(program.captured.activation_bytes, self.plan.activation_bytes, laid_out)
+            copied = sum(x.numel() * x.element_size() for x in given if not x.is_contiguous())
+            self.say_larger(program.captured.activation_bytes, self.plan.activation_bytes, copied)
         program.trace = self.trace
         constants = _constants(program.captured, leaves, functools.partial(watch.tensor, modules))
         device = next((t.device.type for t in constants), "cpu")
@@ -250,10 +250,14 @@ class _Runtime:
             warnings.warn(f"MONeT: this forward runs without its plan: {reason}", stacklevel=_users_level())
         self.eager[reason] += 1
 
-    def say_larger(self, bytes_made: int, planned: int, contiguous: bool) -> None:
-        """Count what may take more memory than the plan promises, and say so the first time."""
+    def say_larger(self, bytes_made: int, planned: int, copied: int) -> None:
+        """Count what may take more memory than the plan promises, and say so the first time.
+
+        `copied`: bytes that copies of all inputs that are not contiguous would take.
+        """
         if not self.larger:
-            why = "" if contiguous else " (an input is not contiguous: where a view of it can't be had, it is copied)"
+            explained = bytes_made - planned <= copied
+            why = " (an input is not contiguous: where a view of it can't be had, it is copied)" if explained else ""
             warnings.warn(
                 f"MONeT: this forward makes {human(bytes_made)} of activations, {human(bytes_made - planned)} more "
                 f"than the plan was made for{why}: it runs by the plan and may take more memory than that predicts; "

@@ -317,6 +317,8 @@ def runtime_events(step: StepRunner, fixed: int, gradient: Tensor) -> list[dict[
     return events
 
 
+_OTHER_PACE = 1.2  # times as long, from where on the machine was not the same
+
 _CHANGED = (
     "  NOTE: the model's file has changed since it was profiled: predictions are of before, profile and plan it again"
 )
@@ -341,6 +343,8 @@ def table(r: Report) -> str:
         row("planned, live tensors alone", human(p["structure_peak"]), human(r.planned_tracker_peak),
             off(p["structure_peak"], r.planned_tracker_peak)),
     ]  # fmt: skip
+    if r.planned_tracker_peak - p["structure_peak"] > 0.01 * max(1, p["structure_peak"] - fixed):
+        lines.append("  (these include what operators make of several others, as casts, which the peak above has too)")
     if r.budget is not None:
         lines.append(row("budget", human(r.budget), "kept" if r.within_budget else "EXCEEDED", ""))
         if not r.within_budget:
@@ -360,6 +364,12 @@ def table(r: Report) -> str:
             row("overhead", f"{predicted:+.1%}", f"{r.overhead:+.1%}", ""),
             f"  (median of {r.pairs} interleaved pairs, 95% interval {r.overhead_low:+.1%} to {r.overhead_high:+.1%})",
         ]
+        pace = r.eager_seconds / max(1e-9, p["eager_time"] / 1e9)
+        if not 1 / _OTHER_PACE <= pace <= _OTHER_PACE:
+            faster = "faster" if pace < 1 else "slower"
+            lines.append(
+                f"  (eager's step is {faster} now than when it was profiled: this machine was busy then or is now)"
+            )
     if r.equal:
         exact = r.compared - len(r.within_eagers_own)
         some = f"all {exact}" if exact == r.compared else f"{exact} of {r.compared}"

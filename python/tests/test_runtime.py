@@ -227,6 +227,10 @@ def test_what_is_larger_by_a_copy_alone_says_by_how_much_and_why() -> None:
     (said,) = (str(w.message) for w in caught)
     assert human(made) == human(made + 64 * 12 * 4)
     assert f"makes {human(made)} of activations, 3.0 KiB more than the plan was made for (an input is not" in said
+    model = Flat()
+    monet_torch.apply(model, plan)
+    with pytest.warns(UserWarning, match=r"more than the plan was made for: it runs by the plan"):
+        model(torch.randn(80, 6, 4)[:, ::2])  # a copy does not explain sixteen samples more
 
 
 def test_of_a_plan_that_does_not_fit_the_users_line_and_the_sentence_stay_and_the_log_has_the_rest(caplog: Any) -> None:

@@ -193,6 +193,23 @@ def test_as_many_threads_run_as_were_profiled_with(tmp_path: Path) -> None:
         torch.set_num_threads(1)
 
 
+def test_the_table_says_where_the_machine_was_another_and_what_a_tracker_sees_besides() -> None:
+    predicted = dict.fromkeys(("eager_peak", "peak", "structure_peak", "eager_structure_peak"), 1000)
+    report = verify.Report(
+        "net", "a CPU", 0, None, predicted={**predicted, "eager_time": 10**9, "time": 10**9}, eager_peak=1000,
+        planned_peak=1000, planned_tracker_peak=1000, eager_seconds=1.0, planned_seconds=1.1, pairs=5,
+    )  # fmt: skip
+    plain = verify.table(report)
+    assert "+10.0%" in plain
+    assert "busy" not in plain
+    assert "casts" not in plain
+    assert "eager's step is faster now" in verify.table(replace(report, eager_seconds=0.5))
+    assert "eager's step is slower now" in verify.table(replace(report, eager_seconds=1.3))
+    assert "these include what operators make of several others" in verify.table(
+        replace(report, planned_tracker_peak=1300)
+    )
+
+
 def test_the_table_is_for_people(graphs: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, graph = graphs(CONV)
     plan = tmp_path / "plan.json"

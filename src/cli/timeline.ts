@@ -33,10 +33,14 @@ function verdict(graph: Graph, { stretches, parting }: Comparison): string {
   if (first === undefined) return "";
   const [predicted, measured] = [first.predicted[parting.which], first.measured[parting.which]];
   const isAbove = stretches.some((stretch) => whichBytes.some((which) => stretch.measured[which] > stretch.predicted[which]));
+  const largest = stretches
+    .flatMap((stretch, at) => whichBytes.map((which) => ({ at, stretch, off: stretch.measured[which] - stretch.predicted[which] })))
+    .reduce((most, each) => (Math.abs(each.off) > Math.abs(most.off) ? each : most));
   return (
     `They first part at event ${parting.at + 1}, ${stepName(graph, first)}: ${what[parting.which]}, ${formatBytes(measured)} were live ` +
     `and ${formatBytes(predicted)} predicted (${difference(measured - predicted)}). ` +
-    `${stretches.filter(isParted).length} of ${count(stretches.length, "event")} differ${isAbove ? "" : "; none takes more than predicted"}.`
+    `${stretches.filter(isParted).length} of ${count(stretches.length, "event")} differ${isAbove ? "" : "; none takes more than predicted"}, ` +
+    `by at most ${formatBytes(Math.abs(largest.off))}: at event ${largest.at + 1}, ${stepName(graph, largest.stretch)} (${difference(largest.off)}).`
   );
 }
 

@@ -429,14 +429,14 @@ describe("monet optimize and verify", () => {
       events[9] = { ...later, moment: later.moment - 1000 };
       events[3] = { ...earlier, after: earlier.after - 24 };
       const below = await verify(events, "step.html");
-      expect(below.out).toMatch(/They first part at event 4, forward of .*: once it is over, .* were live and .* predicted \(−24 B\)\. 2 of \d+ events differ; none takes more than predicted\./);
+      expect(below.out).toMatch(/They first part at event 4, forward of .*: once it is over, .* were live and .* predicted \(−24 B\)\. 2 of \d+ events differ; none takes more than predicted, by at most 1000 B: at event 10, .* \(−1,000 B\)\./);
       const page = w.read("step.html");
       expect(page).toMatch(/<polyline class="measured" points="[\d., ]+"\/>/);
       expect(page).toContain("first part here");
       expect(page).toMatch(/<td>10<\/td><td>[^<]*<\/td><td>equal<\/td><td>−1,000 B<\/td><td>equal<\/td>/);
       expect(page).not.toMatch(/https?:|<script|<link|src=/);
       events[9] = { ...later, moment: later.moment + 1 };
-      expect((await verify(events, "step.html")).out).toMatch(/2 of \d+ events differ\.\n/);
+      expect((await verify(events, "step.html")).out).toMatch(/2 of \d+ events differ, by at most 24 B: at event 4, forward of .* \(−24 B\)\.\n/);
     });
 
     it("and names what ran instead of what was predicted", async () => {

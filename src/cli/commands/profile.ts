@@ -53,11 +53,19 @@ export async function profile(io: Io, name: string, given: ProfileOptions): Prom
     `${target.file}:${target.model} on ${graph.device.name}${graph.device.estimated ? " (estimated)" : ""}: ${count(graph.operators.length, "operator")}`,
     `One training step takes ${formatBytes(facts.eager_peak)} at its peak, ${formatBytes(facts.fixed)} of them fixed (parameters, optimizer, inputs), and ${formatDuration(facts.eager_time)}.`,
     ...(graph.optimizer_step === undefined || graph.optimizer_step === 0 ? [] : [`The optimizer's step takes ${formatBytes(facts.optimizer_peak)} at its peak, whatever the plan.`]),
+    assumptions(graph),
     ...opaqueLines(graph),
     `Training graph: ${out}`,
     "",
   ].join("\n");
   return { exit: exitCodes.ok, text, json: { graph: out, ...facts } };
+}
+
+/** What the profiled step was, in one line: what was forgotten shows here. */
+function assumptions({ made_from: { inputs = [], loss, autocast }, gradients }: Graph): string {
+  // An entry function brings inputs and loss itself.
+  const by = inputs.length === 0 ? "its entry function's loss" : typeof loss === "string" ? `${loss} as its loss` : "the sum of its outputs as its loss (--loss names another)";
+  return `The step has ${by}, ${typeof autocast === "string" ? `${autocast} autocast` : "no autocast"}, and gradients that ${gradients === "fresh" ? "appear in backward" : "are there before it"}.`;
 }
 
 export function graphFacts(graph: Graph): { model: string; device: string; estimated: boolean; operators: number; fixed: number; eager_peak: number; eager_time: number; optimizer_peak: number } {
