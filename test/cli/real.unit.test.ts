@@ -26,7 +26,8 @@ function monet(...argv: string[]): Promise<Run> {
   const env = { ...process.env, MONET_PYTHON: path };
   return new Promise((resolve) => {
     execFile(process.execPath, [join(project, "dist", "cli.mjs"), ...argv], { cwd: folder, env }, (error, out, err) => {
-      resolve({ exit: error === null ? 0 : (error.code ?? null), out, err });
+      // Without a terminal, what takes long says every ten seconds where it is.
+      resolve({ exit: error === null ? 0 : (error.code ?? null), out, err: err.replace(/^.* \(\d+ s\)\n/gm, "") });
     });
   });
 }
