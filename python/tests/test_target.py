@@ -388,6 +388,7 @@ def test_a_result_that_cannot_be_written_leaves_no_temporary_file(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # what Python itself leaves is not meant
     arguments = ["profile", "net.py:Net", *X, "--device", "A100", "--out", "out"]
     before = sorted(p.name for p in folder.iterdir())
     assert command_line.main(arguments) == 2
