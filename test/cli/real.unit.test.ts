@@ -23,7 +23,7 @@ interface Run {
 /** `dist/cli.mjs` as `npm run build` left it, with its own solver worker and the Python that has torch; without them this fails. */
 function monet(...argv: string[]): Promise<Run> {
   const { path } = findInterpreter({ folders: [project], env: process.env });
-  const env = { ...process.env, MONET_PYTHON: path };
+  const env = { ...process.env, MONET_PYTHON: path, PYTHONDONTWRITEBYTECODE: "1" }; // what Python itself leaves is not meant
   return new Promise((resolve) => {
     execFile(process.execPath, [join(project, "dist", "cli.mjs"), ...argv], { cwd: folder, env }, (error, out, err) => {
       // Without a terminal, what takes long says every ten seconds where it is.
