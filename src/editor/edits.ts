@@ -20,9 +20,9 @@ export class Edits extends Disposable {
   constructor() {
     super();
     const { workspace } = vscode;
-    this.register(workspace.onDidChangeTextDocument(({ document, contentChanges }) => {
-      // A text that is as it is on disk was read from there anew.
-      if (isPython(document) && contentChanges.length > 0 && document.isDirty) this.wait(document);
+    this.register(workspace.onDidChangeTextDocument(({ document }) => {
+      // A text that is as it is on disk was read from there anew. (That the first edit makes it dirty may be told after it.)
+      if (isPython(document) && document.isDirty) this.wait(document);
     }));
     this.register(workspace.onWillSaveTextDocument(({ document, reason }) => {
       const key = document.uri.toString();
