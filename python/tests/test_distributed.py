@@ -14,14 +14,21 @@ import torch
 import torch.distributed as dist
 from models import assert_equal, on_every_rank, plan_for
 from torch import Tensor, nn
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 
 import monet_torch
+from monet_torch import planned
 from monet_torch.capture import capture
 
 WORLD = 2
+SMALL_BUCKET = 1 / 1024  # MB: about one layer's gradients
+MODES = ["keep", "drop", "random"]
 # Keeps everything, keeps nothing, and something between; gradients of two batches, synchronised with the second.
 RUNS = [("keep", False), ("drop", False), ("random", False), ("random", True)]
+WRAPPINGS: dict[str, dict[str, bool]] = {
+    "plain": {}, "unused": {"find_unused_parameters": True}, "static": {"static_graph": True}
+}  # fmt: skip
 
 
 def fresh() -> nn.Module:
@@ -49,6 +56,34 @@ def steps(model: nn.Module, rank: int, accumulate: bool) -> dict[str, Tensor]:
     return found | {k: v.clone() for k, v in model.state_dict().items()}
 
 
+def order(inside: nn.Module, rank: int, **wrapping: bool) -> list[str]:
+    """In which order a wrapper's gradients come and its buckets are handed over, in three steps.
+
+    (After the first step, buckets are made anew in the order in which gradients came.)
+    """
+    happened: list[str] = []
+    if "find_unused_parameters" in wrapping:
+        inside.idle = nn.Linear(2, 2)
+    wrapped = DistributedDataParallel(inside, bucket_cap_mb=SMALL_BUCKET, **wrapping)
+    names = {id(p): name for name, p in inside.named_parameters()}
+    for p in inside.parameters():
+        p.register_post_accumulate_grad_hook(lambda p: happened.append(names[id(p)]))
+
+    def said(bucket: dist.GradBucket) -> dist.GradBucket:
+        happened.append("bucket of " + ", ".join(names[id(p)] for p in bucket.parameters()))
+        return bucket
+
+    # (A lambda, since annotations are strings here and those of a hook are compared with classes.)
+    wrapped.register_comm_hook(dist.group.WORLD, lambda group, bucket: allreduce_hook(group, said(bucket)))
+    if inside in planned._runtimes:
+        planned._runtimes[inside].trace = lambda kind, *_: happened.append(kind) if kind == "recompute" else None
+    for turn in range(3):
+        happened.append(f"step {turn}")
+        torch.manual_seed(rank)
+        wrapped(batch(rank, turn)).square().sum().backward()
+    return happened
+
+
 def worker(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=WORLD)
@@ -68,6 +103,12 @@ def worker(rank: int, folder: str) -> None:
         results["wrapped, then applied: drop, False"] = steps(wrapped, rank, False)
         monet_torch.remove(wrapped.module)
         results["wrapped, then removed: drop, False"] = type(wrapped.module) is models.ConvNet
+        for name, wrapping in WRAPPINGS.items():
+            results[f"order: eager, {name}"] = order(fresh(), rank, **wrapping)
+            for mode in MODES:
+                inside = fresh()
+                monet_torch.apply(inside, plan_for(captured, mode, 1))
+                results[f"order: {mode}, {name}"] = order(inside, rank, **wrapping)
         results["structure"] = captured.structure()
         torch.save(results, f"{folder}/{rank}.pt")
     finally:
@@ -106,6 +147,19 @@ def test_both_processes_have_the_same_gradients_and_they_are_not_those_of_one(re
     assert all(torch.equal(first[k], second[k]) for k in gradients)
     alone = steps(fresh(), 0, False)
     assert not torch.equal(alone["0 fc.weight"], first["0 module.fc.weight"])
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("wrapping", WRAPPINGS)
+def test_buckets_are_handed_over_in_the_middle_of_the_backward_as_in_eager(
+    wrapping: str, mode: str, results: list[dict[str, Any]]
+) -> None:
+    for found in results:
+        eager, ours = found[f"order: eager, {wrapping}"], found[f"order: {mode}, {wrapping}"]
+        assert [event for event in ours if event != "recompute"] == eager
+        after = ours[next(k for k, event in enumerate(ours) if k > ours.index("step 2") and "bucket" in event) :]
+        assert "stem.weight" in after, "there is nothing to overlap"
+        assert ("recompute" in after) == (mode != "keep"), "what is made again is made between buckets"
 
 
 def test_both_processes_trace_the_same_structure(results: list[dict[str, Any]]) -> None:
