@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--batch", type=int, default=2, help="sequences per rank")
     parser.add_argument("--length", type=int, default=256)
+    parser.add_argument("--layers", type=int, default=12)
     options = parser.parse_args()
 
     on_gpu = torch.cuda.is_available()
@@ -35,7 +36,7 @@ def main() -> None:
     rank = distributed.get_rank()
 
     torch.manual_seed(0)
-    model = GPT().to(device)
+    model = GPT(layers=options.layers).to(device)
     for block in model.blocks:
         if options.plan:
             import monet_torch

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
+import os
 import random
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -241,9 +245,43 @@ def assert_equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
     assert not unequal, f"not bitwise equal: {unequal}"
 
 
-def on_every_rank(worker: Callable[[int, str], None], world: int, folder: Path) -> list[dict[str, Any]]:
-    """What `worker(rank, folder)` saved as `folder/RANK.pt`, each rank in a process of its own."""
+def skip_without_gloo() -> None:
     if not dist.is_available() or not dist.is_gloo_available():
         pytest.skip("this PyTorch has no gloo, by which the processes would meet")
+
+
+def on_every_rank(worker: Callable[[int, str], None], world: int, folder: Path) -> list[dict[str, Any]]:
+    """What `worker(rank, folder)` saved as `folder/RANK.pt`, each rank in a process of its own."""
+    skip_without_gloo()
     torch.multiprocessing.spawn(worker, args=(str(folder),), nprocs=world)
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(world)]
+
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@contextlib.contextmanager
+def examples_importable() -> Iterator[None]:
+    sys.path.insert(0, str(EXAMPLES))
+    yield
+    sys.path.remove(str(EXAMPLES))
+
+
+def assert_an_example_trains_by_torchrun_as_without_a_plan(
+    script: str, *options: str, plan: dict[str, Any], folder: Path
+) -> None:
+    """Two steps on two processes say the same losses with the plan and without it."""
+    skip_without_gloo()
+    file = folder / "made.plan.json"
+    file.write_text(json.dumps(plan))
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    ours = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    said = []
+    for more in ([], ["--plan", str(file)]):
+        command = [*torchrun, str(EXAMPLES / script), "--steps", "2", *options, *more]
+        done = subprocess.run(command, env=ours, capture_output=True, encoding="utf-8", check=False, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert "without its plan" not in done.stderr
+        said.append(done.stdout)
+    assert said[0].count("loss") == 2
+    assert said[0] == said[1]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +9,13 @@ import models
 import pytest
 import torch
 import torch.distributed as dist
-from models import assert_equal, on_every_rank, plan_for
+from models import (
+    assert_an_example_trains_by_torchrun_as_without_a_plan,
+    assert_equal,
+    examples_importable,
+    on_every_rank,
+    plan_for,
+)
 from torch import Tensor, nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
@@ -167,23 +170,9 @@ def test_both_processes_trace_the_same_structure(results: list[dict[str, Any]]) 
 
 
 def test_the_example_is_launched_by_torchrun_and_trains_as_without_a_plan(tmp_path: Path) -> None:
-    if not dist.is_available() or not dist.is_gloo_available():
-        pytest.skip("this PyTorch has no gloo, by which the processes would meet")
-    examples = Path(__file__).parents[2] / "examples"
-    sys.path.insert(0, str(examples))
-    try:
+    with examples_importable():
         from resnet50 import resnet50  # type: ignore[import-not-found, unused-ignore]
-    finally:
-        sys.path.remove(str(examples))
-    plan = tmp_path / "resnet50.plan.json"
-    plan.write_text(json.dumps(plan_for(capture(resnet50().train(), (torch.randn(2, 3, 32, 32),)), "random")))
-    said = []
-    for more in ([], ["--plan", str(plan)]):
-        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={WORLD}"]
-        script = [str(examples / "train_ddp.py"), "--batch", "2", "--size", "32", "--steps", "2", *more]
-        done = subprocess.run([*torchrun, *script], capture_output=True, encoding="utf-8", check=False, timeout=300)
-        assert done.returncode == 0, done.stderr
-        assert "without its plan" not in done.stderr
-        said.append(done.stdout)
-    assert said[0].count("loss") == 2
-    assert said[0] == said[1]
+    plan = plan_for(capture(resnet50().train(), (torch.randn(2, 3, 32, 32),)), "random")
+    assert_an_example_trains_by_torchrun_as_without_a_plan(
+        "train_ddp.py", "--batch", "2", "--size", "32", plan=plan, folder=tmp_path
+    )

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
-from models import assert_equal, on_every_rank, plan_for
+from models import (
+    assert_an_example_trains_by_torchrun_as_without_a_plan,
+    assert_equal,
+    examples_importable,
+    on_every_rank,
+    plan_for,
+)
 from torch import Tensor, nn
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
@@ -95,10 +102,14 @@ def worker(rank: int, folder: str) -> None:
         dist.destroy_process_group()
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def skip_where_it_fails_itself() -> None:
     if not hasattr(torch.cpu.Stream, "record_event"):
         pytest.skip("on the CPU fully_shard itself fails with this PyTorch (2.6): its streams there record no events")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    skip_where_it_fails_itself()
     return on_every_rank(worker, WORLD, tmp_path_factory.mktemp("meeting"))
 
 
@@ -121,3 +132,13 @@ def test_the_ranks_train_one_model_and_in_half_precision_another(results: list[d
     first, second = (r["planned, then sharded: plain, drop"] for r in results)
     assert_equal(first, second)
     assert not torch.equal(first["0 0.up.weight"], results[0]["planned, then sharded: bfloat16, drop"]["0 0.up.weight"])
+
+
+def test_the_example_is_launched_by_torchrun_and_trains_as_without_a_plan(tmp_path: Path) -> None:
+    skip_where_it_fails_itself()
+    with examples_importable():
+        from gpt2 import Block  # type: ignore[import-not-found, unused-ignore]
+    plan = plan_for(capture(Block(768, 12, 0.1).train(), (torch.randn(1, 8, 768),)), "random")
+    assert_an_example_trains_by_torchrun_as_without_a_plan(
+        "train_fsdp.py", "--batch", "1", "--length", "8", "--layers", "2", plan=plan, folder=tmp_path
+    )
