@@ -44,6 +44,7 @@ describe("a graph document", () => {
     [["operators", 4, "implementations", 0, "saves"], [5], "operators[4].implementations[0].saves[0]: value 5 is a view; name its storage 4"],
     [["operators", 4, "implementations", 0, "backward", "gradients", 1, "input"], 2, "operators[4].implementations[0].backward.gradients[1].input: operator 4 has no input 2"],
     [["operators", 0, "implementations", 0, "backward", "gradients", 0, "input"], 0, "operators[0].implementations[0].backward.gradients[0].input: value 0 does not require a gradient"],
+    [["operators", 4, "implementations", 0, "backward", "rest"], { holds: 0, peak: 0, gradients: [{ input: 2, bytes: 0, alias: null, dense: true, view: false }] }, "operators[4].implementations[0].backward.rest.gradients[0].input: operator 4 has no input 2"],
     [["outputs", 0], 8, "outputs[0]: value 8 does not exist"],
     [["version"], 2, "this training graph has version 2; this release reads version 1"],
     [["format"], "monet-plan", "this is not a training graph: format is 'monet-plan', expected 'monet-graph'"],

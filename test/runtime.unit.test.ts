@@ -7,8 +7,8 @@ import { fixedBytes, parseGraph, type Graph } from "../src/core/graph";
 import { compare, type Comparison, type Measured, type Stretch } from "../src/core/measured";
 import { checkPlan, type Plan } from "../src/core/plan";
 import { simulate } from "../src/core/simulate";
-import { indexGraph } from "../src/core/simulate/problem";
-import { offload } from "../src/core/simulate/schedule";
+import { indexGraph, makerOf } from "../src/core/simulate/problem";
+import { drop, keep, offload } from "../src/core/simulate/schedule";
 import { draftOfGenome, eagerPlan, eagerSummary, writePlan } from "../src/core/solve/draft";
 import { eagerGenome } from "../src/core/solve/genome";
 import { restrict, solve } from "../src/core/solve/solve";
@@ -142,5 +142,36 @@ describe.each(models)("the runtime does what the simulator tells, on $target ($a
     expect(report.eager_forwards).toEqual({});
     expect(plan.predicted.peak).toBeLessThan(plan.predicted.eager_peak);
     expect(report.planned_peak - plan.predicted.peak).toBe(ownGradient);
+  }, 120_000);
+});
+
+describe.each([["fresh", []], ["accumulate", []], ["fresh", ["--autocast", "bf16"]]] as const)("a weight's gradient before its input's (gradients %s, %s)", (gradients, options) => {
+  let graph: Graph;
+
+  beforeAll(async () => {
+    const file = join(folder, "weights.json");
+    await python("profile", "conv.py:ConvNet", "--input", "float32[4,3,32,32]", "--gradients", gradients, ...options, "--no-cache", "--out", file);
+    graph = steady(parseGraph(readFileSync(file, "utf8")));
+  }, 120_000);
+
+  it.each([["kept", keep], ["made again", drop]])("event by event and byte by byte: all is %s", async (_, gene) => {
+    const problem = indexGraph(graph);
+    const { choice } = eagerGenome(problem);
+    const convolutions = graph.operators.filter(({ implementations }, i) => {
+      const first = implementations.findIndex(({ name }) => name === "weight-first");
+      if (first > 0) choice[i] = (problem.implementations[i] ?? 0) + first;
+      return first > 0;
+    });
+    expect(convolutions.map(({ module }) => module)).toEqual(["blocks.0.body.0", "blocks.0.body.3", "blocks.2.body.0", "blocks.2.body.3", "blocks.3.body.0", "blocks.3.body.3"]);
+    const genes = Int32Array.from({ length: problem.tensors }, (_, t) => (problem.random[makerOf(problem, t)] === 1 ? keep : gene));
+    const plan = writePlan(problem, draftOfGenome(problem, { choice, genes }), null, null, eagerSummary(problem));
+    checkPlan(plan, graph);
+    const { report, steps } = await verify("conv.py:ConvNet", graph, plan);
+    expect(unforeseen(compare(graph, plan, steps))).toEqual([]);
+    expect(report.equal).toBe(true);
+    expect(report.eager_forwards).toEqual({});
+    const { events, peak } = simulate(graph, plan);
+    const inBackward = events.find(({ moment }) => moment === peak)?.kind !== "forward";
+    expect(report.planned_peak - plan.predicted.peak).toBe(inBackward ? (options.length === 0 ? ownGradient : ownGradient / 2) : 0);
   }, 120_000);
 });

@@ -20,7 +20,7 @@ from .autocast import in_autocast
 from .captured import Captured, Operator, Ref
 from .errors import MonetError
 from .geometry import extent, is_dense
-from .profile import Geometry, Gradient, Measured, Run
+from .profile import Geometry, Gradient, Measured, Run, first_node_of_two, held_by_the_second_of_two, leaves_of
 
 Shape = Sequence[int]
 
@@ -77,7 +77,7 @@ def measure_for(card: Card) -> Callable[..., list[Measured]]:
         results = [_estimate(card, captured, o, incoming, "eager", "bitwise", operators.eager)]
         if results[0].backward is not None:
             for a in operators.alternatives(captured, o):
-                m = _estimate(card, captured, o, incoming, a.name, a.exactness, a.build)
+                m = _estimate(card, captured, o, incoming, a.name, a.exactness, a.build, a.in_two)
                 if not a.own_output:
                     m.recompute = results[0].recompute
                 results.append(m)
@@ -105,7 +105,7 @@ _FLOPS = {
 
 def _estimate(
     card: Card, captured: Captured, o: Operator, incoming: Sequence[Geometry | None], name: str, exactness: str,
-    build: Any,
+    build: Any, in_two: bool = False,
 ) -> Measured:  # fmt: skip
     with FakeTensorMode(allow_non_fake_inputs=True), torch.set_grad_enabled(o.grad), in_autocast(o.autocast):
         tensors = {v: _fake(captured, v) for v in dict.fromkeys(o.inputs)}
@@ -149,6 +149,8 @@ def _estimate(
         pairs = [(outputs[k], geometry) for k in given if (geometry := incoming[k]) is not None]
         if not wants or not pairs:
             return Measured(name, exactness, sorted(saves), internal_bytes, forward, forward, None)
+        soon = leaves_of(first_node_of_two(outputs)) if in_two else {id(tensors[v]) for v in wants}
+        held = held_by_the_second_of_two(captured, o, tensors, outputs) if in_two else 0
         gs = [torch.empty_strided(*g, dtype=t.dtype) for t, g in pairs]
         with FlopCounterMode(display=False, custom_mapping=_FLOPS) as flops_back:
             results = torch.autograd.grad([t for t, _ in pairs], [tensors[v] for v in wants], gs, allow_unused=True)
@@ -160,13 +162,19 @@ def _estimate(
             alias = owners.get(storage_key(g))
             lies = (tuple(g.shape), tuple(g.stride()))
             size = 0 if alias is not None else g.untyped_storage().nbytes()
-            gradients.append(Gradient(o.inputs.index(v), size, alias, is_dense(*lies), is_view(g), lies))
+            late = id(tensors[v]) not in soon
+            gradients.append(Gradient(o.inputs.index(v), size, alias, is_dense(*lies), is_view(g), lies, late))
+        gradients.sort(key=lambda g: g.late)
         made = sum(g.bytes for g in gradients)
+        rest = sum(g.bytes for g in gradients if g.late)
         moved = made + sum(_bytes(g) for g in gs if made) + internal_bytes
         moved += sum(_bytes(t) for t in packed if made)
         time = _roofline(card, flops_back.get_total_flops(), moved, dtype, made > 0)
-        backward = Run(time, made)
-        return Measured(name, exactness, sorted(saves), internal_bytes, forward, forward, backward, gradients)
+        backward = Run(time, made - rest)
+        return Measured(
+            name, exactness, sorted(saves), internal_bytes, forward, forward, backward, gradients,
+            rest=(held, rest) if in_two else None,
+        )  # fmt: skip
 
 
 def _fake(captured: Captured, v: int) -> Tensor:

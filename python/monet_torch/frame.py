@@ -195,7 +195,7 @@ class Frame:
                 handle.whole, handle.size, handle.stride, handle.offset = False, size, stride, offset
         for root in program.ends[op]:
             if not any(h.root == root for h in pending) and root in self.held:
-                first = pending[0]
+                first = pending[program.first_node[op]]
                 first.extra = [*(first.extra or ()), self.held[root]]
         self.handles[op] = [weakref.ref(h) for h in pending]
         self.unpacks_left[op] = len(pending)
@@ -466,8 +466,8 @@ class Frame:
             for handle in users:
                 handle.cell = cell
             if not users and handles:
-                handles[0].extra = [*(handles[0].extra or ()), cell]
-                users = handles[:1]
+                users = [handles[self.program.first_node[owner]]]
+                users[0].extra = [*(users[0].extra or ()), cell]
             self.remade.setdefault(owner, []).extend(weakref.ref(h) for h in users)
 
     def unpacked(self, op: int) -> None:

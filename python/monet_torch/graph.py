@@ -90,13 +90,18 @@ def _implementation(captured: Captured, o: Operator, m: Measured) -> dict[str, A
     def run(r: Run) -> dict[str, Any]:
         return {"time": r.time, "peak": r.peak, "spread": r.spread}
 
+    def gradients(late: bool) -> list[dict[str, Any]]:
+        return [
+            {"input": g.input, "bytes": g.bytes, "alias": g.alias, "dense": g.dense, "view": g.view}
+            for g in m.gradients if g.late == late
+        ]  # fmt: skip
+
     backward = None
     if m.backward is not None:
-        rows = [
-            {"input": g.input, "bytes": g.bytes, "alias": g.alias, "dense": g.dense, "view": g.view}
-            for g in m.gradients
-        ]
-        backward = {**run(m.backward), "gradients": rows}
+        backward = {**run(m.backward), "gradients": gradients(False)}
+        if m.rest is not None:
+            holds, peak = m.rest
+            backward["rest"] = {"holds": holds, "peak": peak, "gradients": gradients(True)}
     return {
         "name": m.name, "exactness": m.exactness,
         "saves": sorted(r for r in roots if not captured.values[r].is_constant), "internal_bytes": m.internal_bytes,

@@ -74,7 +74,8 @@ def _builder(captured: Captured, o: Operator, plan: Plan) -> Builder:
             f"{o.name} of {o.module or 'the model'} runs under autocast in a way that compiled code does not repeat; "
             "run the plan with monet_torch.apply",
         )
-    return operators.named(captured, o, plan.implementations.get(o.id, "eager"))
+    name = plan.implementations.get(o.id, "eager")
+    return operators.eager if operators.is_in_two(o, name) else operators.named(captured, o, name)
 
 
 def _gradients(captured: Captured, o: Operator) -> int:

@@ -13,7 +13,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,7 @@ class Gradient:
     dense: bool
     view: bool
     geometry: Geometry
+    late: bool = False
 
 
 @dataclass
@@ -65,6 +66,8 @@ class Measured:
     """One implementation of one signature. `saves` are positions: ("i", k) the k-th input, ("o", k) output.
 
     `made`: bytes of the storage that each output lies in, which a kernel may make larger than the trace foresaw.
+    `rest`: where the backward is two nodes of autograd's, the bytes that the second holds of what was saved, and its
+    peak; it makes the `late` gradients.
     """
 
     name: str
@@ -76,6 +79,7 @@ class Measured:
     backward: Run | None
     gradients: list[Gradient] = field(default_factory=list)
     made: list[int] = field(default_factory=list)
+    rest: tuple[int, int] | None = None
 
 
 def signature_of(captured: Captured, o: Operator, gradients: Sequence[Geometry | None]) -> str:
@@ -157,7 +161,7 @@ def _to_json(m: Measured) -> Any:
         "name": m.name, "exactness": m.exactness, "saves": m.saves, "internal_bytes": m.internal_bytes,
         "forward": vars(m.forward), "recompute": vars(m.recompute),
         "backward": vars(m.backward) if m.backward else None, "gradients": [vars(g) for g in m.gradients],
-        "made": m.made,
+        "made": m.made, "rest": m.rest,
     }  # fmt: skip
 
 
@@ -169,10 +173,10 @@ def _from_json(row: Any) -> Measured:
         row["name"], row["exactness"], [(k, i) for k, i in row["saves"]], row["internal_bytes"],
         Run(**row["forward"]), Run(**row["recompute"]), Run(**row["backward"]) if row["backward"] else None,
         [
-            Gradient(g["input"], g["bytes"], g["alias"], g["dense"], g["view"], geometry(g["geometry"]))
+            Gradient(g["input"], g["bytes"], g["alias"], g["dense"], g["view"], geometry(g["geometry"]), g["late"])
             for g in row["gradients"]
         ],
-        row["made"],
+        row["made"], tuple(row["rest"]) if row["rest"] else None,
     )  # fmt: skip
 
 
@@ -389,18 +393,27 @@ def _measure_all(
             taken, spread = _time(_Timed(bench, o.target, False, warm=False))
             again = Run(taken, again.peak, spread)
         for alternative in others:
-            m = _measure(bench, alternative.name, alternative.exactness, alternative.build)
+            m = _measure(bench, alternative.name, alternative.exactness, alternative.build, alternative.in_two)
             if not alternative.own_output:
                 m.recompute = again  # one that wants no internals runs eager's operator
+            if alternative.in_two:  # eager's kernels, one by one: it is no faster
+                m.forward.time = results[0].forward.time
+                m.backward = _slower(m.backward, results[0].backward)
             results.append(m)
     return results
 
 
-def _measure(bench: _Bench, name: str, exactness: str, build: Callable[[Operator, bool], Any]) -> Measured:
+def _slower(a: Run | None, b: Run | None) -> Run | None:
+    return a if a is None or b is None else Run(max(a.time, b.time), a.peak, a.spread)
+
+
+def _measure(
+    bench: _Bench, name: str, exactness: str, build: Callable[[Operator, bool], Any], in_two: bool = False
+) -> Measured:
     o = bench.o
     plain = build(o, False)
     saves, internal_bytes, made = _observe(bench, plain)
-    forward_peak, backward_peak, gradients = _memory(bench, name, build)
+    forward_peak, (backward_peak, *later), gradients = _memory(bench, name, build, in_two)
     in_place = o.in_place is not None
     with torch.set_grad_enabled(bench.has_backward):
         forward = _time(_Timed(bench, build(o, in_place), in_place))
@@ -413,9 +426,12 @@ def _measure(bench: _Bench, name: str, exactness: str, build: Callable[[Operator
     if not bench.has_backward:
         return Measured(name, exactness, saves, internal_bytes, run, recompute, None, [], made)
     backward = _time(_TimedBackward(bench, plain))
+    rest = None
+    if in_two:
+        rest = held_by_the_second_of_two(bench.captured, o, bench.tensors, bench.run(plain)), later[0]
     return Measured(
         name, exactness, saves, internal_bytes, run, recompute, Run(backward[0], backward_peak, backward[1]), gradients,
-        made,
+        made, rest,
     )  # fmt: skip
 
 
@@ -500,8 +516,30 @@ def _observe(bench: _Bench, call: Callable[..., Any]) -> tuple[list[tuple[str, i
     return sorted(set(saves)), sum(internals.values()), [t.untyped_storage().nbytes() for t in outputs]
 
 
-def _memory(bench: _Bench, name: str, build: Callable[[Operator, bool], Any]) -> tuple[int, int, list[Gradient]]:
-    """Peak bytes of forward and backward above what was live when each started, and the gradients' memory."""
+def first_node_of_two(result: Any) -> Any:
+    """The node of autograd's that comes first in the backward of an operator whose backward is two."""
+    (node,) = {t.grad_fn for t in pytree.tree_leaves(result) if isinstance(t, Tensor)}
+    return node
+
+
+def held_by_the_second_of_two(captured: Captured, o: Operator, tensors: Mapping[int, Tensor], result: Any) -> int:
+    """Bytes of the activations that it saves."""
+    (second,) = {f for f, _ in first_node_of_two(result).next_functions if hasattr(f, "saved_tensors")}
+    saved = {storage_key(t) for t in second.saved_tensors}
+    found = {captured.values[v].storage for v in o.inputs if storage_key(tensors[v]) in saved}
+    return sum(captured.values[root].storage_bytes for root in found if not captured.values[root].is_constant)
+
+
+def leaves_of(node: Any) -> set[int]:
+    """Addresses of the tensors that get a gradient from this very node, and from no other."""
+    behind = (function for function, _ in node.next_functions)
+    return {id(function.variable) for function in behind if hasattr(function, "variable")}
+
+
+def _memory(
+    bench: _Bench, name: str, build: Callable[[Operator, bool], Any], in_two: bool
+) -> tuple[int, list[int], list[Gradient]]:
+    """Peak bytes of forward and of each node of the backward, above what was live then, and the gradients' memory."""
     o = bench.o
     call, tensors, added = build(o, False), bench.tensors, 0
     if name == "eager" and o.in_place is not None:
@@ -512,55 +550,72 @@ def _memory(bench: _Bench, name: str, build: Callable[[Operator, bool], Any]) ->
         added = tensors[o.inputs[0]].untyped_storage().nbytes()
     found: list[Gradient] = []
 
+    def backward(outputs: list[Tensor], between: Callable[[], None]) -> None:
+        soon: set[int] = set()
+        if in_two:
+            first = first_node_of_two(outputs)
+            soon = leaves_of(first)
+            first.register_hook(lambda *_: between())
+        found.extend(_describe_gradients(bench, bench.backward(outputs, False)))
+        for g in found:
+            g.late = in_two and id(bench.tensors[o.inputs[g.input]]) not in soon
+        found.sort(key=lambda g: g.late)
+
     def step() -> None:
         outputs = bench.outputs(bench.run(call, tensors))
-        if not bench.has_backward:
-            return
-        leave_mark()
-        results = bench.backward(outputs, False)
-        found.extend(_describe_gradients(bench, results))
+        if bench.has_backward:
+            leave_mark()
+            backward(outputs, leave_mark)
 
     if bench.device.type == "cuda":
-        return _cuda_memory(bench, call, tensors, added, found)
-    level = forward_peak = 0
-    start: int | None = None
-    backward_peak = 0
+        forward_peak, backward_peaks = _cuda_memory(bench, call, tensors, added, backward)
+        return forward_peak + added, backward_peaks, found
+    level = 0
+    peaks, starts = [0], [0]  # of the forward, and of each node of the backward
     for _, _, size in cpu_allocations(step):
         if size == MARK_BYTES:
-            start = level
-            continue
-        if size == -MARK_BYTES:
-            continue
-        level += size
-        if start is None:
-            forward_peak = max(forward_peak, level)
-        else:
-            backward_peak = max(backward_peak, level - start)
-    return forward_peak + added, backward_peak, found
+            peaks.append(0)
+            starts.append(level)
+        elif size != -MARK_BYTES:
+            level += size
+            peaks[-1] = max(peaks[-1], level - starts[-1])
+    forward_peak, *backward_peaks = peaks
+    return forward_peak + added, backward_peaks or [0], found
 
 
 def _cuda_memory(
-    bench: _Bench, call: Callable[..., Any], tensors: dict[int, Tensor], added: int, found: list[Gradient]
-) -> tuple[int, int, list[Gradient]]:
-    def peak_of(fn: Callable[[], Any]) -> tuple[int, Any]:
+    bench: _Bench, call: Callable[..., Any], tensors: dict[int, Tensor], added: int, backward: Callable[..., None]
+) -> tuple[int, list[int]]:
+    before: list[int] = []
+    peaks: list[int] = []
+
+    def start() -> None:
         torch.cuda.synchronize(bench.device)
         torch.cuda.reset_peak_memory_stats(bench.device)
-        before = torch.cuda.memory_stats(bench.device)["requested_bytes.all.current"]
-        result = fn()
+        before.append(int(torch.cuda.memory_stats(bench.device)["requested_bytes.all.current"]))
+
+    def stop() -> None:
         torch.cuda.synchronize(bench.device)
-        return int(torch.cuda.memory_stats(bench.device)["requested_bytes.all.peak"] - before), result
+        peaks.append(int(torch.cuda.memory_stats(bench.device)["requested_bytes.all.peak"]) - before[-1])
+
+    def between() -> None:
+        stop()
+        start()
 
     bench.run(call, {v: t.clone().detach().requires_grad_(t.requires_grad) for v, t in bench.tensors.items()}
               if bench.o.in_place is None else tensors)  # fmt: skip
     if bench.o.in_place is not None and added:
         tensors = dict(bench.tensors)
         tensors[bench.o.inputs[0]] = bench.tensors[bench.o.inputs[0]].clone()
-    forward_peak, result = peak_of(lambda: bench.outputs(bench.run(call, tensors)))
+    start()
+    outputs = bench.outputs(bench.run(call, tensors))
+    stop()
     if not bench.has_backward:
-        return forward_peak + added, 0, found
-    backward_peak, gradients = peak_of(lambda: bench.backward(result, False))
-    found.extend(_describe_gradients(bench, gradients))
-    return forward_peak + added, backward_peak, found
+        return peaks[0], [0]
+    start()
+    backward(outputs, between)
+    stop()
+    return peaks[0], peaks[1:]
 
 
 def _describe_gradients(bench: _Bench, results: Sequence[Tensor | None]) -> list[Gradient]:

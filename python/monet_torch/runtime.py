@@ -51,6 +51,8 @@ class Program:
         self.builders: list[Callable[[Operator, bool], Any]] = [
             operators.named(captured, o, plan.implementations.get(o.id, "eager")) for o in ops
         ]
+        # Where in what an operator saves there is something of the node that its backward begins with.
+        self.first_node = [-1 if operators.is_in_two(o, plan.implementations.get(o.id, "eager")) else 0 for o in ops]
         self.own_output = [operators.has_own_output(captured, o, plan.implementations.get(o.id, "eager")) for o in ops]
 
         # Until which clock a storage or an operator's internals are held from forward; -1: dropped after forward.

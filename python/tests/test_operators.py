@@ -102,6 +102,22 @@ def pointwise(target: Any, *arguments: Any, in_place: bool = True) -> list[Case]
     ]
 
 
+def convolution(
+    shape: Sequence[int], weight: Sequence[int], *arguments: Any, bias: bool = True, last: bool = False,
+    special: bool = False,
+) -> Case:  # fmt: skip
+    dims = len(weight) - 2
+    target = {1: aten.conv1d.default, 2: aten.conv2d.default, 3: aten.conv3d.default}[dims]
+    layout = {2: torch.channels_last, 3: torch.channels_last_3d}[dims] if last else torch.contiguous_format
+
+    def make(dtype: torch.dtype) -> list[Tensor]:
+        x = filled(shape, dtype, 0, special).contiguous(memory_format=layout)
+        return [x, filled(weight, dtype, 1, special), *([filled(weight[:1], dtype, 2, special)] if bias else [])]
+
+    name = f"{list(shape)} by {list(weight)} {list(arguments)}{' last' if last else ''}{' special' if special else ''}"
+    return Case(name, target, make, arguments if bias or not arguments else (None, *arguments))
+
+
 def pool(name: str, inputs: Callable[[torch.dtype], list[Tensor]], *arguments: Any) -> Case:
     return Case(name, aten.max_pool2d.default, inputs, arguments)
 
@@ -156,7 +172,27 @@ _max_pool2d = [
     pool("channels_last with dilation", channels_last(2, 17, 13, 12), [3, 2], [2, 1], [1, 1], [2, 1], True),
 ]
 
+_conv2d = [
+    convolution((4, 6, 9, 8), (4, 6, 3, 3)),
+    convolution((4, 6, 9, 8), (4, 6, 3, 3), [1, 1], [1, 1], bias=False),
+    convolution((2, 6, 9, 8), (4, 3, 3, 2), [2], [1, 2], [1, 2], 2),
+    convolution((1, 6, 9, 9), (4, 6, 1, 1), [2]),
+    convolution((3, 8, 7, 7), (8, 1, 3, 3), [1], [1], [1], 8, bias=False),
+    convolution((2, 6, 9, 8), (4, 6, 3, 3), last=True),
+    convolution((1, 8, 12, 11), (2, 8, 1, 1), [3, 2], [0, 2], last=True),
+    convolution((2, 6, 9, 8), (4, 6, 3, 3), special=True),
+]
+
 CASES: dict[Key, list[Case]] = {
+    ("aten.conv1d.default", "weight-first"): [
+        convolution((3, 4, 20), (5, 4, 3), [1], [1]),
+        convolution((8, 8, 15), (64, 2, 1), [1], [0], [1], 4, bias=False),
+    ],
+    ("aten.conv2d.default", "weight-first"): _conv2d,
+    ("aten.conv3d.default", "weight-first"): [
+        convolution((2, 4, 5, 6, 7), (3, 4, 3, 2, 3), [1, 2, 1], [1]),
+        convolution((1, 4, 6, 5, 7), (6, 2, 2, 3, 2), [1], [0], [1], 2, last=True),
+    ],
     ("aten.relu.default", "mask"): pointwise(aten.relu.default),
     ("aten.hardtanh.default", "output"): _hardtanh,
     ("aten.leaky_relu.default", "mask"): [
@@ -324,6 +360,7 @@ def internal_bytes(key: Key, outputs: int) -> int:
     """What docs and docstrings promise: a bit, half a byte or a byte per element, a state, or nothing."""
     sizes = {
         "mask": -(-outputs // 8), "index8": outputs, "index4": -(-outputs // 2), "output": 0, "own-gradient": 0,
+        "weight-first": 0,
         "shape": 0, "replay": torch.get_rng_state().nbytes, "chunks": 4,
     }  # fmt: skip
     return sizes[key[1]]

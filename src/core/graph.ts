@@ -91,7 +91,13 @@ export interface Implementation {
   readonly internal_bytes: number;
   readonly forward: Cost;
   readonly recompute: Cost;
-  readonly backward: (Cost & { readonly gradients: readonly Gradient[] }) | null;
+  readonly backward: Backward | null;
+}
+
+export interface Backward extends Cost {
+  readonly gradients: readonly Gradient[];
+  /** What autograd runs as a node of its own after that, when what the operator saved is gone but for what this one holds. */
+  readonly rest?: { readonly holds: number; readonly peak: number; readonly gradients: readonly Gradient[] };
 }
 
 export interface Cost {
@@ -109,6 +115,9 @@ export interface Gradient {
   /** A view keeps its base alive, so that nothing is summed into it. */
   readonly view: boolean;
 }
+
+/** Those of the rest come last. */
+export const gradientsOf = (backward: Backward | null): readonly Gradient[] => [...(backward?.gradients ?? []), ...(backward?.rest?.gradients ?? [])];
 
 const contradiction = (path: string, problem: string): DocumentError => new DocumentError("M505", path, problem);
 
@@ -178,7 +187,7 @@ function checkTotals({ fixed, values, operators, transfer }: Graph): void {
   }
   for (const { implementations } of operators) {
     const all = implementations.flatMap(({ forward, recompute, backward }) => [forward, recompute, ...(backward === null ? [] : [backward])]);
-    const gradients = implementations.map(({ backward }) => (backward?.gradients ?? []).reduce((sum, gradient) => sum + gradient.bytes, 0));
+    const gradients = implementations.map(({ backward }) => gradientsOf(backward).reduce((sum, gradient) => sum + gradient.bytes, (backward?.rest?.holds ?? 0) + (backward?.rest?.peak ?? 0)));
     bytes += Math.max(...implementations.map((each) => each.internal_bytes)) + Math.max(...all.map((run) => run.peak)) + Math.max(...gradients);
     time += all.reduce((sum, run) => sum + run.time, 0);
   }
@@ -260,8 +269,10 @@ function checkImplementations(operator: Operator, values: readonly Value[], path
       }
       last = id;
     });
-    implementation.backward?.gradients.forEach((gradient, slot) => {
-      const here = `${at}.backward.gradients[${slot}]`;
+    const { backward } = implementation;
+    gradientsOf(backward).forEach((gradient, k) => {
+      const first = backward?.gradients.length ?? 0;
+      const here = `${at}.backward.${k < first ? `gradients[${k}]` : `rest.gradients[${k - first}]`}`;
       const input = operator.inputs[gradient.input];
       if (input === undefined) throw contradiction(`${here}.input`, `operator ${operator.id} has no input ${gradient.input}`);
       const value = values[input];

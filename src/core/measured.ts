@@ -80,7 +80,7 @@ export const peakOf = (stretches: readonly Stretch[], which: "predicted" | "meas
 function mustTell(graph: Graph, plan: Plan, { kind, operator: id }: Event): boolean {
   const operator = graph.operators[id];
   if (operator === undefined || (operator.part === "loss" && (graph.made_from["loss"] ?? null) === null)) return false;
-  if (kind !== "backward") return kind !== "sum" && kind !== "accumulate";
+  if (kind !== "backward") return kind !== "rest" && kind !== "sum" && kind !== "accumulate";
   const { saves, internal_bytes } = chosen(operator, plan);
   return saves.length > 0 || internal_bytes > 0;
 }

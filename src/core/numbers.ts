@@ -1,6 +1,6 @@
 /** Memory and time of a place in the model: a layer, a call, a module, the whole. Operators of loops and shared layers are summed. */
 import { chosen, explain, keptBytes, offloadedBytes, type Explanation, type OperatorRow } from "./explain";
-import type { Graph, Operator } from "./graph";
+import type { Gradient, Graph, Operator } from "./graph";
 import type { Plan } from "./plan";
 
 export interface Numbers {
@@ -74,8 +74,9 @@ export function madeBytes(graph: Graph, { outputs }: Operator): number {
 export function workspaceOf(graph: Graph, operator: Operator, plan: Plan | null): number {
   const { forward, backward, internal_bytes: internal } = chosen(operator, plan);
   const inForward = forward.peak - madeBytes(graph, operator) - internal;
-  const gradients = backward?.gradients.reduce((sum, gradient) => sum + (gradient.alias === null ? gradient.bytes : 0), 0) ?? 0;
-  return Math.max(0, inForward, (backward?.peak ?? 0) - gradients);
+  const made = (gradients: readonly Gradient[] = []): number => gradients.reduce((sum, { alias, bytes }) => sum + (alias === null ? bytes : 0), 0);
+  const { rest } = backward ?? {};
+  return Math.max(0, inForward, (backward?.peak ?? 0) - made(backward?.gradients), (rest?.peak ?? 0) - made(rest?.gradients));
 }
 
 function recomputedBytes({ tensors }: OperatorRow): number {

@@ -1,14 +1,14 @@
 import type { Graph } from "./graph";
 import { compilePlan, type Plan } from "./plan";
 import { eagerChoice, indexGraph, type Problem } from "./simulate/problem";
-import { gradientProfile, type GradientProfile, type TensorRef } from "./simulate/gradients";
+import { gradientProfile, type GradientEvent, type GradientProfile, type TensorRef } from "./simulate/gradients";
 import { Schedule, keep } from "./simulate/schedule";
 import { Walk, type RunKind } from "./simulate/walk";
 
 export type { TensorRef } from "./simulate/gradients";
 
 export interface Event {
-  readonly kind: RunKind | "sum" | "accumulate";
+  readonly kind: RunKind | GradientEvent["kind"];
   /** The step's clock: sums and accumulations belong to the backward step that hands on the gradient. */
   readonly clock: number;
   readonly operator: number;

@@ -1,4 +1,4 @@
-import type { Graph } from "../../src/core/graph";
+import type { Gradient, Graph } from "../../src/core/graph";
 import type { Plan } from "../../src/core/plan";
 
 /**
@@ -134,7 +134,7 @@ function walk(graph: Graph, plan: Plan, structure: boolean): [peak: number, time
   };
   const dense = (id: number): number => values[id]!.shape.reduce((a, b) => a * b, 1) * sizes[values[id]!.dtype]!;
   const arrivals = (p: number, fromOperator: number): number =>
-    operators.filter((o) => o.id <= fromOperator).reduce((sum, o) => sum + (impl[o.id]!.backward?.gradients.filter((g) => o.inputs[g.input] === p).length ?? 0), 0);
+    operators.filter((o) => o.id <= fromOperator).reduce((sum, o) => sum + ([...(impl[o.id]!.backward?.gradients ?? []), ...(impl[o.id]!.backward?.rest?.gradients ?? [])].filter((g) => o.inputs[g.input] === p).length), 0);
 
   for (let i = n - 1; i >= 0; i--) {
     const o = operators[i]!;
@@ -189,24 +189,25 @@ function walk(graph: Graph, plan: Plan, structure: boolean): [peak: number, time
       }
     });
     time += x.backward.time;
-    const own = x.backward.gradients.reduce((sum, g) => {
-      const exists = g.alias !== null && buffers.has(o.outputs[g.alias]!);
-      return sum + (exists || g.alias !== null ? 0 : g.bytes);
-    }, 0);
-    moment(live + (structure ? own : x.backward.peak));
-    const arriving = x.backward.gradients.map((g) => {
+    const own = (gradients: readonly Gradient[]): number => gradients.reduce((sum, g) => sum + (g.alias === null ? g.bytes : 0), 0);
+    moment(live + (structure ? own(x.backward.gradients) : x.backward.peak));
+    const arrive = (g: Gradient): { id: number; storage: number; dense: boolean; view: boolean } => {
       const aliased = g.alias === null ? undefined : buffers.get(o.outputs[g.alias]!);
       if (aliased === undefined) return { id: o.inputs[g.input]!, storage: newStorage(g.bytes), dense: g.dense, view: g.view };
       referencesOf.set(aliased.storage, referencesOf.get(aliased.storage)! + 1);
       return { id: o.inputs[g.input]!, storage: aliased.storage, dense: g.dense, view: g.view || aliased.view };
-    });
+    };
+    const arriving = x.backward.gradients.map(arrive);
     // 3
-    for (const id of o.outputs) {
-      const buffer = buffers.get(id);
-      if (buffer === undefined) continue;
-      buffers.delete(id);
-      releaseReference(buffer.storage);
-    }
+    const dropGradientsOfOutputs = (): void => {
+      for (const id of o.outputs) {
+        const buffer = buffers.get(id);
+        if (buffer === undefined) continue;
+        buffers.delete(id);
+        releaseReference(buffer.storage);
+      }
+    };
+    if (x.backward.rest === undefined) dropGradientsOfOutputs();
     if (x.internal_bytes > 0) remove(`i${i}`);
     const heldAfter = (s: number): boolean => outputs.has(s) || stranded(s) || valueIntervals(s).some(([f, t]) => f <= c && c < t);
     for (const key of [...there.keys()]) {
@@ -215,6 +216,17 @@ function walk(graph: Graph, plan: Plan, structure: boolean): [peak: number, time
       const ends = valueIntervals(s).some(([, t]) => t === c) && !outputs.has(s) && !stranded(s);
       if ((x.saves.includes(s) && !heldAfter(s)) || ends) remove(key);
     }
+    handOn(arriving, i, x.backward.rest?.gradients ?? []);
+    if (x.backward.rest === undefined) continue;
+    // 6
+    moment(live + x.backward.rest.holds + (structure ? own(x.backward.rest.gradients) : x.backward.rest.peak));
+    const later = x.backward.rest.gradients.map(arrive);
+    dropGradientsOfOutputs();
+    handOn(later, i, []);
+  }
+  return [peak, time];
+
+  function handOn(arriving: readonly { id: number; storage: number; dense: boolean; view: boolean }[], i: number, stillToCome: readonly Gradient[]): void {
     // 4
     for (const { id, storage, dense: isDense, view } of arriving) {
       if (values[id]!.kind !== "activation" && values[id]!.kind !== "parameter") {
@@ -235,7 +247,8 @@ function walk(graph: Graph, plan: Plan, structure: boolean): [peak: number, time
     // 5
     const last = new Set(arriving.map(({ id }) => id).reverse());
     for (const id of [...last].reverse()) {
-      if (values[id]!.kind !== "parameter" || arrivals(id, i - 1) > 0) continue;
+      const coming = stillToCome.some((g) => operators[i]!.inputs[g.input] === id);
+      if (values[id]!.kind !== "parameter" || coming || arrivals(id, i - 1) > 0) continue;
       const buffer = buffers.get(id)!;
       buffers.delete(id);
       if (graph.gradients === "accumulate") releaseReference(buffer.storage);
@@ -246,5 +259,4 @@ function walk(graph: Graph, plan: Plan, structure: boolean): [peak: number, time
       }
     }
   }
-  return [peak, time];
 }

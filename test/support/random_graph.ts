@@ -1,4 +1,4 @@
-import type { Gradient, Graph, Implementation, Operator, Transfer, Value } from "../../src/core/graph";
+import type { Backward, Gradient, Graph, Implementation, Operator, Transfer, Value } from "../../src/core/graph";
 import type { Plan, Retention } from "../../src/core/plan";
 import { Random } from "../../src/core/solve/random";
 
@@ -127,7 +127,7 @@ export function randomGraph(seed: number, { operators: n, exotic, transfer = fal
         internal_bytes: internal,
         forward: cost(),
         recompute: cost(),
-        backward: strands ? null : { time: view ? 0 : 1 + dice.below(20), peak: own + (view ? 0 : 4 * dice.below(6)), gradients },
+        backward: strands ? null : inNodes({ time: view ? 0 : 1 + dice.below(20), peak: own + (view ? 0 : 4 * dice.below(6)), gradients }),
       };
     });
     operators.push({
@@ -149,6 +149,17 @@ export function randomGraph(seed: number, { operators: n, exotic, transfer = fal
   };
   const whole = withOpaque(graph, seed);
   return transfer ? withTransfer(whole, seed) : whole;
+}
+
+/** A third of backwards with several gradients leave some of them to a node of its own. */
+function inNodes(backward: Backward): Backward {
+  const { gradients } = backward;
+  const dice = new Dice(gradients.reduce((seed, { input, bytes, dense }) => 31 * seed + 7 * input + bytes + Number(dense), backward.time + 1));
+  if (gradients.length < 2 || dice.chance(0.67)) return backward;
+  const first = gradients.slice(0, 1 + dice.below(gradients.length - 1));
+  const rest = gradients.slice(first.length);
+  const bytes = (some: readonly Gradient[]): number => some.reduce((sum, gradient) => sum + gradient.bytes, 0);
+  return { ...backward, peak: backward.peak - bytes(rest), gradients: first, rest: { holds: 4 * dice.below(3), peak: bytes(rest) + 4 * dice.below(6), gradients: rest } };
 }
 
 /**

@@ -58,6 +58,7 @@ export function kindName(kind: Steps["kind"][number]): string {
     case "backward": return l10n.t("backward");
     case "offload": return l10n.t("moved to host memory");
     case "fetch": return l10n.t("fetched from host memory");
+    case "rest": return l10n.t("backward, input's gradient");
     case "sum": return l10n.t("sum of gradients");
     case "accumulate": return l10n.t("gradient accumulated");
   }

@@ -25,6 +25,7 @@ class Implementation:
     `exactness` says how its gradients compare with eager's: `bitwise`, `same-kernel` or `approximate`.
     `applies` looks at the operator and its values; what it refuses is not offered for that operator.
     With `own_output`, the output isn't eager's to the bit: what is made again is made by it too, else as eager does.
+    With `in_two`, its backward is two nodes of autograd's: what the first saves is gone when the second runs.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Implementation:
     applies: Callable[[Captured, Operator], bool]
     build: Callable[[Operator, bool], Function]
     own_output: bool = False
+    in_two: bool = False
 
 
 _registry: dict[str, list[Implementation]] = {}
@@ -109,6 +111,11 @@ def has_own_output(captured: Captured, operator: Operator, name: str) -> bool:
     return any(i.applies(captured, operator) for i in found)
 
 
+def is_in_two(operator: Operator, name: str) -> bool:
+    """Does the backward of the implementation called `name` run as two nodes?"""
+    return any(i.in_two for i in _registry.get(operator.name, []) if i.name == name)
+
+
 # In-place forms that save the same as their functional forms,
 _SAVES_ALIKE = {
     "aten.relu.default", "aten.sigmoid.default", "aten.tanh.default", "aten.add.Tensor", "aten.sub.Tensor",
@@ -152,4 +159,18 @@ def named(captured: Captured, operator: Operator, name: str) -> Callable[[Operat
     return next((i.build for i in found if i.applies(captured, operator)), eager)
 
 
-from . import attention, choice, convolution, curves, dropout, linear, loss, norms, piecewise, pooling, relu, row_norms  # noqa: E402, F401  (each registers its own)
+from . import (  # noqa: E402, F401  (each registers its own)
+    attention,
+    choice,
+    convolution,
+    curves,
+    dropout,
+    linear,
+    loss,
+    norms,
+    piecewise,
+    pooling,
+    relu,
+    row_norms,
+    weight_first,
+)

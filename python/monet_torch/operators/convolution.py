@@ -82,21 +82,22 @@ class _Convolution(torch.autograd.Function):
         return (*ctx.back.run(gradients, grads[0], x), None, None, None)
 
 
-def two(setting: Any) -> tuple[int, int]:
+def spread(setting: Any, dims: int) -> tuple[int, ...]:
+    """A setting of a layer, per dimension: one number, in a list or not, is for all of them."""
     numbers = (setting,) if isinstance(setting, int) else tuple(setting)
-    return numbers[0], numbers[-1]
+    return numbers * dims if len(numbers) == 1 else numbers
 
 
 def _smaller(
     x: Value, weight: Value, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> bool:
     """Is a sample unfolded less than the tensors turned around?"""
-    kernel, step = weight.shape[2:], two(stride)
+    kernel, step = weight.shape[2:], spread(stride, 2)
     if x.device.type != "cuda" or len(x.shape) != 4 or groups != 1 or not is_contiguous(x.shape, x.stride):
         return False
     outputs = prod(
         (size + 2 * pad - gap * (k - 1) - 1) // s + 1
-        for size, pad, gap, k, s in zip(x.shape[2:], two(padding), two(dilation), kernel, step, strict=True)
+        for size, pad, gap, k, s in zip(x.shape[2:], spread(padding, 2), spread(dilation, 2), kernel, step, strict=True)
     )
     unfolded = x.shape[1] * prod(kernel) * outputs
     turned = prod(x.shape) + x.shape[0] * weight.shape[0] * outputs
@@ -128,7 +129,7 @@ def _offer(name: str, exactness: str, applies: Callable[..., bool], there: _Way,
         x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
         groups: int = 1,
     ) -> Any:  # fmt: skip
-        settings = (two(stride), two(padding), two(dilation), False, (0, 0), groups)
+        settings = (spread(stride, 2), spread(padding, 2), spread(dilation, 2), False, (0, 0), groups)
         return _Convolution.apply(x, weight, bias, settings, there, back)  # type: ignore[no-untyped-call]
 
 

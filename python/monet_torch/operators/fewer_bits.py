@@ -20,7 +20,7 @@ from torch import Tensor
 from ..captured import Value
 from ..geometry import is_dense
 from . import implementation
-from .convolution import two
+from .convolution import spread
 
 aten = torch.ops.aten
 
@@ -111,7 +111,7 @@ def _offer(name: str, bits: int) -> None:
         x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
         groups: int = 1,
     ) -> Any:  # fmt: skip
-        settings = (two(stride), two(padding), two(dilation), groups)
+        settings = (spread(stride, 2), spread(padding, 2), spread(dilation, 2), groups)
         return _Conv2d.apply(x, weight, bias, settings, bits)  # type: ignore[no-untyped-call]
 
 

@@ -1,4 +1,4 @@
-import { denseBytes, type Gradient, type Graph, type Implementation, type Operator } from "../graph";
+import { denseBytes, gradientsOf, type Gradient, type Graph, type Implementation, type Operator } from "../graph";
 import { item, num } from "./arrays";
 
 export interface TensorRef {
@@ -8,9 +8,9 @@ export interface TensorRef {
   readonly bytes: number;
 }
 
-/** Something that happens to gradients after a backward operator: live bytes are those of gradients alone. */
+/** Something that happens to gradients after a backward operator, the rest of it too: live bytes are those of gradients alone. */
 export interface GradientEvent {
-  readonly kind: "sum" | "accumulate";
+  readonly kind: "rest" | "sum" | "accumulate";
   readonly before: number;
   readonly moment: number;
   readonly after: number;
@@ -23,7 +23,7 @@ export interface GradientEvent {
  * or recomputed, so it is walked once and added to whatever the activations do.
  */
 export interface GradientProfile {
-  /** Per backward step k: live when it starts, fresh in it, freed by it (step 3), and the most live while handing on (−∞: nothing summed or copied). */
+  /** Per backward step k: live when it starts, fresh in it, freed by it (step 3), and the most live after that (−∞: nothing summed or copied, and no rest). */
   readonly before: Float64Array;
   readonly handing: Float64Array;
   readonly steps: readonly GradientStep[];
@@ -77,7 +77,7 @@ class GradientWalk {
     this.graph = graph;
     this.structure = structure;
     for (const operator of graph.operators) {
-      for (const { input } of implementationOf(operator.id).backward?.gradients ?? []) {
+      for (const { input } of gradientsOf(implementationOf(operator.id).backward)) {
         const value = item(graph.values, item(operator.inputs, input));
         if (value.kind === "parameter") this.awaited.set(value.id, (this.awaited.get(value.id) ?? 0) + 1);
       }
@@ -86,15 +86,27 @@ class GradientWalk {
 
   step(operator: Operator, { backward }: Implementation): GradientStep {
     if (backward === null) return { allocated: [], freed: [], after: this.live, events: [] };
+    const { rest } = backward;
+    const first = this.node(operator, backward.gradients, rest === undefined);
+    if (rest === undefined) return first;
+    const before = this.live;
+    const { allocated, freed, after, events } = this.node(operator, rest.gradients, true);
+    const made = allocated.reduce((sum, { bytes }) => sum + bytes, 0);
+    const moment = before + rest.holds + (this.structure ? made : rest.peak);
+    return { ...first, events: [...first.events, { kind: "rest", before, moment, after, allocated, freed }, ...events] };
+  }
+
+  /** A node of autograd's: it makes gradients, and drops those of the outputs if it is the operator's last. */
+  private node(operator: Operator, gradients: readonly Gradient[], isLast: boolean): GradientStep {
     this.freed = [];
     const allocated: TensorRef[] = [];
-    const arriving = backward.gradients.map((gradient) => {
+    const arriving = gradients.map((gradient) => {
       const reference = this.arrive(operator, gradient);
       const { storage } = reference;
       if (storage.references === 1) allocated.push({ kind: "gradient", id: storage.value, bytes: storage.bytes });
       return { value: item(operator.inputs, gradient.input), reference };
     });
-    for (const output of operator.outputs) {
+    if (isLast) for (const output of operator.outputs) {
       const reference = this.buffers.get(output);
       if (reference !== undefined) this.release(reference.storage);
       this.buffers.delete(output);

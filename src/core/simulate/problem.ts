@@ -1,4 +1,4 @@
-import { fixedBytes, transferTime, type Graph } from "../graph";
+import { fixedBytes, transferTime, type Graph, type Implementation } from "../graph";
 import { int, rows, type Rows } from "./arrays";
 
 /**
@@ -56,7 +56,7 @@ export interface Problem {
   readonly backwardTime: Float64Array;
   readonly backwardPeak: Float64Array;
   readonly hasBackward: Uint8Array;
-  /** Gradients that are a storage of their own. */
+  /** Gradients that are a storage of their own. This and the peak are without the rest, which comes when saves are gone: gradient profiles tell of it. */
   readonly gradientBytes: Float64Array;
   /** Equal for implementations of one operator whose gradients are alike: gradient memory depends on nothing else. */
   readonly gradientClass: Int32Array;
@@ -106,11 +106,11 @@ export function indexGraph(graph: Graph): Problem {
     implementations[i + 1] = (implementations[i] ?? 0) + operator.implementations.length;
   });
   const saves = flat.map(({ implementation }) => storagesOf(implementation.saves));
-  const per = (measure: (implementation: Graph["operators"][number]["implementations"][number]) => number): Float64Array =>
+  const per = (measure: (implementation: Implementation) => number): Float64Array =>
     Float64Array.from(flat, ({ implementation }) => measure(implementation));
   const gradientClass = Int32Array.from(flat, ({ operator, implementation }) => {
-    const own = JSON.stringify(implementation.backward?.gradients ?? null);
-    return operator.implementations.findIndex((other) => JSON.stringify(other.backward?.gradients ?? null) === own);
+    const told = ({ backward }: Implementation): string => JSON.stringify([backward?.gradients, backward?.rest]);
+    return operator.implementations.findIndex((other) => told(other) === told(implementation));
   });
 
   const partEnd = new Map<string | undefined, number>(operators.map(({ part, id }) => [part, id]));
