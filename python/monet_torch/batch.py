@@ -10,7 +10,15 @@ from torch import Tensor
 from ._private import pytree
 from .errors import MonetError
 
-_SIZES = {"shape", "bytes", "internal_bytes", "peak", "time"}  # all other fields must be the same at every size
+_TIMES = {"time", "out_of_place"}
+_SIZES = {
+    "shape",
+    "bytes",
+    "internal_bytes",
+    "peak",
+    "holds",
+    *_TIMES,
+}  # all other fields must be the same at every size
 
 
 class Uneven(Exception):
@@ -88,7 +96,7 @@ class _Lines:
         # What grows faster than the batch, such as all its pairs, would have less than nothing of one sample.
         if "shape" in names and (slope != int(slope) or a - slope * (self.size - 1) < 0):
             raise Uneven(f"{self._place(path)} does not grow along a line with the batch")
-        if names[-1] == "time":  # a measured one wavers; more samples take no less time, and none take none or more
+        if names[-1] in _TIMES:  # a measured one wavers; more samples take no less time, and none take none or more
             return round(min(max(0.0, slope), a / self.size), 3) or None
         return int(slope) if slope == int(slope) else slope
 

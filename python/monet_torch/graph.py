@@ -102,10 +102,11 @@ def _implementation(captured: Captured, o: Operator, m: Measured) -> dict[str, A
         if m.rest is not None:
             holds, peak = m.rest
             backward["rest"] = {"holds": holds, "peak": peak, "gradients": gradients(True)}
+    copying = {} if m.forward.out_of_place is None else {"out_of_place": m.forward.out_of_place}
     return {
         "name": m.name, "exactness": m.exactness,
         "saves": sorted(r for r in roots if not captured.values[r].is_constant), "internal_bytes": m.internal_bytes,
-        "forward": run(m.forward), "recompute": run(m.recompute), "backward": backward,
+        "forward": run(m.forward) | copying, "recompute": run(m.recompute), "backward": backward,
     }  # fmt: skip
 
 

@@ -43,11 +43,15 @@ _BLOCK = 1 << 20
 
 @dataclass
 class Run:
-    """Nanoseconds (the lower quartile, and the distance to the upper one as a share of it) and peak bytes."""
+    """Nanoseconds (the lower quartile, and the distance to the upper one as a share of it) and peak bytes.
+
+    `out_of_place`: nanoseconds of a forward that the user wrote in place where it may not overwrite its input.
+    """
 
     time: int
     peak: int
     spread: float = 0.0
+    out_of_place: int | None = None
 
 
 @dataclass
@@ -421,7 +425,8 @@ def _measure(
         again = forward
         if name == "eager" and not o.pinned and (in_place or _fits_cache(bench)):
             again = _time(_Timed(bench, plain if internal_bytes else o.target, False, warm=False))
-    run = Run(forward[0], forward_peak, forward[1])
+        copying = _time(_Timed(bench, plain, False))[0] if in_place else None
+    run = Run(forward[0], forward_peak, forward[1], copying)
     recompute = Run(again[0], forward_peak + _stand_ins(bench), again[1])
     if not bench.has_backward:
         return Measured(name, exactness, saves, internal_bytes, run, recompute, None, [], made)

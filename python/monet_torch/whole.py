@@ -102,6 +102,7 @@ def scaled(graph: dict[str, Any], whole: int | None, alone: int) -> dict[str, An
         for o in graph["operators"]:
             for each in o["implementations"]:
                 for run in (each["forward"], each["recompute"], each["backward"]):
-                    if run:
-                        run["time"] = round(run["time"] * whole / alone)
+                    for key in ("time", "out_of_place"):
+                        if run and key in run:
+                            run[key] = round(run[key] * whole / alone)
     return graph

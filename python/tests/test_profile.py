@@ -20,6 +20,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from monet_torch import __main__ as command_line
 from monet_torch import estimate, graph, profile, whole
 from monet_torch._private import cpu_allocations
+from monet_torch.capture import capture
 from monet_torch.measure import allocator_peak
 from monet_torch.optimizer import OPTIMIZERS as OPTIMIZER_NAMES
 from monet_torch.optimizer import state_bytes, step_bytes
@@ -230,6 +231,13 @@ def test_alternatives_save_less_and_recompute_as_eager(run: Run) -> None:
         assert mask["saves"] == []
         assert mask["internal_bytes"] == -(-sum(g["values"][v]["bytes"] for v in o["outputs"]) // 32)
         assert mask["recompute"] == eager["recompute"]
+    in_place = [o["id"] for o in g["operators"] if o["in_place"]]
+    assert in_place
+    forwards = [(o["id"], i["forward"]) for o in g["operators"] for i in o["implementations"]]
+    assert all(("out_of_place" in forward) == (o in in_place) for o, forward in forwards)
+    assert all(forward.get("out_of_place", forward["time"]) == forward["time"] for _, forward in forwards), (
+        "scaled alike"
+    )
     tied, _ = eager_of(run(TEXT), "linear")
     assert [i["name"] for i in tied["implementations"]] == ["eager", "own-gradient"]
 
@@ -441,6 +449,22 @@ def test_progress_is_lines_of_json_that_count_up(run: Run, tmp_path: Path) -> No
     assert {r["total"] for r in profiled} == {len(g["operators"])}
     assert profiled[-1]["done"] == profiled[-1]["total"]
     assert "aten.conv2d.default" in {r["operator"] for r in profiled}
+
+
+def test_an_operator_in_place_is_timed_where_it_has_to_leave_its_input_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def leaves_its_input(timed: Any) -> tuple[int, float]:
+        timed.prepare()
+        before = {v: t.detach().clone() for v, t in timed.tensors.items()} if hasattr(timed, "tensors") else {}
+        timed.run()
+        return 1000 + all(torch.equal(t, timed.tensors[v]) for v, t in before.items()), 0.0
+
+    monkeypatch.setattr(profile, "_time", leaves_its_input)
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(inplace=True))
+    captured = capture(model, (torch.randn(2, 3, 8, 8),))
+    relu = captured.operators[1]
+    y = captured.values[relu.outputs[0]]
+    for each in profile.measure_on_device(captured, relu, [(y.shape, y.stride)]):
+        assert (each.forward.time, each.forward.out_of_place) == (1000, 1001), each.name
 
 
 def test_times_are_measured_with_their_spread() -> None:

@@ -1,6 +1,6 @@
 import type { Graph, Implementation, Operator } from "./graph";
 import type { Interval, Plan } from "./plan";
-import { simulate, type Event } from "./simulate";
+import { simulate, simulateEager, type Event } from "./simulate";
 
 /** What becomes of one tensor between forward and its last use in backward. */
 export interface TensorRow {
@@ -30,9 +30,11 @@ export interface OperatorRow {
   readonly changed: boolean;
   readonly tensors: readonly TensorRow[];
   readonly recomputes: number;
-  /** Nanoseconds that these take. */
+  /** Nanoseconds that its forward takes. */
+  readonly forwardTime: number;
+  /** Nanoseconds that its recomputes take. */
   readonly recomputeTime: number;
-  /** Nanoseconds that it costs more than in eager: recomputes, and a slower or faster implementation. */
+  /** Nanoseconds that it costs more than in eager: recomputes, a slower or faster implementation, a copy of an input that is kept. */
   readonly extraTime: number;
   /** Bytes that eager holds from its forward to backward and this plan doesn't. */
   readonly savedBytes: number;
@@ -63,7 +65,7 @@ export function explain(graph: Graph, plan: Plan): Explanation {
   const { events, peak } = simulate(graph, plan);
   const runs = new Map<number, number[]>();
   for (const { kind, operator, clock } of events) if (kind === "recompute") runs.set(operator, [...(runs.get(operator) ?? []), clock]);
-  const operators = explainOperators(graph, plan, runs);
+  const operators = explainOperators(graph, plan, runs, forwardTimes(events), forwardTimes(simulateEager(graph).events));
   const highest = events.find(({ moment }) => moment === peak);
   const total = (measure: (row: OperatorRow) => number): number => operators.reduce((sum, row) => sum + measure(row), 0);
   return {
@@ -76,6 +78,9 @@ export function explain(graph: Graph, plan: Plan): Explanation {
     peak: { kind: highest?.kind ?? "forward", operator: highest?.operator ?? 0 },
   };
 }
+
+/** Per operator. */
+const forwardTimes = (events: readonly Event[]): readonly number[] => events.filter(({ kind }) => kind === "forward").map(({ start, end }) => end - start);
 
 export const keptBytes = (tensors: readonly TensorRow[]): number => tensors.reduce((sum, { fate, bytes }) => (fate === "kept" ? sum + bytes : sum), 0);
 
@@ -102,7 +107,7 @@ function pathsAbove(module: string): string[] {
   return names.map((_, k) => names.slice(0, k).join("."));
 }
 
-function explainOperators(graph: Graph, plan: Plan, runs: ReadonlyMap<number, readonly number[]>): OperatorRow[] {
+function explainOperators(graph: Graph, plan: Plan, runs: ReadonlyMap<number, readonly number[]>, forward: readonly number[], eagerForward: readonly number[]): OperatorRow[] {
   const n = graph.operators.length;
   const held = new Map(plan.retain.map((entry) => [keyOf(entry.internals === undefined ? "value" : "internals", entry.internals ?? entry.value), entry.intervals]));
   const away = new Map(plan.retain.flatMap(({ value, offload }) => (value === undefined || offload === undefined ? [] : [[value, [offload[0], 2 * n - 1 - offload[1]] as const]])));
@@ -129,7 +134,8 @@ function explainOperators(graph: Graph, plan: Plan, runs: ReadonlyMap<number, re
     const keptByEager =
       operator.outputs.reduce((sum, id) => (wantedByEager.has(id) || outputs.has(id) ? sum + (graph.values[id]?.bytes ?? 0) : sum), 0) +
       (eager.backward === null ? 0 : eager.internal_bytes);
-    const time = (x: Implementation): number => x.forward.time + (x.backward?.time ?? 0);
+    const forwardTime = forward[operator.id] ?? 0;
+    const inBackward = (x: Implementation): number => x.backward?.time ?? 0;
     const recomputeTime = clocks.length * implementation.recompute.time;
     return {
       id: operator.id, op: operator.op, module: operator.module, source: operator.source,
@@ -137,8 +143,9 @@ function explainOperators(graph: Graph, plan: Plan, runs: ReadonlyMap<number, re
       changed: implementation !== eager,
       tensors,
       recomputes: clocks.length,
+      forwardTime,
       recomputeTime,
-      extraTime: time(implementation) - time(eager) + recomputeTime,
+      extraTime: forwardTime - (eagerForward[operator.id] ?? 0) + inBackward(implementation) - inBackward(eager) + recomputeTime,
       savedBytes: keptByEager - keptBytes(tensors),
     };
   });

@@ -89,7 +89,10 @@ export interface Implementation {
   readonly exactness: "bitwise" | "same-kernel" | "approximate";
   readonly saves: readonly number[];
   readonly internal_bytes: number;
-  readonly forward: Cost;
+  readonly forward: Cost & {
+    /** Time where an operator that the user wrote in place doesn't overwrite its input. */
+    readonly out_of_place?: number;
+  };
   readonly recompute: Cost;
   readonly backward: Backward | null;
 }
@@ -189,7 +192,7 @@ function checkTotals({ fixed, values, operators, transfer }: Graph): void {
     const all = implementations.flatMap(({ forward, recompute, backward }) => [forward, recompute, ...(backward === null ? [] : [backward])]);
     const gradients = implementations.map(({ backward }) => gradientsOf(backward).reduce((sum, gradient) => sum + gradient.bytes, (backward?.rest?.holds ?? 0) + (backward?.rest?.peak ?? 0)));
     bytes += Math.max(...implementations.map((each) => each.internal_bytes)) + Math.max(...all.map((run) => run.peak)) + Math.max(...gradients);
-    time += all.reduce((sum, run) => sum + run.time, 0);
+    time += all.reduce((sum, run) => sum + run.time, 0) + implementations.reduce((sum, { forward }) => sum + (forward.out_of_place ?? 0), 0);
   }
   if (!Number.isSafeInteger(bytes)) throw contradiction("values", "their bytes, with all that operators take, add up to more than 2^53; were they written in bytes?");
   if (!Number.isSafeInteger(time)) throw contradiction("operators", "their times add up to more than 2^53 ns; were they written in nanoseconds?");

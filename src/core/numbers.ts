@@ -45,7 +45,7 @@ export function numbersOf({ graph, plan, explanation }: Explained, ids: readonly
     const row = explanation.operators[id];
     if (operator === undefined || row === undefined) continue;
     const implementation = chosen(operator, plan);
-    forward += implementation.forward.time;
+    forward += row.forwardTime;
     backward += implementation.backward?.time ?? 0;
     const made = madeBytes(graph, operator);
     output += made;

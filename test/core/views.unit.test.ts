@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { explain } from "../../src/core/explain";
 import { frontierDocument, ordered, parseFrontier } from "../../src/core/frontier_document";
-import { checkGraph, parseGraph } from "../../src/core/graph";
+import { checkGraph, parseGraph, type Graph } from "../../src/core/graph";
 import { explained, moduleTree, numbersOf } from "../../src/core/numbers";
 import { layers, layersAtPeak, picture } from "../../src/core/picture";
 import { checkPlan, parsePlan, type Plan } from "../../src/core/plan";
@@ -102,6 +102,14 @@ describe("numbers of a place", () => {
   });
 });
 
+const withoutCopies = (graph: Graph): Graph => ({
+  ...graph,
+  operators: graph.operators.map((operator) => ({
+    ...operator,
+    implementations: operator.implementations.map((each) => ({ ...each, forward: { time: each.forward.time, peak: each.forward.peak } })),
+  })),
+});
+
 describe("why", () => {
   it("says what the step would be if the plan did the other thing with one tensor", () => {
     const answer = why(graph, plan, explain(graph, plan), 1, { kind: "value", id: 3 });
@@ -123,9 +131,10 @@ describe("why", () => {
     expect(why(graph, plan, explanation, 4, { kind: "value", id: 6 })).toBeNull();
   });
 
+  /** (What is dropped may be overwritten, and that spares a copy: here nothing is copied.) */
   it("never gives a plan that is as cheap and needs less, for plans that hold all that is needed", () => {
     fc.assert(fc.property(anyCase, (each) => {
-      const { graph } = cases(each);
+      const graph = withoutCopies(cases(each).graph);
       const all = eagerPlan(graph);
       const explanation = explain(graph, all);
       for (const row of explanation.operators) {

@@ -86,11 +86,9 @@ function walk(graph: Graph, plan: Plan, structure: boolean): [peak: number, time
     time += x.forward.time;
     const s = o.inputs[0];
     let minus = 0;
-    if (
-      o.in_place && s !== undefined && activation(s) && storageOf(s) === s && !valueIntervals(s).some(([f]) => f === producer(s)) && !stranded(s) &&
-      !outputs.has(s) && usesOf(s).every((j) => j <= i) && !x.saves.includes(s)
-    ) {
-      minus = values[o.outputs[0]!]!.bytes;
+    if (o.in_place && s !== undefined && activation(s) && storageOf(s) === s && !outputs.has(s) && usesOf(s).every((j) => j <= i)) {
+      if (valueIntervals(s).some(([f]) => f === producer(s)) || stranded(s) || x.saves.includes(s)) time += Math.max(0, (x.forward.out_of_place ?? 0) - x.forward.time);
+      else minus = values[o.outputs[0]!]!.bytes;
     }
     const stays = fresh(i).reduce((sum, id) => sum + values[id]!.bytes, 0) + x.internal_bytes;
     moment(live + (structure ? stays : x.forward.peak) - minus);

@@ -125,7 +125,7 @@ export function randomGraph(seed: number, { operators: n, exotic, transfer = fal
         exactness: "bitwise",
         saves: savable.filter((id) => !(inPlace && id === inputs[0] && k === 0) && dice.chance(view ? 0 : 0.5)).sort((a, b) => a - b),
         internal_bytes: internal,
-        forward: cost(),
+        forward: copying(cost(), inPlace),
         recompute: cost(),
         backward: strands ? null : inNodes({ time: view ? 0 : 1 + dice.below(20), peak: own + (view ? 0 : 4 * dice.below(6)), gradients }),
       };
@@ -149,6 +149,11 @@ export function randomGraph(seed: number, { operators: n, exotic, transfer = fal
   };
   const whole = withOpaque(graph, seed);
   return transfer ? withTransfer(whole, seed) : whole;
+}
+
+/** In place, half of them take longer where they may not overwrite their input. */
+function copying(cost: { time: number; peak: number }, inPlace: boolean): Implementation["forward"] {
+  return inPlace && cost.time % 2 === 0 ? { ...cost, out_of_place: cost.time + 1 + (cost.peak % 7) } : cost;
 }
 
 /** A third of backwards with several gradients leave some of them to a node of its own. */

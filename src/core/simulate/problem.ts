@@ -33,6 +33,8 @@ export interface Problem {
   /** The storage that its first output may take over when recomputed (−1: none), and the same in forward. */
   readonly takes: Int32Array;
   readonly takesForward: Int32Array;
+  /** Operators that may take over a storage in forward, ascending. */
+  readonly overwriting: Int32Array;
   /** Bytes of the output that takes over. */
   readonly takenBytes: Float64Array;
   readonly random: Uint8Array;
@@ -48,6 +50,8 @@ export interface Problem {
   readonly savesTaken: Uint8Array;
   readonly internal: Float64Array;
   readonly forwardTime: Float64Array;
+  /** Nanoseconds more where it leaves what it may take over. */
+  readonly copyTime: Float64Array;
   readonly forwardPeak: Float64Array;
   readonly recomputeTime: Float64Array;
   readonly recomputePeak: Float64Array;
@@ -133,6 +137,7 @@ export function indexGraph(graph: Graph): Problem {
     reads: rows(reads), makes: rows(makes), dies: rows(dies),
     madeBytes: Float64Array.from(makes, (storages) => storages.reduce((sum, s) => sum + (bytes[s] ?? 0), 0)),
     takes, takesForward,
+    overwriting: Int32Array.from(operators.keys()).filter((i) => int(takesForward, i) >= 0),
     takenBytes: Float64Array.from(operators, (operator, i) => ((takes[i] ?? -1) < 0 ? 0 : (values[operator.outputs[0] ?? 0]?.bytes ?? 0))),
     random: Uint8Array.from(operators, (operator) => Number(operator.random)),
     pinned: Uint8Array.from(operators, (operator) => Number(operator.pinned)),
@@ -143,6 +148,7 @@ export function indexGraph(graph: Graph): Problem {
     savesTaken: Uint8Array.from(flat, ({ operator }, q) => Number(saves[q]?.includes(takes[operator.id] ?? -1) ?? false)),
     internal: per((x) => x.internal_bytes),
     forwardTime: per((x) => x.forward.time),
+    copyTime: per(({ forward }) => Math.max(0, (forward.out_of_place ?? forward.time) - forward.time)),
     forwardPeak: per((x) => x.forward.peak),
     recomputeTime: per((x) => x.recompute.time),
     recomputePeak: per((x) => x.recompute.peak),

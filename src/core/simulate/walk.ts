@@ -95,14 +95,16 @@ export class Walk {
       const q = int(choice, i);
       const before = live;
       const over = int(problem.takesForward, i);
-      const taken = over >= 0 && bit(problem.savesTaken, q) === 0 && !heldFromForward(over, int(producer, over)) ? num(problem.takenBytes, i) : 0;
+      const takesOver = over >= 0 && bit(problem.savesTaken, q) === 0 && !heldFromForward(over, int(producer, over));
+      const taken = takesOver ? num(problem.takenBytes, i) : 0;
+      const took = num(problem.forwardTime, q) + (over >= 0 && !takesOver ? num(problem.copyTime, q) : 0);
       const stays = num(problem.madeBytes, i) + num(internal, q);
       const moment = live + num(problem.forwardPeak, q) - taken;
       moments[i] = moment;
       if (moment > peak) peak = moment;
       if (moment > room) return;
       if (live + stays - taken > structurePeak) structurePeak = live + stays - taken;
-      time += num(problem.forwardTime, q);
+      time += took;
       live += stays;
       const freed: TensorRef[] | null = trace === null ? null : [];
       for (let slot = int(dies.start, i); slot < int(dies.start, i + 1); slot++) {
@@ -115,7 +117,7 @@ export class Walk {
         live -= num(internal, q);
         freed?.push(this.ref(storages + i, choice));
       }
-      if (trace !== null && freed !== null) trace.run("forward", i, i, before, moment, live, this.madeRefs(i, choice, true), freed, num(problem.forwardTime, q));
+      if (trace !== null && freed !== null) trace.run("forward", i, i, before, moment, live, this.madeRefs(i, choice, true), freed, took);
       if (!away) continue;
       time = offloads.afterForward(i, time);
       trace?.until(time);

@@ -110,7 +110,7 @@ class ExactProgram {
     if (time >= below) return null;
     let states = new Map<number, State>();
     for (let set = 0; set < 2 ** this.free.length; set++) {
-      if (this.forwardPeak(set) <= room) states.set(set, { time, path: [] });
+      if (this.forwardPeak(set) <= room) states.set(set, { time: time + this.copyTime(set), path: [] });
     }
     for (let k = 0; k < problem.operators; k++) {
       const operator = problem.operators - 1 - k;
@@ -220,6 +220,12 @@ class ExactProgram {
       if (j !== operator && num(problem.internal, int(this.choice, j)) > 0 && !this.held(problem.storages + j, set)) add(problem.storages + j);
     }
     return bits;
+  }
+
+  private copyTime(set: number): number {
+    const { overwriting, takesForward, savesTaken, copyTime } = this.problem;
+    const copying = [...overwriting].filter((i) => this.held(int(takesForward, i), set) || bit(savesTaken, int(this.choice, i)) === 1);
+    return copying.reduce((sum, i) => sum + num(copyTime, int(this.choice, i)), 0);
   }
 
   private forwardPeak(set: number): number {
