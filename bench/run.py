@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+import points
 from cases import CASES, ROOT, Case
 from monet_torch.bench import EAGER, Failed, Row, call, machine, measure, measure_peers, progress, report
 
@@ -38,6 +39,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--sizes", help="other sizes for every input, such as 1,3,64,64, to try the bench")
+    parser.add_argument(
+        "--points",
+        type=int,
+        metavar="N",
+        help="instead, hold the peaks of N plans of each frontier to what is measured",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="all numbers, sample by sample")
     options = parser.parse_args()
 
@@ -48,6 +55,11 @@ def main() -> None:
     for name in options.cases:
         case = CASES[name].with_sizes(options.sizes) if options.sizes else CASES[name]
         with tempfile.TemporaryDirectory(prefix="monet-bench-") as folder:
+            if options.points:
+                table, exact = hold_to_points(case, Path(folder), options)
+                print(f"\n{table}", flush=True)
+                failed |= not exact
+                continue
             rows, preparation = measure_case(case, Path(folder), options)
         took = "; ".join(f"{what} {seconds:.1f} s" for what, seconds in preparation.items())
         print(
@@ -61,6 +73,13 @@ def main() -> None:
         if options.json:
             options.json.write_text(json.dumps(everything, indent=1))
     sys.exit(1 if failed else 0)
+
+
+def hold_to_points(case: Case, folder: Path, options: argparse.Namespace) -> tuple[str, bool]:
+    graph, frontier = profile(case, options, folder, {}), folder / "frontier.json"
+    progress(f"{case.name}: planning a frontier")
+    monet("plan", str(graph), "--frontier", "--out", str(frontier))
+    return points.report(case, graph, frontier, options.points, options.threads)
 
 
 def measure_case(case: Case, folder: Path, options: argparse.Namespace) -> tuple[list[Row], dict[str, float]]:
