@@ -249,11 +249,17 @@ function checkOperators({ values, operators }: Graph): void {
         throw contradiction(`${at}.in_place`, "its first output must have a storage of its own");
       }
     }
-    checkImplementations(operator, values, at);
+    checkImplementations(operator, { values, operators }, at);
   });
 }
 
-function checkImplementations(operator: Operator, values: readonly Value[], path: string): void {
+/** What `later` makes of an operator's outputs can stand in for them. */
+const standsIn = (operator: Operator, later: Operator | undefined, values: readonly Value[]): boolean => {
+  const made = new Set(operator.outputs.map((id) => values[id]?.storage));
+  return operator.opaque === undefined && later?.part === operator.part && later.inputs.some((id) => made.has(values[id]?.storage));
+};
+
+function checkImplementations(operator: Operator, { values, operators }: Pick<Graph, "values" | "operators">, path: string): void {
   const names = new Set<string>();
   operator.implementations.forEach((implementation, k) => {
     const at = `${path}.implementations[${k}]`;
@@ -267,8 +273,8 @@ function checkImplementations(operator: Operator, values: readonly Value[], path
       if (value.storage !== id) throw contradiction(here, `value ${id} is a view; name its storage ${value.storage}`);
       if (value.kind !== "activation") throw contradiction(here, `value ${id} is a ${value.kind}; only activations are listed`);
       if (id <= last) throw contradiction(here, "saves must be ascending, without duplicates");
-      if (value.producer !== null && value.producer > operator.id) {
-        throw contradiction(here, `value ${id} is made by operator ${value.producer}, after operator ${operator.id}`);
+      if (value.producer !== null && value.producer > operator.id && !standsIn(operator, operators[value.producer], values)) {
+        throw contradiction(here, `value ${id} is made by operator ${value.producer}, after operator ${operator.id} and not of what that makes`);
       }
       last = id;
     });

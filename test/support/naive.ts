@@ -188,7 +188,8 @@ function walk(graph: Graph, plan: Plan, structure: boolean): [peak: number, time
     });
     time += x.backward.time;
     const own = (gradients: readonly Gradient[]): number => gradients.reduce((sum, g) => sum + (g.alias === null ? g.bytes : 0), 0);
-    moment(live + (structure ? own(x.backward.gradients) : x.backward.peak));
+    const restored = x.saves.filter((s) => producer(s) > i).reduce((sum, s) => sum + values[s]!.bytes, 0);
+    moment(live + (structure ? own(x.backward.gradients) + restored : x.backward.peak));
     const arrive = (g: Gradient): { id: number; storage: number; dense: boolean; view: boolean } => {
       const aliased = g.alias === null ? undefined : buffers.get(o.outputs[g.alias]!);
       if (aliased === undefined) return { id: o.inputs[g.input]!, storage: newStorage(g.bytes), dense: g.dense, view: g.view };

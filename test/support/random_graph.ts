@@ -38,6 +38,30 @@ function withOpaque(graph: Graph, seed: number): Graph {
   return { ...graph, operators: graph.operators.map((operator) => (operator.pinned && operator.implementations.length === 1 && dice.chance(0.6) ? { ...operator, opaque: "it looks at values" } : operator)) };
 }
 
+/** The same graph with some implementations that save what an operator makes of theirs, in place of some that they save. */
+function withStandIns(graph: Graph, seed: number): Graph {
+  const dice = new Dice(seed ^ 0x7f4a7c15);
+  const { values, operators } = graph;
+  const storageOf = (id: number): number => values[id]!.storage;
+  const fresh = (operator: Operator): number[] => operator.outputs.filter((id) => storageOf(id) === id);
+  return {
+    ...graph,
+    operators: operators.map((operator) => {
+      const made = new Set(operator.outputs.map(storageOf));
+      const later = operators.filter(({ id, part, inputs }) => id > operator.id && part === operator.part && inputs.some((input) => made.has(storageOf(input))));
+      const candidates = operator.opaque === undefined ? later.flatMap(fresh) : [];
+      return {
+        ...operator,
+        implementations: operator.implementations.map((each) => {
+          if (candidates.length === 0 || !dice.chance(0.3)) return each;
+          const saves = new Set(each.saves.filter(() => dice.chance(0.5))).add(dice.pick(candidates));
+          return { ...each, saves: [...saves].sort((a, b) => a - b) };
+        }),
+      };
+    }),
+  };
+}
+
 /** What is held from forward to its last need, whatever the plan: as `v3`, and `i3` for internals. */
 function stayingIn({ values, operators }: Graph): ReadonlySet<string> {
   return new Set(operators.flatMap(({ id, pinned, opaque, outputs, implementations }) => [
@@ -148,7 +172,8 @@ export function randomGraph(seed: number, { operators: n, exotic, transfer = fal
     outputs: ends.length > 1 && dice.chance(0.3) ? ends.slice(-2) : ends.slice(-1),
   };
   const whole = withOpaque(graph, seed);
-  return transfer ? withTransfer(whole, seed) : whole;
+  const linked = transfer ? withTransfer(whole, seed) : whole;
+  return exotic ? withStandIns(linked, seed) : linked;
 }
 
 /** In place, half of them take longer where they may not overwrite their input. */

@@ -47,6 +47,10 @@ export interface Problem {
   /** Implementations of operator i are implementations[i] … implementations[i+1]. The rest is per implementation. */
   readonly implementations: Int32Array;
   readonly saves: Rows;
+  /** Bytes of outputs that its backward makes again of what stands in for them: of what it saves that is made later. */
+  readonly restoredBytes: Float64Array;
+  /** Some implementation saves what is made later. */
+  readonly standsIn: boolean;
   readonly savesTaken: Uint8Array;
   readonly internal: Float64Array;
   readonly forwardTime: Float64Array;
@@ -110,6 +114,8 @@ export function indexGraph(graph: Graph): Problem {
     implementations[i + 1] = (implementations[i] ?? 0) + operator.implementations.length;
   });
   const saves = flat.map(({ implementation }) => storagesOf(implementation.saves));
+  const restoredBytes = Float64Array.from(flat, ({ operator }, q) =>
+    (saves[q] ?? []).reduce((sum, s) => ((producer[s] ?? 0) > operator.id ? sum + (bytes[s] ?? 0) : sum), 0));
   const per = (measure: (implementation: Implementation) => number): Float64Array =>
     Float64Array.from(flat, ({ implementation }) => measure(implementation));
   const gradientClass = Int32Array.from(flat, ({ operator, implementation }) => {
@@ -145,6 +151,8 @@ export function indexGraph(graph: Graph): Problem {
     stays,
     implementations,
     saves: rows(saves),
+    restoredBytes,
+    standsIn: restoredBytes.some((each) => each > 0),
     savesTaken: Uint8Array.from(flat, ({ operator }, q) => Number(saves[q]?.includes(takes[operator.id] ?? -1) ?? false)),
     internal: per((x) => x.internal_bytes),
     forwardTime: per((x) => x.forward.time),

@@ -102,11 +102,12 @@ export class Schedule implements Intervals {
         const j = int(this.closureOperators, at);
         const internals = storages + j;
         const behind = n - 1 - k - j;
-        if (behind === 0) continue; // its own backward is the last to need anything of it
-        if (behind <= Math.abs(int(genes, internals)) && int(until, internals) < clock) this.retainFrom(internals, clock);
+        if (behind <= 0 && !problem.standsIn) continue; // its own backward is the last to need anything of it
+        if (behind > 0 && behind <= Math.abs(int(genes, internals)) && int(until, internals) < clock) this.retainFrom(internals, clock);
+        const reach = Math.max(1, behind); // where it is still needed, it is for operators before it
         for (let slot = int(problem.makes.start, j); slot < int(problem.makes.start, j + 1); slot++) {
           const s = int(problem.makes.data, slot);
-          if (behind <= Math.abs(int(genes, s)) && int(until, s) < clock) this.retainFrom(s, clock);
+          if (reach <= Math.abs(int(genes, s)) && int(until, s) < clock) this.retainFrom(s, clock);
         }
       }
     }

@@ -207,7 +207,7 @@ export class Walk {
         highest = backward;
         highestIn = -1;
       }
-      const seen = live + structureGradient + num(problem.gradientBytes, q);
+      const seen = live + structureGradient + num(problem.gradientBytes, q) + num(problem.restoredBytes, q);
       if (seen > structurePeak) structurePeak = seen;
       time += num(problem.backwardTime, q);
 

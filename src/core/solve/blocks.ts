@@ -16,13 +16,15 @@ export interface Group {
 
 /**
  * Cuts the graph where exactly one activation storage is still needed by what follows: at such a place
- * everything behind depends on everything before through that tensor alone.
+ * everything behind depends on everything before through that tensor alone. (What follows may make what stands in
+ * for something before it: it is not cut off from that.)
  */
 export function cutBlocks(problem: Problem): Block[] {
-  const { operators: n, storages, producer, lastUse } = problem;
+  const { operators: n, storages, lastUse } = problem;
   const crossing = new Int32Array(n + 1);
+  const earliest = firstSavers(problem);
   for (let s = 0; s < storages; s++) {
-    for (let i = int(producer, s); i < int(lastUse, s); i++) crossing[i] = int(crossing, i) + 1;
+    for (let i = int(earliest, s); i < int(lastUse, s); i++) crossing[i] = int(crossing, i) + 1;
   }
   const blocks: Block[] = [];
   let first = 0;
@@ -32,6 +34,18 @@ export function cutBlocks(problem: Problem): Block[] {
     first = i + 1;
   }
   return blocks;
+}
+
+/** Per storage its maker, or the first operator that saves it before it is made. */
+function firstSavers({ operators: n, producer, implementations, saves }: Problem): Int32Array {
+  const first = producer.slice();
+  for (let i = n - 1; i >= 0; i--) {
+    for (let slot = int(saves.start, int(implementations, i)); slot < int(saves.start, int(implementations, i + 1)); slot++) {
+      const s = int(saves.data, slot);
+      if (int(first, s) > i) first[s] = i;
+    }
+  }
+  return first;
 }
 
 /** Cuts before every operator of more than average time: a convolution with what follows it, say. */
