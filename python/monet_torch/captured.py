@@ -110,6 +110,15 @@ class Captured:
         return sorted({o.id for o in self.outputs if isinstance(o, Ref)})
 
     @cached_property
+    def readers(self) -> dict[int, list[int]]:
+        """Which operators read a storage, itself or a view of it, in order."""
+        found: dict[int, list[int]] = {}
+        for o in self.operators:
+            for root in dict.fromkeys(self.values[v].storage for v in o.inputs):
+                found.setdefault(root, []).append(o.id)
+        return found
+
+    @cached_property
     def activation_bytes(self) -> int:
         """Of all storages that operators of the model part make in a forward, kept or not."""
         made = {v for o in self.operators if o.part == "model" for v in o.outputs if self.values[v].storage == v}

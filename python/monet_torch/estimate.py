@@ -77,7 +77,8 @@ def measure_for(card: Card) -> Callable[..., list[Measured]]:
         results = [_estimate(card, captured, o, incoming, "eager", "bitwise", operators.eager)]
         if results[0].backward is not None:
             for a in operators.alternatives(captured, o):
-                m = _estimate(card, captured, o, incoming, a.name, a.exactness, a.build, a.in_two)
+                undoes = operators.stand_in(captured, o, a.name) is not None
+                m = _estimate(card, captured, o, incoming, a.name, a.exactness, a.build, a.in_two, undoes)
                 if not a.own_output:
                     m.recompute = results[0].recompute
                 results.append(m)
@@ -105,7 +106,7 @@ _FLOPS = {
 
 def _estimate(
     card: Card, captured: Captured, o: Operator, incoming: Sequence[Geometry | None], name: str, exactness: str,
-    build: Any, in_two: bool = False,
+    build: Any, in_two: bool = False, undoes: bool = False,
 ) -> Measured:  # fmt: skip
     with FakeTensorMode(allow_non_fake_inputs=True), torch.set_grad_enabled(o.grad), in_autocast(o.autocast):
         tensors = {v: _fake(captured, v) for v in dict.fromkeys(o.inputs)}
@@ -170,7 +171,9 @@ def _estimate(
         moved = made + sum(_bytes(g) for g in gs if made) + internal_bytes
         moved += sum(_bytes(t) for t in packed if made)
         time = _roofline(card, flops_back.get_total_flops(), moved, dtype, made > 0)
-        backward = Run(time, made - rest)
+        undone = fresh if undoes and ("o", 0) in saves else 0  # the output is made again, of what stands in for it
+        time += _roofline(card, 0, 2 * undone, dtype, undone > 0)
+        backward = Run(time, made - rest + undone)
         return Measured(
             name, exactness, sorted(saves), internal_bytes, forward, forward, backward, gradients,
             rest=(held, rest) if in_two else None,

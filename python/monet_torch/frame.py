@@ -59,7 +59,8 @@ class Handle:
     """What autograd stores instead of a tensor: a storage of the graph and a geometry, or the tensor itself."""
 
     __slots__ = (
-        "__weakref__", "cell", "extra", "frame", "offset", "op", "root", "size", "stride", "tensor", "version", "whole",
+        "__weakref__", "cell", "extra", "frame", "offset", "op", "root", "size", "stride", "tensor", "undo", "version",
+        "whole",
     )  # fmt: skip
 
     def __init__(self, frame: Frame, tensor: Tensor) -> None:
@@ -74,6 +75,7 @@ class Handle:
         self.stride: tuple[int, ...] = ()
         self.offset = 0
         self.whole = True
+        self.undo: Callable[[Tensor], Tensor] | None = None  # what makes the tensor of what stands in for it
 
 
 class Lifeline:
@@ -153,6 +155,8 @@ class Frame:
                 cell.parcel = Parcel(program.host, cell.here())
         if not program.geometry_checked:
             self._check_geometry(op, tensors)
+        for earlier in program.awaited.get(op, ()):
+            self._arrived(earlier)
         pending = self.pending
         if not pending:  # nothing of this operator can hold what is to be held until its backward: hold it to the end
             self.output_cells += [self.held[r] for r in program.ends[op] if r in self.held]
@@ -164,6 +168,7 @@ class Frame:
         tensors = (*tensors[len(o.inputs) :], *tensors[: len(o.inputs)])
         addresses = [storage_key(t) for t in tensors]
         clock = program.clock - op
+        instead = program.stand_ins.get(op)
         for handle in pending:
             handle.op = op
             if o.block is not None:
@@ -179,6 +184,8 @@ class Frame:
                     handle.root, handle.tensor = INTERNAL, None
                 continue
             root = program.root[v]
+            if instead is not None and v == o.outputs[0]:
+                root, handle.undo = instead.value, instead.undo
             if program.constant[v] or tensor.dtype != program.captured.values[root].dtype or is_lazy(tensor):
                 continue
             self.saved[op].append(root)
@@ -190,6 +197,8 @@ class Frame:
             if kept is None and program.captured.operators[producer].pinned:
                 continue
             handle.root, handle.cell, handle.tensor = root, kept, None
+            if handle.undo is not None:
+                continue
             size, stride, offset = tensor.shape, tensor.stride(), int(tensor.storage_offset())
             if (size, stride, offset) != program.geometry[root]:
                 handle.whole, handle.size, handle.stride, handle.offset = False, size, stride, offset
@@ -199,6 +208,24 @@ class Frame:
                 first.extra = [*(first.extra or ()), self.held[root]]
         self.handles[op] = [weakref.ref(h) for h in pending]
         self.unpacks_left[op] = len(pending)
+
+    def _arrived(self, op: int) -> None:
+        """What stands in for the output of operator `op` is made: its handles hold it from here on."""
+        program = self.program
+        root = program.stand_ins[op].value
+        assert self.held is not None
+        cell = self.held.get(root)
+        if cell is None or program.hold[root] < program.clock - op:
+            return
+        handles = self.live_handles(op)
+        for handle in handles:
+            if handle.root == root:
+                handle.cell = cell
+        if root in program.ends[op] and not any(h.root == root for h in handles):
+            if handles:
+                handles[0].extra = [*(handles[0].extra or ()), cell]
+            else:
+                self.output_cells.append(cell)
 
     def _check_geometry(self, op: int, tensors: tuple[Tensor, ...]) -> None:
         """Kernels may lay out a result otherwise than the trace foresaw; what really came counts."""
@@ -532,12 +559,14 @@ def unpack(handle: Handle) -> Tensor:
             cell = handle.cell or frame.cell(root)
             assert cell is not None
         tensor = cell.here()
-        if not cell.remade and version_of(tensor) != handle.version:
-            raise _changed(tensor, handle.version, "")
+        expected = handle.version if handle.undo is None else cell.version
+        if not cell.remade and version_of(tensor) != expected:
+            raise _changed(tensor, expected, "")
         if not handle.whole:
             tensor = torch.as_strided(tensor, handle.size, handle.stride, handle.offset)
     frame.unpacked(op)
-    return tensor
+    # What is made here belongs to this backward, which has been told to start by now.
+    return tensor if handle.undo is None or root == STRONG else handle.undo(tensor)
 
 
 def _never_unpacked(_: object) -> Tensor:

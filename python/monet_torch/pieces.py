@@ -8,7 +8,7 @@ it, and pieces with few gradients are joined.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, fx, nn
@@ -52,6 +52,7 @@ def pieces_of(captured: Captured, plan: Plan) -> Pieces:
 
     Raises MonetError where an operator is run in a way that compiled code can't repeat.
     """
+    plan = _without_stand_ins(captured, plan)
     builders = [_builder(captured, o, plan) for o in captured.operators]
     gradients = [_gradients(captured, o) for o in captured.operators]
     few = max(captured.activation_bytes // _OF_ACTIVATIONS, sum(gradients) // _OF_GRADIENTS)
@@ -76,6 +77,19 @@ def _builder(captured: Captured, o: Operator, plan: Plan) -> Builder:
         )
     name = plan.implementations.get(o.id, "eager")
     return operators.eager if operators.is_in_two(o, name) else operators.named(captured, o, name)
+
+
+def _without_stand_ins(captured: Captured, plan: Plan) -> Plan:
+    """Compiled code undoes nothing: who saves a stand-in runs as in eager, and what it reads is held instead."""
+    values, implementations = dict(plan.values), dict(plan.implementations)
+    for o in captured.operators:
+        instead = operators.stand_in(captured, o, plan.implementations.get(o.id, "eager"))
+        if instead is None:
+            continue
+        del implementations[o.id]
+        for root in {captured.values[v].storage for v in o.inputs}:
+            values[root] = [*values.get(root, ()), *plan.values.get(instead.value, ())]
+    return replace(plan, values=values, implementations=implementations)
 
 
 def _gradients(captured: Captured, o: Operator) -> int:

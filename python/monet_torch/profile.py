@@ -35,6 +35,7 @@ Progress = Callable[[str, int, int, str], None]
 """Called with stage, done, total and the name of the operator at hand."""
 
 Geometry = tuple[tuple[int, ...], tuple[int, ...]]  # sizes, strides
+Build = Callable[[Operator, bool], Callable[..., Any]]  # of an implementation
 Samples = tuple[int, int]  # runs per time: at least, and where they are short at most
 SAMPLES: Samples = (5, 15)
 FEW_SAMPLES: Samples = (3, 3)
@@ -397,7 +398,10 @@ def _measure_all(
             taken, spread = _time(_Timed(bench, o.target, False, warm=False))
             again = Run(taken, again.peak, spread)
         for alternative in others:
-            m = _measure(bench, alternative.name, alternative.exactness, alternative.build, alternative.in_two)
+            m = _measure(
+                bench, alternative.name, alternative.exactness, alternative.build, alternative.in_two,
+                operators.stand_in(captured, o, alternative.name),
+            )  # fmt: skip
             if not alternative.own_output:
                 m.recompute = again  # one that wants no internals runs eager's operator
             if alternative.in_two:  # eager's kernels, one by one: it is no faster
@@ -412,11 +416,14 @@ def _slower(a: Run | None, b: Run | None) -> Run | None:
 
 
 def _measure(
-    bench: _Bench, name: str, exactness: str, build: Callable[[Operator, bool], Any], in_two: bool = False
-) -> Measured:
+    bench: _Bench, name: str, exactness: str, build: Build, in_two: bool = False,
+    instead: operators.StandIn | None = None,
+) -> Measured:  # fmt: skip
     o = bench.o
+    saves, internal_bytes, made = _observe(bench, build(o, False))
+    if instead is not None:
+        build = _undoing(build, instead.undo)
     plain = build(o, False)
-    saves, internal_bytes, made = _observe(bench, plain)
     forward_peak, (backward_peak, *later), gradients = _memory(bench, name, build, in_two)
     in_place = o.in_place is not None
     with torch.set_grad_enabled(bench.has_backward):
@@ -427,7 +434,7 @@ def _measure(
             again = _time(_Timed(bench, plain if internal_bytes else o.target, False, warm=False))
         copying = _time(_Timed(bench, plain, False))[0] if in_place else None
     run = Run(forward[0], forward_peak, forward[1], copying)
-    recompute = Run(again[0], forward_peak + _stand_ins(bench), again[1])
+    recompute = Run(again[0], forward_peak + _copied(bench), again[1])
     if not bench.has_backward:
         return Measured(name, exactness, saves, internal_bytes, run, recompute, None, [], made)
     backward = _time(_TimedBackward(bench, plain))
@@ -440,7 +447,26 @@ def _measure(
     )  # fmt: skip
 
 
-def _stand_ins(bench: _Bench) -> int:
+def _undoing(build: Build, undo: Callable[[Tensor], Tensor]) -> Build:
+    """The same functions, but their backward takes a saved output for what stands in for it (and is as large)."""
+
+    def build_undoing(o: Operator, in_place: bool) -> Callable[..., Any]:
+        call = build(o, in_place)
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            made: set[int] = set()
+            # (An output would hold the operator that holds it, were it not detached.)
+            with saved_tensors_hooks(Tensor.detach, lambda t: undo(t) if storage_key(t) in made else t):
+                result = call(*args, **kwargs)
+            made.update(storage_key(t) for t in pytree.tree_leaves(result) if isinstance(t, Tensor))
+            return result
+
+        return run
+
+    return build_undoing
+
+
+def _copied(bench: _Bench) -> int:
     """Bytes of the copies that a recompute writes its running statistics to."""
     positions, flag = HIDDEN_STATE.get(bench.o.name, ((), 0))
     if not positions or not bench.o.args[flag]:

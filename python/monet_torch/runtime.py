@@ -53,6 +53,11 @@ class Program:
         ]
         # Where in what an operator saves there is something of the node that its backward begins with.
         self.first_node = [-1 if operators.is_in_two(o, plan.implementations.get(o.id, "eager")) else 0 for o in ops]
+        self.stand_ins = {
+            o.id: instead
+            for o in ops
+            if (instead := operators.stand_in(captured, o, plan.implementations.get(o.id, "eager"))) is not None
+        }
         self.own_output = [operators.has_own_output(captured, o, plan.implementations.get(o.id, "eager")) for o in ops]
 
         # Until which clock a storage or an operator's internals are held from forward; -1: dropped after forward.
@@ -105,6 +110,11 @@ class Program:
         for v in sorted(self.away, reverse=True):
             self.leaving.setdefault(away[v][0], []).append(v)
             self.returning.setdefault(self.clock - away[v][1], []).append(v)
+
+        # After which operator what stands in for the outputs of others is there.
+        self.awaited: dict[int, list[int]] = {}
+        for o_id, instead in self.stand_ins.items():
+            self.awaited.setdefault(values[instead.value].producer or 0, []).append(o_id)
 
         self.output_roots = [[v for v in o.outputs if self.root[v] == v] for o in ops]
         self.last_use = [-1] * len(values)
@@ -174,7 +184,9 @@ class Program:
                 again[producer] = max(again[producer], clock)
 
         for o in ops:
-            for root in saved[o.id]:
+            # What a stand-in is for may be saved in one step alone: some functions look at their weights.
+            stands_in = [self.stand_ins[o.id].value] if o.id in self.stand_ins else []
+            for root in (*saved[o.id], *stands_in):
                 if root >= 0:
                     needed(root, self.clock - o.id)
         for o in reversed(ops):  # what an operator reads was made before it
@@ -182,7 +194,7 @@ class Program:
                 for root in self.input_roots[o.id]:
                     self.tracked[root] = True
                     needed(root, again[o.id])
-        for root in self.away:
+        for root in (*self.away, *(instead.value for instead in self.stand_ins.values())):
             self.tracked[root] = True
         if max(again, default=-1) >= 0:
             # What can't be made again stays within reach: where a part of the graph dies early, more is made again.
@@ -194,6 +206,7 @@ class Program:
             dropped[o.id]
             or bool(self.ends[o.id])
             or o.id in self.returning
+            or o.id in self.stand_ins
             or any(root >= 0 and self.tracked[root] for root in saved[o.id])
             for o in ops
         ]

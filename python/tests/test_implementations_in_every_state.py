@@ -60,6 +60,10 @@ def attention(x: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(q, q.cos(), q.sin(), is_causal=True)
 
 
+def activated(in_place: bool) -> nn.Module:
+    return nn.Sequential(nn.BatchNorm2d(4), nn.LeakyReLU(0.1, in_place))
+
+
 class Loss(nn.Module):
     target: Tensor
 
@@ -136,6 +140,8 @@ TABLE: list[Row] = [
     Row("conv2d", "weight-first", MAPS, lambda: nn.Conv2d(4, 4, 3, padding=1)),
     Row("conv3d", "weight-first", CUBE, lambda: nn.Conv3d(3, 4, 3, padding=1)),
     Row("batch_norm", "output", MAPS, lambda: nn.BatchNorm2d(4), within=2e-6),
+    Row("batch_norm", "activated", MAPS, lambda: activated(False), within=2e-6),
+    Row("batch_norm", "activated", MAPS, lambda: activated(True), "in place", within=2e-6),
     Row("rms_norm", "output", ROWS, lambda: nn.RMSNorm(8), within=2e-6),
     Row("layer_norm", "output", ROWS, lambda: nn.LayerNorm(8), within=2e-6),
     Row("group_norm", "output", MAPS, lambda: nn.GroupNorm(2, 4), within=2e-6),

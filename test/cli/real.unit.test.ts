@@ -61,6 +61,23 @@ describe("the built command line, with torch", () => {
     expect(parsePlan(readFileSync(join(folder, answer.plan), "utf8"), graph).predicted.peak).toBeLessThanOrEqual(answer.budget);
   }, 120_000);
 
+  it("lets a norm and its activation share one tensor where a budget needs that, and its peaks are those predicted, to the byte", async () => {
+    copyFileSync(join(project, "test", "fixtures", "leaky.py"), join(folder, "leaky.py"));
+    const profiled = await monet("profile", "leaky.py:LeakyNet", "--input", "float32[4,3,40,40]", "--threads", "1", "--no-cache");
+    expect([profiled.exit, profiled.err]).toEqual([0, ""]);
+    const graph = join(".monet", "leaky.LeakyNet.graph.json");
+    const planned = await monet("plan", graph, "--budget", "70%", "--exactness", "approximate", "--json");
+    expect([planned.exit, planned.err]).toEqual([0, ""]);
+    const { plan, predicted } = JSON.parse(planned.out) as Answer & { predicted: { peak: number; structure_peak: number } };
+    const { implementations } = JSON.parse(readFileSync(join(folder, plan), "utf8")) as { implementations: Record<string, string> };
+    expect(Object.values(implementations)).toContain("activated");
+    const verified = await monet("verify", "leaky.py:LeakyNet", plan, "--pairs", "0", "--threads", "1", "--json");
+    const { eager_forwards, within_budget, planned_peak, planned_tracker_peak } = JSON.parse(verified.out) as Answer["verify"] & { planned_tracker_peak: number };
+    // The four bytes are verify's own: the gradient that it starts from.
+    expect({ eager_forwards, within_budget, off: [planned_peak - predicted.peak, planned_tracker_peak - predicted.structure_peak] })
+      .toEqual({ eager_forwards: {}, within_budget: true, off: [4, 4] });
+  }, 120_000);
+
   for (const [name, input, kwargs] of [["conv.py:ConvNet", "float32[4,3,24,24]", "{}"], ["attention.py:Decoder", "int64[4,32]<97", '{"depth": 1}']] as const) {
     it(`tells another batch size of ${name} to the byte, without profiling it`, async () => {
       const [file = "", model = ""] = name.split(":");

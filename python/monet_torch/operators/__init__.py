@@ -19,6 +19,14 @@ EXACTNESS = ("bitwise", "same-kernel", "approximate")
 
 
 @dataclass(frozen=True)
+class StandIn:
+    """A value that is made of an operator's output later, and what makes that output of it again."""
+
+    value: int
+    undo: Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
 class Implementation:
     """`build(operator, in_place)` returns a function of the operator's own arguments.
 
@@ -26,6 +34,8 @@ class Implementation:
     `applies` looks at the operator and its values; what it refuses is not offered for that operator.
     With `own_output`, the output isn't eager's to the bit: what is made again is made by it too, else as eager does.
     With `in_two`, its backward is two nodes of autograd's: what the first saves is gone when the second runs.
+    Where it saves its (first) output, `stand_in` may name a later value that a plan holds instead; where nobody knows
+    of that, the output itself is held.
     """
 
     name: str
@@ -34,6 +44,7 @@ class Implementation:
     build: Callable[[Operator, bool], Function]
     own_output: bool = False
     in_two: bool = False
+    stand_in: Callable[[Captured, Operator], StandIn | None] | None = None
 
 
 _registry: dict[str, list[Implementation]] = {}
@@ -116,6 +127,12 @@ def is_in_two(operator: Operator, name: str) -> bool:
     return any(i.in_two for i in _registry.get(operator.name, []) if i.name == name)
 
 
+def stand_in(captured: Captured, operator: Operator, name: str) -> StandIn | None:
+    """What stands in for the output that the implementation called `name` saves, where it applies; None: nothing."""
+    found = [i for i in _registry.get(operator.name, []) if i.name == name and i.applies(captured, operator)]
+    return next((i.stand_in(captured, operator) for i in found if i.stand_in is not None), None)
+
+
 # In-place forms that save the same as their functional forms,
 _SAVES_ALIKE = {
     "aten.relu.default", "aten.sigmoid.default", "aten.tanh.default", "aten.add.Tensor", "aten.sub.Tensor",
@@ -160,6 +177,7 @@ def named(captured: Captured, operator: Operator, name: str) -> Callable[[Operat
 
 
 from . import (  # noqa: E402, F401  (each registers its own)
+    activated,
     attention,
     choice,
     convolution,

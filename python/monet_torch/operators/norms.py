@@ -22,12 +22,15 @@ from . import implementation
 aten = torch.ops.aten
 
 
-def poor_channels(weight: Tensor, bias: Tensor | None, y: Tensor) -> Tensor | None:
+LEAST = 1e-4  # weight to divide by
+
+
+def poor_channels(weight: Tensor, bias: Tensor | None, y: Tensor, least: float = LEAST) -> Tensor | None:
     """The channels of which y gives x̂ too coarsely, as indices; None where these are too many."""
     if weight.untyped_storage().device.type == "meta":  # an estimate, without numbers to look at
         return torch.empty(0, dtype=torch.int64, device=weight.device)
     size = weight.detach().abs()
-    found = size < 1e-4
+    found = size < least
     if bias is not None:
         found.logical_or_(bias.detach().abs() > size * (64 if torch.finfo(y.dtype).eps < 1e-4 else 16))
     indices = found.nonzero().view(-1)
@@ -39,7 +42,7 @@ def along(t: Tensor, dims: int, at: int) -> Tensor:
     return t.view([-1 if d == at else 1 for d in range(dims)])
 
 
-class _BatchNorm(torch.autograd.Function):
+class BatchNorm(torch.autograd.Function):
     """Training mode, channels in dimension 1.
 
     Eager's own kernel takes y for x, b for the mean, 1/w for the inverse deviation r: then (x - mean)·r is x̂, and
@@ -48,11 +51,12 @@ class _BatchNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, mean: Any, var: Any, momentum: float, eps: float, cudnn: bool
-    ) -> Tensor:
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, mean: Any, var: Any, momentum: float, eps: float,
+        cudnn: bool, least: float,
+    ) -> Tensor:  # fmt: skip
         y: Tensor
         y, m, r, *_ = aten._batch_norm_impl_index(x, weight, bias, mean, var, True, momentum, eps, cudnn)
-        ctx.eps, poor = eps, poor_channels(weight, bias, y)
+        ctx.eps, poor = eps, poor_channels(weight, bias, y, least)
         if poor is None:
             ctx.save_for_backward(x, weight, m, r)
             return y
@@ -71,14 +75,14 @@ class _BatchNorm(torch.autograd.Function):
             wr, inverse = w * r, w.reciprocal()
             scale = (w * wr).index_copy_(0, poor, wr[poor]).to(weight.dtype)
             mean, r = mean.index_fill(0, poor, 0), inverse.index_fill_(0, poor, 1)
-            x = x.index_copy(1, poor, kept) if poor.numel() else x
+            x = x.clone().index_copy_(1, poor, kept) if poor.numel() else x  # index_copy would forget how x lies
         gradients = aten.native_batch_norm_backward(
             grads[0], x, scale, None, None, mean, r, True, ctx.eps, ctx.needs_input_grad[:3]
         )
-        return (*gradients, None, None, None, None, None)
+        return (*gradients, *[None] * 6)
 
 
-def _trains(
+def trains(
     x: Value, weight: Any, bias: Any, mean: Any, var: Any, training: bool, momentum: float, eps: float, cudnn: bool
 ) -> bool:
     return training and bias is not None and weight is not None and _large(x)
@@ -88,12 +92,12 @@ def _large(x: Value) -> bool:
     return x.storage_bytes > 0 and is_dense(x.shape, x.stride)
 
 
-@implementation("aten.batch_norm.default", name="output", exactness="approximate", applies=_trains)
+@implementation("aten.batch_norm.default", name="output", exactness="approximate", applies=trains)
 def _batch_norm(
     x: Tensor, weight: Tensor, bias: Tensor, mean: Any, var: Any, training: bool, momentum: float, eps: float,
     cudnn: bool,
 ) -> Any:  # fmt: skip
-    return _BatchNorm.apply(x, weight, bias, mean, var, momentum, eps, cudnn)  # type: ignore[no-untyped-call]
+    return BatchNorm.apply(x, weight, bias, mean, var, momentum, eps, cudnn, LEAST)  # type: ignore[no-untyped-call]
 
 
 class _RmsNorm(torch.autograd.Function):
