@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.autograd.graph import save_on_cpu
 from torch.nn.utils import parametrizations, parametrize
+from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import checkpoint
 
 import monet_torch
@@ -80,6 +81,31 @@ def test_a_grad_scaler_skips_the_same_steps_and_makes_the_same_ones(mode: str) -
     assert monet_torch.status(model)["planned"] == 6
 
 
+@pytest.mark.parametrize("scaled", [False, True], ids=["", "scaled"])
+@pytest.mark.parametrize("mode", MODES)
+def test_micro_batches_of_which_the_last_is_smaller_are_summed_and_clipped_alike(mode: str, scaled: bool) -> None:
+    eager, model, _ = planned_model(models.convnet, mode)
+    results, norms = [], []
+    for m in (eager, model):
+        optimizer = torch.optim.AdamW(m.parameters(), lr=0.01)
+        scaler = torch.amp.GradScaler("cpu", enabled=scaled)
+        for turn in range(4):
+            torch.manual_seed(turn)
+            optimizer.zero_grad(set_to_none=turn % 2 == 0)
+            for rows in (4, 4, 3):
+                scaler.scale(m(torch.randn(rows, 3, 16, 16)).square().sum() / 11).backward()
+            scaler.unscale_(optimizer)
+            norms.append(float(torch.nn.utils.clip_grad_norm_(m.parameters(), 0.5)))
+            torch.nn.utils.clip_grad_value_(m.parameters(), 0.05)
+            scaler.step(optimizer)
+            scaler.update()
+        results.append(dict(m.state_dict()))
+    assert_equal(*results)
+    assert norms[:4] == norms[4:]
+    assert min(norms) > 0.5, "nothing was clipped: the test tests less"
+    assert monet_torch.status(model)["planned"] == 12
+
+
 def jvp(model: nn.Module, x: Tensor) -> Tensor:
     return torch.func.jvp(model, (x,), (torch.ones_like(x),))[1]
 
@@ -96,16 +122,39 @@ def dual(model: nn.Module, x: Tensor) -> Tensor:
     return tangent
 
 
-TRANSFORMS: list[Callable[[nn.Module, Tensor], Tensor]] = [
-    grad,
-    jvp,
-    lambda model, x: torch.func.vjp(model, x)[1](torch.ones(4, 8))[0],
-    lambda model, x: torch.vmap(model)(torch.stack([x, x])),
-    dual,
-]
+def per_sample(model: nn.Module, x: Tensor) -> Tensor:
+    parameters = {k: p.detach() for k, p in model.named_parameters()}
+
+    def loss(p: dict[str, Tensor], row: Tensor) -> Tensor:
+        return torch.func.functional_call(model, p, (row.unsqueeze(0),)).square().sum()
+
+    return torch.vmap(torch.func.grad(loss), in_dims=(None, 0))(parameters, x)["first.weight"]
 
 
-@pytest.mark.parametrize("transform", TRANSFORMS, ids=["grad", "jvp", "vjp", "vmap", "dual"])
+def ensemble(model: nn.Module, x: Tensor) -> Tensor:
+    parameters, _ = torch.func.stack_module_state([model, model])
+    return torch.vmap(lambda p: torch.func.functional_call(model, p, (x,)))(parameters)
+
+
+def hessian(model: nn.Module, x: Tensor) -> Tensor:
+    return torch.func.hessian(lambda x: model(x).square().sum())(x)
+
+
+TRANSFORMS: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
+    "grad": grad,
+    "jvp": jvp,
+    "vjp": lambda model, x: torch.func.vjp(model, x)[1](torch.ones(4, 8))[0],
+    "vmap": lambda model, x: torch.vmap(model)(torch.stack([x, x])),
+    "dual": dual,
+    "vmap of grad": per_sample,
+    "vmap over models": ensemble,
+    "jacrev": lambda model, x: torch.func.jacrev(model)(x),
+    "jacfwd": lambda model, x: torch.func.jacfwd(model)(x),
+    "hessian": hessian,
+}
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
 @pytest.mark.parametrize("first", ["step", "transform"])
 def test_a_func_transform_runs_without_the_plan_and_says_so(transform: Any, first: str) -> None:
     def make() -> tuple[nn.Module, tuple[Tensor, ...]]:
@@ -145,6 +194,64 @@ def test_a_functional_call_uses_the_parameters_that_it_is_given(first: str) -> N
     assert_equal(*results)
     assert_equal(step(eager, args), step(model, args))
     assert monet_torch.status(model)["planned"] == (3 if first == "step" else 1)
+
+
+def doubled(model: nn.Module) -> dict[str, Tensor]:
+    return {k: (2 * p.detach()).requires_grad_() for k, p in model.named_parameters()}
+
+
+GIVEN: dict[str, Callable[[nn.Module], dict[str, Tensor]]] = {
+    "some of them": lambda model: {"second.weight": doubled(model)["second.weight"]},
+    "parameters": lambda model: {k: nn.Parameter(t.detach()) for k, t in doubled(model).items()},
+    "frozen ones": lambda model: {k: t if "first" in k else t.detach() for k, t in doubled(model).items()},
+    "one for two": lambda model: dict.fromkeys(["first.weight", "second.weight"], doubled(model)["first.weight"]),
+    "results of its own": lambda model: {k: 2 * p for k, p in model.named_parameters()},
+}
+
+
+@pytest.mark.filterwarnings("ignore:MONeT.*functional_call")
+@pytest.mark.parametrize("given", GIVEN.values(), ids=GIVEN)
+@pytest.mark.parametrize("first", ["step", "functional_call"])
+def test_whatever_a_functional_call_is_given_its_gradients_are_eagers_and_so_are_the_models(
+    first: str, given: Callable[[nn.Module], dict[str, Tensor]]
+) -> None:
+    eager, model, args = both(net)
+    monet_torch.apply(model, plan_for(capture(model, args), "drop"))
+    if first == "step":
+        assert_equal(step(eager, args), step(model, args))
+    for turn in range(2):
+        results = []
+        for m in (eager, model):
+            torch.manual_seed(turn)
+            m.zero_grad()
+            tensors = given(m)
+            torch.func.functional_call(m, tensors, args).sum().backward()
+            leaves = {k: t.grad for k, t in tensors.items() if t.is_leaf and t.grad is not None}
+            results.append(leaves | {f"own {k}": g for k, g in gradients(m).items()})
+        assert_equal(*results)
+        assert_equal(step(eager, args), step(model, args))
+    assert monet_torch.status(model)["planned"] >= 2
+
+
+@pytest.mark.parametrize(("name", "arguments"), [("jacobian", ()), ("vjp", (torch.ones(4, 8),))])
+@pytest.mark.parametrize("mode", MODES)
+def test_what_of_torch_autograd_goes_backward_once_or_again_is_eagers(mode: str, name: str, arguments: Any) -> None:
+    eager, model, (x,) = planned_model(net, mode)
+    results = []
+    for m in (eager, model):
+        torch.manual_seed(0)
+        results.append(pytree.tree_leaves(getattr(torch.autograd.functional, name)(m, x, *arguments)))
+    assert all(map(torch.equal, *results))
+    assert monet_torch.status(model)["planned"] == 1
+
+
+@pytest.mark.parametrize("name", ["hessian", "hvp"])
+@pytest.mark.parametrize("mode", MODES)
+def test_what_of_torch_autograd_goes_backward_twice_is_refused(name: str, mode: str) -> None:
+    _, model, (x,) = planned_model(net, mode)
+    arguments = () if name == "hessian" else (torch.ones_like(x),)
+    with pytest.raises(RuntimeError, match=r"create_graph.*remove.*\[M316\]"):
+        getattr(torch.autograd.functional, name)(lambda x: model(x).square().sum(), x, *arguments)
 
 
 @pytest.mark.parametrize("mode", MODES)
