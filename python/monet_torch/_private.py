@@ -11,7 +11,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial, wraps
 from inspect import signature
 from types import FrameType
@@ -64,6 +64,7 @@ __all__ = [
     "module_blamed",
     "name_parts_of_containers",
     "never_compiled",
+    "out_of_transforms",
     "pytree",
     "register_container",
     "run_boxed",
@@ -263,6 +264,12 @@ def saved_tensors_hooks_now() -> Any:
 def in_transform() -> bool:
     """Does a `torch.func` transform (grad, vmap, jvp, …) or forward-mode differentiation run what runs now?"""
     return torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0
+
+
+def out_of_transforms() -> AbstractContextManager[Any]:
+    """Run what comes here as it would without the `torch.func` transforms around it."""
+    clear: Callable[[], AbstractContextManager[Any]] = torch._functorch.pyfunctorch.temporarily_clear_interpreter_stack
+    return clear()
 
 
 def is_of_transform(function: Any) -> bool:

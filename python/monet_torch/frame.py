@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from . import post_mortem
-from ._private import is_lazy, pytree, storage_key, version_of
+from ._private import is_lazy, out_of_transforms, pytree, storage_key, version_of
 from .autocast import in_autocast
 from .captured import HIDDEN_STATE, Captured, Operator, Ref
 from .errors import BackwardRefused, PlanMismatch
@@ -287,7 +287,8 @@ class Frame:
         return [h for h in (r() for r in self.handles[op]) if h is not None]
 
     def recompute_for(self, op: int) -> None:
-        with self._noting(op):
+        # Under vmap over a backward, the forward is what it was: one, and its random numbers drawn once.
+        with self._noting(op), out_of_transforms():
             self._recompute_for(op)
 
     def fetch_for(self, op: int) -> None:

@@ -23,6 +23,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from .._private import pytree
 from ..captured import Captured, Operator, Ref, Value
 from . import Implementation, register
+from .once import once
 
 _ATTENTION = torch.ops.aten.scaled_dot_product_attention.default
 _BACKENDS: dict[str, tuple[Any, Callable[[Any], bool] | None]] = {
@@ -44,7 +45,7 @@ class _GradientByRows(torch.autograd.Function):
         return x.view_as(x)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, *grads: Tensor) -> Any:
         return grads[0].transpose(1, 2).contiguous().transpose(1, 2)
 

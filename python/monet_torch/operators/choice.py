@@ -10,6 +10,7 @@ from torch import Tensor
 from ..captured import Value
 from ..geometry import is_dense
 from . import bits, implementation
+from .once import once
 
 aten = torch.ops.aten
 
@@ -23,7 +24,7 @@ class _Where(torch.autograd.Function):
         return torch.where(condition, a, b)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, *grads: Tensor) -> Any:
         (grad,) = grads
         condition = bits.saved(ctx)
@@ -46,7 +47,7 @@ class _MaskedFill(torch.autograd.Function):
         return x.masked_fill(mask, value)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, *grads: Tensor) -> Any:
         return grads[0].masked_fill(bits.saved(ctx), 0), None, None, None
 

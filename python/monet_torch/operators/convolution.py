@@ -26,6 +26,7 @@ from .._private import pytree
 from ..captured import Value
 from ..geometry import is_contiguous
 from . import implementation
+from .once import once
 
 aten = torch.ops.aten
 
@@ -71,7 +72,7 @@ class _Convolution(torch.autograd.Function):
         return y
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, *grads: Tensor) -> Any:
         x, weight = ctx.saved_tensors
         needs = (*ctx.needs_input_grad[:2], ctx.bias is not None and ctx.needs_input_grad[2])

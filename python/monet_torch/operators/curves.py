@@ -20,6 +20,7 @@ from torch import Tensor
 from ..captured import Captured, Operator
 from ..geometry import is_dense
 from . import Implementation, bits, register
+from .once import once
 
 aten = torch.ops.aten
 
@@ -75,7 +76,7 @@ class _FromOutput(torch.autograd.Function):
         return y
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, *grads: Tensor) -> Any:
         y, packed = ctx.saved_tensors
         curve: _Curve = ctx.curve

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..captured import Captured, Operator, Value
 from ..geometry import is_contiguous
 from . import Implementation, bits, implementation, register
+from .once import once
 
 
 class _Dropout(torch.autograd.Function):
@@ -31,7 +32,7 @@ class _Dropout(torch.autograd.Function):
         return y
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, *grads: Tensor) -> Any:
         (packed,) = ctx.saved_tensors
         (grad,) = grads
@@ -58,7 +59,7 @@ class _Replayed(torch.autograd.Function):
         return x * torch.empty_like(x).bernoulli_(1.0 - p).div_(1.0 - p)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, *grads: Tensor) -> Any:
         (state,) = ctx.saved_tensors
         (grad,) = grads

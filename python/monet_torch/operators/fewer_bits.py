@@ -21,6 +21,7 @@ from ..captured import Value
 from ..geometry import is_dense
 from . import implementation
 from .convolution import spread
+from .once import once
 
 aten = torch.ops.aten
 
@@ -49,7 +50,7 @@ class _Linear(torch.autograd.Function):
         return torch.nn.functional.linear(x, weight, bias)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, *grads: Tensor) -> Any:
         (grad,) = grads
         weight, *packed = ctx.saved_tensors
@@ -75,7 +76,7 @@ class _Conv2d(torch.autograd.Function):
         return torch.nn.functional.conv2d(x, weight, bias, *settings)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, *grads: Tensor) -> Any:
         (grad,) = grads
         weight, *packed = ctx.saved_tensors

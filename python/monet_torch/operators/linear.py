@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..captured import Captured, Operator
 from . import Implementation, register
+from .once import once
 
 
 class _Own(torch.autograd.Function):
@@ -24,7 +25,7 @@ class _Own(torch.autograd.Function):
         return weight.view_as(weight)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, *grads: Tensor) -> Any:
         (grad,) = grads
         # By way of a storage object of Python's, the memory would have one owner more than autograd allows.

@@ -19,6 +19,7 @@ from torch import Tensor
 from ..captured import Value
 from ..geometry import is_contiguous
 from . import implementation
+from .once import once
 
 aten = torch.ops.aten
 
@@ -53,7 +54,7 @@ class _CrossEntropy(torch.autograd.Function):
         return loss
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, *grads: Tensor) -> Any:
         logits, target, counted = ctx.saved_tensors
         (grad,) = grads

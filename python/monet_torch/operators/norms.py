@@ -18,6 +18,7 @@ from torch import Tensor
 from ..captured import Value
 from ..geometry import is_dense
 from . import implementation
+from .once import once
 
 aten = torch.ops.aten
 
@@ -65,7 +66,7 @@ class BatchNorm(torch.autograd.Function):
         return y
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, *grads: Tensor) -> Any:
         x, weight, mean, r, *columns = ctx.saved_tensors
         scale = weight
@@ -118,7 +119,7 @@ class _RmsNorm(torch.autograd.Function):
         return y
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, *grads: Tensor) -> Any:
         x, weight, r, *columns = ctx.saved_tensors
         (grad,) = grads

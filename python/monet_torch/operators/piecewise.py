@@ -18,6 +18,7 @@ from .._private import CLAMP_PASSES_AT_BOUNDS
 from ..captured import Value
 from ..geometry import is_dense
 from . import bits, implementation
+from .once import once
 
 aten = torch.ops.aten
 
@@ -35,7 +36,7 @@ class _FromMask(torch.autograd.Function):
         return y
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, *grads: Tensor) -> Any:
         return ctx.gradient(grads[0], bits.saved(ctx)), None, None, None, None
 
@@ -128,7 +129,7 @@ class _LeakyReluFromOutput(torch.autograd.Function):
         return y
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, *grads: Tensor) -> Any:
         (y,) = ctx.saved_tensors
         return aten.leaky_relu_backward(grads[0], y, ctx.slope, False), None

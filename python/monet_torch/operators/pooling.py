@@ -18,6 +18,7 @@ from torch import Tensor
 from ..captured import Captured, Operator, Value
 from ..geometry import is_contiguous
 from . import Implementation, bits, implementation, register
+from .once import once
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class _MaxPool(torch.autograd.Function):
         return y
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, *grads: Tensor) -> Any:
         (places,) = ctx.saved_tensors
         (grad,) = grads
@@ -129,7 +130,7 @@ class _AvgPool(torch.autograd.Function):
         return y
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, *grads: Tensor) -> Any:
         result = _unwritten(ctx.input, grads[0])
         _AVG_POOL[len(ctx.settings[0])][1](grads[0], result, *ctx.settings, grad_input=result)
@@ -145,7 +146,7 @@ class _AdaptiveAvgPool(torch.autograd.Function):
         return y
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, *grads: Tensor) -> Any:
         if ctx.dims == 3:
             result = _unwritten(ctx.input, grads[0])

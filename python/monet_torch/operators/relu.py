@@ -10,6 +10,7 @@ from torch import Tensor
 from ..captured import Captured, Operator
 from ..geometry import is_dense
 from . import Implementation, bits, register
+from .once import once
 
 
 def _applies(captured: Captured, operator: Operator) -> bool:
@@ -27,7 +28,7 @@ class _ReluFromMask(torch.autograd.Function):
         return y
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, *grads: Tensor) -> Any:
         return bits.selected(ctx, grads[0]), None
 
@@ -49,7 +50,7 @@ class _HardtanhFromOutput(torch.autograd.Function):
         return y
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, *grads: Tensor) -> Any:
         (y,) = ctx.saved_tensors
         return torch.ops.aten.hardtanh_backward(grads[0], y, *ctx.bounds), None, None, None

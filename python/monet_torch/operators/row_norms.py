@@ -16,6 +16,7 @@ from ..captured import Value
 from ..geometry import is_contiguous
 from . import implementation
 from .norms import along, poor_channels
+from .once import once
 
 aten = torch.ops.aten
 
@@ -51,7 +52,7 @@ class _LayerNorm(torch.autograd.Function):
         return y
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, *grads: Tensor) -> Any:
         x, weight, bias, r, *columns = ctx.saved_tensors
         needs, shape = ctx.needs_input_grad[:3], x.shape[-1:]
@@ -81,7 +82,7 @@ class _GroupNorm(torch.autograd.Function):
         return y
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, *grads: Tensor) -> Any:
         x, weight, bias, r, *columns = ctx.saved_tensors
         grad = grads[0].contiguous()

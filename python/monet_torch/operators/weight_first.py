@@ -18,6 +18,7 @@ from ..captured import Captured, Operator
 from ..geometry import extent
 from . import Implementation, register
 from .convolution import spread
+from .once import once
 
 aten = torch.ops.aten
 Settings = tuple[Any, ...]
@@ -39,7 +40,7 @@ class _Behind(torch.autograd.Function):
         return y
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, *grads: Tensor) -> Any:
         (grad,), (weight,) = grads, ctx.saved_tensors
         return ctx.gradient(grad, weight.to(grad.dtype), *ctx.geometry, ctx.settings), None, None, None, None
@@ -56,7 +57,7 @@ class _WeightFirst(torch.autograd.Function):
         return y
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, *grads: Tensor) -> Any:
         (grad,), (x, weight) = grads, ctx.saved_tensors
         shape, kind = ctx.bias or (None, None)
