@@ -52,7 +52,7 @@ def pieces_of(captured: Captured, plan: Plan) -> Pieces:
 
     Raises MonetError where an operator is run in a way that compiled code can't repeat.
     """
-    plan = _without_stand_ins(captured, plan)
+    plan = _as_compiled(captured, plan)
     builders = [_builder(captured, o, plan) for o in captured.operators]
     gradients = [_gradients(captured, o) for o in captured.operators]
     few = max(captured.activation_bytes // _OF_ACTIVATIONS, sum(gradients) // _OF_GRADIENTS)
@@ -75,20 +75,26 @@ def _builder(captured: Captured, o: Operator, plan: Plan) -> Builder:
             f"{o.name} of {o.module or 'the model'} runs under autocast in a way that compiled code does not repeat; "
             "run the plan with monet_torch.apply",
         )
-    name = plan.implementations.get(o.id, "eager")
-    return operators.eager if operators.is_in_two(o, name) else operators.named(captured, o, name)
+    return operators.named(captured, o, plan.implementations.get(o.id, "eager"))
 
 
-def _without_stand_ins(captured: Captured, plan: Plan) -> Plan:
-    """Compiled code undoes nothing: who saves a stand-in runs as in eager, and what it reads is held instead."""
+def _as_compiled(captured: Captured, plan: Plan) -> Plan:
+    """Without implementations that compiled code can't repeat, for which eager's operator runs.
+
+    It makes one graph of a backward, in which nothing comes first, and looks at no number. Of who does look, to save
+    its output, what it reads is held instead.
+    """
     values, implementations = dict(plan.values), dict(plan.implementations)
     for o in captured.operators:
-        instead = operators.stand_in(captured, o, plan.implementations.get(o.id, "eager"))
-        if instead is None:
-            continue
-        del implementations[o.id]
-        for root in {captured.values[v].storage for v in o.inputs}:
-            values[root] = [*values.get(root, ()), *plan.values.get(instead.value, ())]
+        name = plan.implementations.get(o.id, "eager")
+        if operators.is_in_two(o, name):
+            del implementations[o.id]
+        elif operators.looks(captured, o, name):
+            del implementations[o.id]
+            instead = operators.stand_in(captured, o, name)
+            output = captured.values[o.outputs[0] if instead is None else instead.value].storage
+            for root in {captured.values[v].storage for v in o.inputs}:
+                values[root] = [*values.get(root, ()), *plan.values.get(output, ())]
     return replace(plan, values=values, implementations=implementations)
 
 

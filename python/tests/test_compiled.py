@@ -132,6 +132,22 @@ def test_gradients_of_a_piece_end_with_it() -> None:
     assert live(compiled(model, plan), args)[1] < peak + parameters / 6
 
 
+def test_a_norm_that_would_look_at_its_weights_is_eagers_and_has_its_input_held() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Tanh(), nn.Conv2d(8, 4, 3)).train()
+    args = (torch.randn(4, 3, 12, 12),)
+    captured = capture(model, args)
+    (norm,) = [o for o in captured.operators if o.name == "aten.batch_norm.default"]
+    plan = plan_for(captured, "drop")
+    far = 2 * len(captured.operators) - 1 - norm.id
+    plan["retain"] += [{"value": norm.outputs[0], "intervals": [[norm.id, far]]}]
+    plan["retain"] += [{"internals": norm.id, "intervals": [[norm.id, far]]}]
+    plan["implementations"] = {str(norm.id): "output"}
+    eager = copy.deepcopy(model)
+    expected = step(eager, args)
+    assert_equal(one_step(compiled(model, plan, fullgraph=True), args), expected)
+
+
 @pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="Inductor needs a C++ compiler")
 def test_inductor_compiles_the_pieces() -> None:
     class Net(nn.Module):

@@ -36,6 +36,7 @@ class Implementation:
     With `in_two`, its backward is two nodes of autograd's: what the first saves is gone when the second runs.
     Where it saves its (first) output, `stand_in` may name a later value that a plan holds instead; where nobody knows
     of that, the output itself is held.
+    With `looks`, it saves its output or its input, by what it sees in their numbers.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Implementation:
     own_output: bool = False
     in_two: bool = False
     stand_in: Callable[[Captured, Operator], StandIn | None] | None = None
+    looks: bool = False
 
 
 _registry: dict[str, list[Implementation]] = {}
@@ -67,7 +69,7 @@ def register(op: str, implementation: Implementation) -> None:
 
 def implementation(
     op: str, *, name: str, exactness: str, applies: Callable[..., bool] | None = None, in_place: bool = False,
-    own_output: bool = False,
+    own_output: bool = False, looks: bool = False,
 ) -> Callable[[F], F]:  # fmt: skip
     """Offer the decorated function wherever a model runs the operator `op`: a plan may then choose it.
 
@@ -80,6 +82,7 @@ def implementation(
     and says whether the function can serve them. With `in_place` the function also takes a keyword `in_place`, and
     overwrites its first argument when that is true; without, operators that the model runs in place keep to eager.
     Say `own_output` where what it returns has other bits than eager's: a plan then makes it again by this function.
+    Say `looks` where it looks at numbers to choose whether to save its output or its input: torch.compile can't.
 
         class Bend(torch.autograd.Function):  # saves its output, where eager's formula saves input and output
             ...
@@ -105,7 +108,7 @@ def implementation(
         def build(operator: Operator, over: bool) -> Function:
             return functools.partial(function, in_place=over) if in_place else function
 
-        register(op, Implementation(name, exactness, serves, build, own_output))
+        register(op, Implementation(name, exactness, serves, build, own_output, looks=looks))
         return function
 
     return decorate
@@ -125,6 +128,12 @@ def has_own_output(captured: Captured, operator: Operator, name: str) -> bool:
 def is_in_two(operator: Operator, name: str) -> bool:
     """Does the backward of the implementation called `name` run as two nodes?"""
     return any(i.in_two for i in _registry.get(operator.name, []) if i.name == name)
+
+
+def looks(captured: Captured, operator: Operator, name: str) -> bool:
+    """Does the implementation called `name` choose what it saves by the numbers that it sees, where it applies?"""
+    found = [i for i in _registry.get(operator.name, []) if i.name == name and i.looks]
+    return any(i.applies(captured, operator) for i in found)
 
 
 def stand_in(captured: Captured, operator: Operator, name: str) -> StandIn | None:

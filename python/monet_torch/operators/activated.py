@@ -63,5 +63,6 @@ def _build(operator: Operator, in_place: bool) -> Any:
 
 
 register(
-    "aten.batch_norm.default", Implementation("activated", "approximate", _applies, _build, stand_in=_stand_in)
-)  # fmt: skip
+    "aten.batch_norm.default",
+    Implementation("activated", "approximate", _applies, _build, stand_in=_stand_in, looks=True),
+)

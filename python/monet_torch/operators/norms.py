@@ -93,7 +93,7 @@ def _large(x: Value) -> bool:
     return x.storage_bytes > 0 and is_dense(x.shape, x.stride)
 
 
-@implementation("aten.batch_norm.default", name="output", exactness="approximate", applies=trains)
+@implementation("aten.batch_norm.default", name="output", exactness="approximate", applies=trains, looks=True)
 def _batch_norm(
     x: Tensor, weight: Tensor, bias: Tensor, mean: Any, var: Any, training: bool, momentum: float, eps: float,
     cudnn: bool,
@@ -141,4 +141,6 @@ def _rms_norm(x: Tensor, shape: list[int], weight: Tensor, eps: float | None = N
 
 
 if hasattr(aten, "_fused_rms_norm"):  # older PyTorch (2.6) makes an RMS norm of other operators, with other rounding
-    implementation("aten.rms_norm.default", name="output", exactness="approximate", applies=_scales)(_rms_norm)
+    implementation("aten.rms_norm.default", name="output", exactness="approximate", applies=_scales, looks=True)(
+        _rms_norm
+    )

@@ -112,14 +112,14 @@ def _norms_groups(x: Value, groups: int, weight: Any = None, bias: Any = None, *
     return len(x.shape) > 2 and _like(x, weight, bias)
 
 
-@implementation("aten.layer_norm.default", name="output", exactness="approximate", applies=_norms_rows)
+@implementation("aten.layer_norm.default", name="output", exactness="approximate", applies=_norms_rows, looks=True)
 def _layer_norm(
     x: Tensor, shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, cudnn: bool = True
 ) -> Any:
     return _LayerNorm.apply(x, weight, bias, eps)  # type: ignore[no-untyped-call]
 
 
-@implementation("aten.group_norm.default", name="output", exactness="approximate", applies=_norms_groups)
+@implementation("aten.group_norm.default", name="output", exactness="approximate", applies=_norms_groups, looks=True)
 def _group_norm(
     x: Tensor, groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5, cudnn: bool = True
 ) -> Any:
