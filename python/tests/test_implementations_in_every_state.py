@@ -27,7 +27,6 @@ from monet_torch.measure import tracker_peak
 from monet_torch.operators import loss
 
 MODES = ["keep", "drop"]
-AUTOCAST = ("cpu", torch.bfloat16)
 IN_16_BITS = 4e-2
 ON_CUDA_ALONE = {
     ("scaled_dot_product_attention", "flash"), ("scaled_dot_product_attention", "efficient"),
@@ -343,28 +342,29 @@ NOT_UNDER_AUTOCAST = {
 }  # fmt: skip
 
 
-def test_what_is_not_offered_under_autocast_is_known() -> None:
-    not_offered = {name for name, row in BY_NAME.items() if not row.offered(traced(name, AUTOCAST))}
+HALVES = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=lambda d: str(d).removeprefix("torch."))
+
+
+@HALVES
+def test_what_is_not_offered_under_autocast_is_known(dtype: torch.dtype) -> None:
+    not_offered = {name for name, row in BY_NAME.items() if not row.offered(traced(name, ("cpu", dtype)))}
     assert not_offered == NOT_UNDER_AUTOCAST & BY_NAME.keys()
 
 
-def cast(model: Any, x: Tensor) -> Found:
-    """Both passes within."""
-    with torch.autocast(*AUTOCAST):
-        return plain(model, x)
-
-
-def cast_forward(model: Any, x: Tensor) -> Found:
-    with torch.autocast(*AUTOCAST):
-        result = total(model(x))
-    result.backward()
-    return gradients(model, x)
-
-
-@pytest.mark.parametrize("state", [cast, cast_forward], ids=lambda state: state.__name__)
+@HALVES
+@pytest.mark.parametrize("both", [True, False], ids=["both passes", "forward alone"])
 @pytest.mark.parametrize("row", [r for n, r in BY_NAME.items() if n not in NOT_UNDER_AUTOCAST], ids=str)
-def test_gradients_are_eagers_under_autocast(row: Row, state: State) -> None:
-    assert_as_eager(row, state, IN_16_BITS if row.within else 0, AUTOCAST)
+def test_gradients_are_eagers_under_autocast(row: Row, both: bool, dtype: torch.dtype) -> None:
+    def cast(model: Any, x: Tensor) -> Found:
+        with torch.autocast("cpu", dtype):
+            result = total(model(x))
+            if both:
+                result.backward()
+        if not both:
+            result.backward()
+        return gradients(model, x)
+
+    assert_as_eager(row, cast, IN_16_BITS if row.within else 0, ("cpu", dtype))
 
 
 @pytest.fixture
