@@ -1,8 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { checkGraph } from "../src/core/graph";
-import { checkPlan } from "../src/core/plan";
-import { liveRanges, simulate, simulateEager } from "../src/core/simulate";
+import { checkPlan, compilePlan } from "../src/core/plan";
+import { liveRanges, simulate, simulateEager, Simulator } from "../src/core/simulate";
+import { indexGraph } from "../src/core/simulate/problem";
+import { Schedule } from "../src/core/simulate/schedule";
 import { naive } from "./support/naive";
 import { randomGraph, randomPlan } from "./support/random_graph";
 
@@ -40,6 +42,25 @@ describe("the simulator", () => {
     );
     expect(offloading).toBeGreaterThan(500);
     expect(waiting).toBeGreaterThan(200);
+  });
+
+  it("agrees with it about one plan after another of a graph, whatever it remembers of their gradients", () => {
+    fc.assert(
+      fc.property(cases, (shape) => {
+        const graph = checkGraph(randomGraph(shape.seed, { ...shape, exotic: true }));
+        const problem = indexGraph(graph);
+        const simulator = new Simulator(problem);
+        const schedule = new Schedule(problem);
+        for (let planSeed = 0; planSeed < 6; planSeed++) {
+          const plan = checkPlan(randomPlan(graph, planSeed), graph);
+          const { choice, intervals } = compilePlan(plan, problem);
+          schedule.fromIntervals(choice, intervals);
+          const { peak, structurePeak, time } = simulator.summary(choice, schedule);
+          expect({ peak, structure_peak: structurePeak, time }).toEqual(naive(graph, plan));
+        }
+      }),
+      { seed: 5, numRuns: 500 },
+    );
   });
 
   it("tells events that add up: each starts where the last ended, and the largest moment is the peak", () => {

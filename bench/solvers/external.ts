@@ -82,7 +82,7 @@ function problemDocument(judge: Judge): unknown {
         random: bit(problem.random, i) === 1, pinned: bit(problem.pinned, i) === 1,
       };
     }),
-    before: [...before], handing: [...handing].map((bytes) => Math.max(0, bytes)),
+    before: [...before], handing: numbers(n).map((k) => Math.max(0, num(handing, int(choice, n - 1 - k)))),
     blocks: judge.blocks(),
   };
 }

@@ -106,19 +106,7 @@ export class Simulator {
 }
 
 function profiles(problem: Problem, choice: Int32Array): { gradients: GradientProfile; structure: GradientProfile } {
-  const { graph, implementations } = problem;
-  const chosen = graph.operators.map((operator, i) => {
-    const [first] = operator.implementations;
-    const implementation = operator.implementations[(choice[i] ?? 0) - (implementations[i] ?? 0)] ?? first;
-    if (implementation === undefined) throw new RangeError(`operator ${i} has no implementation`);
-    return implementation;
-  });
-  const of = (i: number): (typeof chosen)[number] => {
-    const implementation = chosen[i];
-    if (implementation === undefined) throw new RangeError(`operator ${i} does not exist`);
-    return implementation;
-  };
-  return { gradients: gradientProfile(graph, of, false), structure: gradientProfile(graph, of, true) };
+  return { gradients: gradientProfile(problem, choice, false), structure: gradientProfile(problem, choice, true) };
 }
 
 export function timeline(problem: Problem, choice: Int32Array, schedule: Schedule): Timeline {

@@ -156,7 +156,8 @@ export function randomGraph(seed: number, { operators: n, exotic, transfer = fal
     });
     operators.push({
       id: i, op: view ? "aten.view" : inPlace ? "aten.relu_" : "aten.op", module: `m${i}`, module_type: "Module", part: "model", source: null,
-      inputs, outputs, in_place: inPlace, random: exotic && !view && dice.chance(0.1), pinned: exotic && !view && dice.chance(0.05), implementations,
+      inputs, outputs, in_place: inPlace, random: exotic && !view && dice.chance(0.1), pinned: exotic && !view && dice.chance(0.05),
+      implementations: exotic && i % 3 === 0 ? [...implementations, ...implementations.slice(0, 1).flatMap(inTwo)] : implementations,
     });
   }
   const used = new Set(operators.flatMap((operator) => operator.inputs));
@@ -185,7 +186,19 @@ function copying(cost: { time: number; peak: number }, inPlace: boolean): Implem
 function inNodes(backward: Backward): Backward {
   const { gradients } = backward;
   const dice = new Dice(gradients.reduce((seed, { input, bytes, dense }) => 31 * seed + 7 * input + bytes + Number(dense), backward.time + 1));
-  if (gradients.length < 2 || dice.chance(0.67)) return backward;
+  return gradients.length < 2 || dice.chance(0.67) ? backward : split(backward, dice);
+}
+
+/** The same with its gradients one after another, and slower. */
+function inTwo(implementation: Implementation): Implementation[] {
+  const { backward } = implementation;
+  if (backward === null || backward.gradients.length < 2 || backward.rest !== undefined) return [];
+  const dice = new Dice(backward.time + backward.peak);
+  return [{ ...implementation, name: "in two", backward: { ...split({ ...backward, gradients: [...backward.gradients].reverse() }, dice), time: backward.time + 1 } }];
+}
+
+function split(backward: Backward, dice: Dice): Backward {
+  const { gradients } = backward;
   const first = gradients.slice(0, 1 + dice.below(gradients.length - 1));
   const rest = gradients.slice(first.length);
   const bytes = (some: readonly Gradient[]): number => some.reduce((sum, gradient) => sum + gradient.bytes, 0);

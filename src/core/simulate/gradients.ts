@@ -1,5 +1,6 @@
 import { denseBytes, gradientsOf, type Gradient, type Graph, type Implementation, type Operator } from "../graph";
-import { item, num } from "./arrays";
+import { int, item } from "./arrays";
+import type { Problem } from "./problem";
 
 export interface TensorRef {
   readonly kind: "value" | "internals" | "gradient";
@@ -23,8 +24,9 @@ export interface GradientEvent {
  * or recomputed, so it is walked once and added to whatever the activations do.
  */
 export interface GradientProfile {
-  /** Per backward step k: live when it starts, fresh in it, freed by it (step 3), and the most live after that (−∞: nothing summed or copied, and no rest). */
+  /** Per backward step k: live when it starts. */
   readonly before: Float64Array;
+  /** Per implementation that leaves the same gradients as the chosen one: the most live after its step 3 (−∞: nothing summed or copied, and no rest). */
   readonly handing: Float64Array;
   readonly steps: readonly GradientStep[];
 }
@@ -49,39 +51,66 @@ interface Reference {
 }
 
 /** Under a tracker of live tensors (structure) PyTorch sums out of place, otherwise in place where it may. */
-export function gradientProfile(graph: Graph, implementationOf: (operator: number) => Implementation, structure: boolean): GradientProfile {
+export function gradientProfile({ graph, implementations, gradientClass, gradientWay }: Problem, choice: Int32Array, structure: boolean): GradientProfile {
   const n = graph.operators.length;
-  const walk = new GradientWalk(graph, implementationOf, structure);
+  const chosenOf = ({ id, implementations: all }: Operator): Implementation => item(all, int(choice, id) - int(implementations, id));
+  const walk = new GradientWalk(graph, structure, arrivals(graph, chosenOf));
   const before = new Float64Array(n);
-  const handing = new Float64Array(n).fill(-Infinity);
+  const handing = new Float64Array(gradientClass.length).fill(-Infinity);
   const steps: GradientStep[] = [];
+  const most = ({ events }: GradientStep): number => events.reduce((highest, { moment }) => Math.max(highest, moment), -Infinity);
   for (let k = 0; k < n; k++) {
     before[k] = walk.live;
     const operator = item(graph.operators, n - 1 - k);
-    const step = walk.step(operator, implementationOf(operator.id));
-    for (const event of step.events) handing[k] = Math.max(num(handing, k), event.moment);
+    const [first, chosen] = [int(implementations, operator.id), int(choice, operator.id)];
+    const ways = new Map<number, number>();
+    operator.implementations.forEach((other, at) => {
+      const [q, way] = [first + at, int(gradientWay, first + at)];
+      if (way === int(gradientWay, chosen) || int(gradientClass, q) !== int(gradientClass, chosen)) return;
+      ways.set(way, ways.get(way) ?? most(walk.copy().step(operator, other)));
+    });
+    const step = walk.step(operator, chosenOf(operator));
+    ways.set(int(gradientWay, chosen), most(step));
+    operator.implementations.forEach((_, at) => {
+      handing[first + at] = ways.get(int(gradientWay, first + at)) ?? -Infinity;
+    });
     steps.push(step);
   }
   return { before, handing, steps };
 }
 
+/** How many gradients each parameter gets. */
+function arrivals(graph: Graph, chosenOf: (operator: Operator) => Implementation): Map<number, number> {
+  const count = new Map<number, number>();
+  for (const operator of graph.operators) {
+    for (const { input } of gradientsOf(chosenOf(operator).backward)) {
+      const value = item(graph.values, item(operator.inputs, input));
+      if (value.kind === "parameter") count.set(value.id, (count.get(value.id) ?? 0) + 1);
+    }
+  }
+  return count;
+}
+
 class GradientWalk {
-  live = 0;
-  private readonly buffers = new Map<number, Reference>();
-  private readonly awaited = new Map<number, number>();
+  live: number;
   private freed: TensorRef[] = [];
   private readonly graph: Graph;
   private readonly structure: boolean;
+  private readonly awaited: Map<number, number>;
+  private readonly buffers: Map<number, Reference>;
 
-  constructor(graph: Graph, implementationOf: (operator: number) => Implementation, structure: boolean) {
+  constructor(graph: Graph, structure: boolean, awaited: Map<number, number>, live = 0, buffers = new Map<number, Reference>()) {
     this.graph = graph;
     this.structure = structure;
-    for (const operator of graph.operators) {
-      for (const { input } of gradientsOf(implementationOf(operator.id).backward)) {
-        const value = item(graph.values, item(operator.inputs, input));
-        if (value.kind === "parameter") this.awaited.set(value.id, (this.awaited.get(value.id) ?? 0) + 1);
-      }
-    }
+    this.awaited = awaited;
+    this.live = live;
+    this.buffers = buffers;
+  }
+
+  copy(): GradientWalk {
+    const storages = new Map([...this.buffers.values()].map(({ storage }) => [storage, { ...storage }]));
+    const buffers = [...this.buffers].map(([id, reference]) => [id, { ...reference, storage: storages.get(reference.storage) ?? reference.storage }] as const);
+    return new GradientWalk(this.graph, this.structure, new Map(this.awaited), this.live, new Map(buffers));
   }
 
   step(operator: Operator, { backward }: Implementation): GradientStep {

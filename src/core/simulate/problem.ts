@@ -1,4 +1,4 @@
-import { fixedBytes, transferTime, type Graph, type Implementation } from "../graph";
+import { fixedBytes, gradientsOf, transferTime, type Gradient, type Graph, type Implementation, type Operator } from "../graph";
 import { int, rows, type Rows } from "./arrays";
 
 /**
@@ -66,8 +66,12 @@ export interface Problem {
   readonly hasBackward: Uint8Array;
   /** Gradients that are a storage of their own. This and the peak are without the rest, which comes when saves are gone: gradient profiles tell of it. */
   readonly gradientBytes: Float64Array;
-  /** Equal for implementations of one operator whose gradients are alike: gradient memory depends on nothing else. */
+  /**
+   * Equal for implementations of one operator that leave the same gradients: those of other steps depend on nothing else.
+   * And equal for those of them that come to it in the same way.
+   */
   readonly gradientClass: Int32Array;
+  readonly gradientWay: Int32Array;
   /** Some implementation without backward saves something, which is then held to the end. */
   readonly strands: boolean;
 
@@ -118,10 +122,8 @@ export function indexGraph(graph: Graph): Problem {
     (saves[q] ?? []).reduce((sum, s) => ((producer[s] ?? 0) > operator.id ? sum + (bytes[s] ?? 0) : sum), 0));
   const per = (measure: (implementation: Implementation) => number): Float64Array =>
     Float64Array.from(flat, ({ implementation }) => measure(implementation));
-  const gradientClass = Int32Array.from(flat, ({ operator, implementation }) => {
-    const told = ({ backward }: Implementation): string => JSON.stringify([backward?.gradients, backward?.rest]);
-    return operator.implementations.findIndex((other) => told(other) === told(implementation));
-  });
+  const firstAlike = (told: (implementation: Implementation, operator: Operator) => string): Int32Array =>
+    Int32Array.from(flat, ({ operator, implementation }) => operator.implementations.findIndex((other) => told(other, operator) === told(implementation, operator)));
 
   const partEnd = new Map<string | undefined, number>(operators.map(({ part, id }) => [part, id]));
   const lastOfPart = producer.map((i) => partEnd.get(operators[i]?.part) ?? 0);
@@ -165,7 +167,8 @@ export function indexGraph(graph: Graph): Problem {
     backwardPeak: per((x) => x.backward?.peak ?? 0),
     hasBackward: Uint8Array.from(flat, ({ implementation }) => Number(implementation.backward !== null)),
     gradientBytes: per((x) => x.backward?.gradients.reduce((sum, g) => sum + (g.alias === null ? g.bytes : 0), 0) ?? 0),
-    gradientClass,
+    gradientClass: firstAlike(({ backward }, { inputs }) => JSON.stringify(backward && leftBy(gradientsOf(backward), inputs))),
+    gradientWay: firstAlike(({ backward }) => JSON.stringify([backward?.gradients, backward?.rest])),
     transfer: transfer === undefined ? null : {
       out: bytes.map((each) => transferTime(transfer.to_host, each)),
       back: bytes.map((each) => transferTime(transfer.from_host, each)),
@@ -175,6 +178,12 @@ export function indexGraph(graph: Graph): Problem {
     offloadable: isOutput.map((output, s) => Number(transfer !== undefined && output === 0 && stays[s] === 0 && (bytes[s] ?? 0) > 0 && (lastUse[s] ?? 0) <= (lastOfPart[s] ?? 0))),
     strands: flat.some(({ implementation: x }) => x.backward === null && (x.saves.length > 0 || x.internal_bytes > 0)),
   };
+}
+
+/** Gradients that are each a storage of their own for another value leave the same, in whatever order they come. */
+function leftBy(gradients: readonly Gradient[], inputs: readonly number[]): readonly Gradient[] {
+  const apart = new Set(gradients.map(({ input }) => inputs[input])).size === gradients.length && gradients.every(({ alias }) => alias === null);
+  return apart ? [...gradients].sort((a, b) => a.input - b.input) : gradients;
 }
 
 /** The operator whose result or internals tensor t is. */

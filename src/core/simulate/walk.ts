@@ -238,11 +238,11 @@ export class Walk {
         }
       }
       if (trace !== null && freed !== null) trace.run("backward", clock, operator, before, backward - gradient, live, [], freed, num(problem.backwardTime, q));
-      if (live + num(gradients.handing, k) > highest) {
-        highest = live + num(gradients.handing, k);
+      if (live + num(gradients.handing, q) > highest) {
+        highest = live + num(gradients.handing, q);
         highestIn = -1;
       }
-      if (structure !== null && live + num(structure.handing, k) > structurePeak) structurePeak = live + num(structure.handing, k);
+      if (structure !== null && live + num(structure.handing, q) > structurePeak) structurePeak = live + num(structure.handing, q);
       moments[clock] = highest;
       this.recomputing[clock] = highestIn;
       if (highest > peak) peak = highest;

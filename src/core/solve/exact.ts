@@ -283,7 +283,7 @@ class ExactProgram {
     peak = Math.max(peak, sum() + num(problem.backwardPeak, q));
     let rest = 0;
     for (let t = 0; t < tensors; t++) if (heldThen(t) && t !== storages + operator) rest += bytes(t);
-    return Math.max(peak, rest + num(this.handing, k));
+    return Math.max(peak, rest + num(this.handing, q));
   }
 }
 
