@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ def measure_for(card: Card) -> Callable[..., list[Measured]]:
             )
         results = [_estimate(card, captured, o, incoming, "eager", "bitwise", operators.eager)]
         if results[0].backward is not None:
-            for a in operators.alternatives(captured, o):
+            for a in _alternatives(captured, o):
                 undoes = operators.stand_in(captured, o, a.name) is not None
                 m = _estimate(card, captured, o, incoming, a.name, a.exactness, a.build, a.in_two, undoes)
                 if not a.own_output:
@@ -85,6 +85,17 @@ def measure_for(card: Card) -> Callable[..., list[Measured]]:
         return results
 
     return measure
+
+
+def _alternatives(captured: Captured, o: Operator) -> list[operators.Implementation]:
+    """Those that the card would be offered, though the trace was made on the CPU.
+
+    Of what is for cards alone most takes another workspace, of which nothing is known here; two nodes save something.
+    """
+    own, card = {*o.inputs, *o.outputs}, torch.device("cuda")
+    there = [replace(v, device=card) if v.id in own else v for v in captured.values]
+    here = operators.alternatives(captured, o)
+    return [a for a in operators.alternatives(replace(captured, values=there), o) if a.in_two or a in here]
 
 
 def _attention(query: Shape, key: Shape, value: Shape, *_: Any, **__: Any) -> int:

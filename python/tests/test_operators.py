@@ -636,7 +636,11 @@ def test_it_can_be_estimated_for_a_card_that_is_not_here(key: Key, case: Case) -
     op = captured.operators[0]
     y = run(case, torch.float32, op.target, False, "dense").output
     measured = {m.name: m for m in measure_for(CARDS[0])(captured, op, [(tuple(y.shape), y.stride())])}
-    internal = measured[key[1]].internal_bytes
+    on_a_card = "weight-first-transposed" if key[1] == "weight-first" else key[1]
+    if on_a_card != key[1] and captured.values[op.inputs[1]].shape[1] == 1:
+        assert list(measured) == ["eager"], "a card has none for a depthwise one"
+        return
+    internal = measured[on_a_card].internal_bytes
     assert internal == internal_bytes(key, y.numel())
     assert internal <= measured["eager"].internal_bytes + sum(captured.values[v].storage_bytes for v in op.inputs)
 

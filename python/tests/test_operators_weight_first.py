@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import mmap
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -113,6 +115,20 @@ def test_memory_of_the_inputs_geometry_takes_none() -> None:
     assert held[0].stride() == (1024, 1)
 
 
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="nothing says what is resident")
+def test_nor_does_a_kernel_that_reads_it() -> None:
+    """As one does that first closes the gaps of its input, of a slice of channels."""
+    size = 64 << 20
+    memory = weight_first._untouched((size,), (1,), torch.uint8)
+    before = resident_bytes()
+    assert not memory.any()
+    assert resident_bytes() - before < size / 4
+
+
 @pytest.mark.parametrize("autocast", [None, ("cpu", torch.bfloat16)])
 def test_its_backward_is_measured_in_two_parts(autocast: Autocast) -> None:
     model, x = net()
@@ -156,12 +172,13 @@ def on_cuda(captured: Captured) -> Captured:
 
 def test_on_cuda_a_transposed_convolution_makes_the_inputs_gradient() -> None:
     model, x = net()
-    captured = on_cuda(capture(model, (x,)))
-    assert offered(captured) == []
-    assert offered(captured, "weight-first-transposed") == [2, 4]
+    captured = capture(model, (x,))
+    assert offered(on_cuda(captured)) == []
+    assert offered(on_cuda(captured), "weight-first-transposed") == [2, 4]
     o = captured.operators[2]
     y = captured.values[o.outputs[0]]
     estimated = {m.name: m for m in measure_for(CARDS[0])(captured, o, [(y.shape, y.stride)])}
+    assert list(estimated) == ["eager", "weight-first-transposed"], "what the CPU alone has is no way to run on a card"
     mine = estimated["weight-first-transposed"]
     assert mine.exactness == "same-kernel"
     assert mine.rest == (0, captured.values[o.inputs[0]].storage_bytes)

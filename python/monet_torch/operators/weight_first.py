@@ -1,7 +1,7 @@
 """A convolution whose weight gets its gradient in a node of its own, before the input does: autograd has one for both.
 
 So what it saved, its input, is gone while the input's gradient is made. That needs the input's geometry and weight
-alone. On the CPU it is eager's own kernel, given memory of that geometry that nobody touches, and so takes none. On
+alone. On the CPU it is eager's own kernel, given memory of that geometry that nobody writes to, and so takes none. On
 CUDA there is no such memory, and a transposed convolution makes the same gradient (with cuDNN, by the same call).
 """
 
@@ -23,6 +23,8 @@ from .once import once
 aten = torch.ops.aten
 Settings = tuple[Any, ...]
 """Stride, padding, dilation, transposed, output padding, groups."""
+# Pages are given when written to. (If shared they are when read, and a kernel reads an input with gaps, to close them.)
+_PRIVATE: dict[str, int] = {"flags": mmap.MAP_PRIVATE} if hasattr(mmap, "MAP_PRIVATE") else {}
 InputGradient = Callable[[Tensor, Tensor, Sequence[int], Sequence[int], Settings], Tensor]
 """Of the output's gradient, weight, the input's sizes and strides, settings."""
 
@@ -68,7 +70,7 @@ class _WeightFirst(torch.autograd.Function):
 
 def _untouched(shape: Sequence[int], stride: Sequence[int], dtype: torch.dtype) -> Tensor:
     count = extent(shape, stride)
-    memory = mmap.mmap(-1, count * dtype.itemsize)  # pages that nobody touches are never given
+    memory = mmap.mmap(-1, count * dtype.itemsize, **_PRIVATE)
     return torch.frombuffer(memory, dtype=dtype, count=count).as_strided(shape, stride)
 
 
