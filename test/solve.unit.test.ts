@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { afterEach, describe, expect, it } from "vitest";
-import { checkGraph, type Graph } from "../src/core/graph";
+import { checkGraph, denseBytes, gradientsOf, type Gradient, type Graph, type Implementation, type Operator } from "../src/core/graph";
 import { explain } from "../src/core/explain";
 import { why } from "../src/core/why";
 import { checkPlan } from "../src/core/plan";
@@ -79,6 +79,30 @@ describe("the exact program", () => {
   });
 });
 
+/** Eager's implementation alone, whose gradients are new storages of the size of their values. */
+function withOwnGradients(graph: Graph): Graph {
+  const own = ({ inputs }: Operator, { input }: Gradient): Gradient => ({ input, bytes: denseBytes(graph.values[inputs[input]!]!), alias: null, dense: true, view: false });
+  const operators = graph.operators.map((operator) => {
+    const [{ backward, ...eager }] = operator.implementations as readonly [Implementation];
+    if (backward === null) return { ...operator, implementations: [{ ...eager, backward }] };
+    const made = new Map(gradientsOf(backward).map((gradient) => [operator.inputs[gradient.input], own(operator, gradient)]));
+    return { ...operator, implementations: [{ ...eager, backward: { time: backward.time, peak: backward.peak, gradients: [...made.values()] } }] };
+  });
+  return checkGraph({ ...graph, operators });
+}
+
+function inTwo(implementation: Implementation): Implementation[] {
+  const { backward } = implementation;
+  if (backward === null || backward.gradients.length < 2) return [];
+  const [input, ...others] = backward.gradients;
+  return [{ ...implementation, name: `${implementation.name} in two`, backward: { ...backward, gradients: others, rest: { holds: 0, peak: 0, gradients: [input!] } } }];
+}
+
+function withoutCopies(graph: Graph): Graph {
+  const without = (implementation: Implementation): Implementation => ({ ...implementation, forward: { time: implementation.forward.time, peak: implementation.forward.peak } });
+  return { ...graph, operators: graph.operators.map((operator) => ({ ...operator, implementations: operator.implementations.map(without) })) };
+}
+
 describe("the lower bound", () => {
   it("never exceeds the exact optimum, and calls nothing impossible that is possible", () => {
     let tight = 0;
@@ -135,6 +159,38 @@ describe("the lower bound", () => {
       { seed: 17, numRuns: 200 },
     );
     expect(priced).toBeGreaterThan(20);
+  });
+
+  it("is no worse where gradients may be made in two nodes that take as much", () => {
+    let useful = 0;
+    fc.assert(
+      fc.property(small, (shape) => {
+        const graph = withOwnGradients(checkGraph(randomGraph(shape.seed, shape)));
+        const budget = feasibleBudgetOf(graph, shape.share);
+        const bound = lowerBound(indexGraph(graph), budget, glpk).time;
+        const either = { ...graph, operators: graph.operators.map((operator) => ({ ...operator, implementations: [...operator.implementations, ...operator.implementations.flatMap(inTwo)] })) };
+        expect(Math.abs(lowerBound(indexGraph(checkGraph(either)), budget, glpk).time - bound)).toBeLessThanOrEqual(1);
+        if (either.operators.some(({ implementations }) => implementations.length > 1) && bound > fastest(indexGraph(graph))) useful++;
+      }),
+      { seed: 18, numRuns: 200 },
+    );
+    expect(useful).toBeGreaterThan(20);
+  });
+
+  it("counts the copy that an operator in place takes where its input is kept", () => {
+    let counted = 0;
+    fc.assert(
+      fc.property(small, (shape) => {
+        const graph = checkGraph(randomGraph(shape.seed, shape));
+        const budget = feasibleBudgetOf(graph, shape.share);
+        const copying = lowerBound(indexGraph(graph), budget, glpk).time;
+        const free = lowerBound(indexGraph(withoutCopies(graph)), budget, glpk).time;
+        expect(copying).toBeGreaterThanOrEqual(free - 1);
+        if (copying > free + 1) counted++;
+      }),
+      { seed: 19, numRuns: 400 },
+    );
+    expect(counted).toBeGreaterThan(10);
   });
 
   it("holds for any plan of graphs too large for the exact program", () => {

@@ -11,7 +11,8 @@ import { LinearProgram, type Glpk } from "./linear";
  * Columns in [0, 1], each with the value that a plan gives it:
  *   S_u   storage u is kept from forward          S_ip  so are the internals of operator i's implementation p
  *   R_j   operator j is recomputed at least once  Y_ip  operator i uses implementation p
- * Cost: Σ Y_ip (forward + backward) + Σ R_j · cheapest recompute.
+ * Cost: Σ Y_ip (forward + backward) + Σ R_j · cheapest recompute, and for what i may take over and whose memory it has to
+ * leave, the copy: with Y_ip where p saves it, else the cheapest of these with S_u.
  *
  * Needs: what a backward step unpacks, and what a recompute reads, was kept or recomputed:
  *   Σ_{p saves u} Y_ip ≤ S_u + R_{producer(u)},   Y_ip ≤ S_ip + R_i,   R_j ≤ S_u + R_{producer(u)}.
@@ -28,7 +29,7 @@ import { LinearProgram, type Glpk } from "./linear";
  * Offload, where the graph has links: O_u, storage u is offloaded. It is available then, and wherever it may be away
  * nothing is charged for it: 1 − R_u above is 1 − R_u − O_u, and D_uj ≥ R_j − R_u − O_u − Σ_w O_w. Where transfers don't
  * overlap, O_u costs both of its own. Where they do, the copies to the host follow each other and end within forward, so
- *   Σ O_u · out(u) ≤ Σ Y_ip · forward + W,   and those back within backward:   Σ O_u · back(u) ≤ Σ Y_ip · backward + Σ R_j · cheapest + W',
+ *   Σ O_u · out(u) ≤ Σ Y_ip · forward + Σ S_u · copy + W,   and those back within backward:   Σ O_u · back(u) ≤ Σ Y_ip · backward + Σ R_j · cheapest + W',
  * where W and W' are what else these halves of the step take: waits, and further recomputes. Both cost what they are.
  *
  * Every legal plan satisfies these rows, so the relaxation, and its dual by LinearProgram.dualBound, bounds them all.
@@ -87,14 +88,16 @@ export function integerBound(problem: Problem, budget: number, highs: Highs, kno
 }
 
 /** No memory limit: every operator's best implementation, nothing recomputed. */
-export function fastest({ operators, implementations, forwardTime, backwardTime }: Problem): number {
+export function fastest(problem: Problem): number {
+  const { operators, implementations, backwardTime } = problem;
   let total = 0;
-  for (let i = 0; i < operators; i++) {
-    let best = Infinity;
-    for (let q = int(implementations, i); q < int(implementations, i + 1); q++) best = Math.min(best, num(forwardTime, q) + num(backwardTime, q));
-    total += best;
-  }
+  for (let i = 0; i < operators; i++) total += Math.min(...range(implementations, i).map((q) => leastForward(problem, i, q) + num(backwardTime, q)));
   return total;
+}
+
+/** With a copy where the implementation itself saves what its operator might overwrite. */
+function leastForward({ forwardTime, copyTime, takesForward, savesTaken }: Problem, i: number, q: number): number {
+  return num(forwardTime, q) + (int(takesForward, i) >= 0 && bit(savesTaken, q) === 1 ? num(copyTime, q) : 0);
 }
 
 /** Beyond this many operators the program takes too long, and nothing beats the fastest step is all that is said. */
@@ -131,7 +134,7 @@ function snapshotProgram(problem: Problem, budget: number): { readonly program: 
   for (let i = 0; i < n; i++) {
     let cheapest = Infinity;
     each(i, (q) => {
-      const time = (num(problem.forwardTime, q) + num(problem.backwardTime, q)) / timeUnit;
+      const time = (leastForward(problem, i, q) + num(problem.backwardTime, q)) / timeUnit;
       if (count(i) > 1) choose[q] = program.column(time, true);
       else program.constant += time;
       if (num(internal, q) > 0) keepInternals[q] = program.column(0, true);
@@ -143,9 +146,11 @@ function snapshotProgram(problem: Problem, budget: number): { readonly program: 
   // What an operator without backward saves is held anyway, so it may be there for nothing.
   const there = Uint8Array.from(isOutput);
   for (let q = 0; q < total; q++) if (bit(problem.hasBackward, q) === 0) for (const u of rowOf(saves, q)) there[u] = 1;
-  for (let u = 0; u < storages; u++) if (bit(there, u) === 0) keepStorage[u] = program.column(0, true);
+  const copy = new Float64Array(storages);
+  for (const i of problem.overwriting) copy[int(takesForward, i)] = Math.min(...range(implementations, i).map((q) => (bit(problem.savesTaken, q) === 1 ? 0 : num(problem.copyTime, q))));
+  for (let u = 0; u < storages; u++) if (bit(there, u) === 0) keepStorage[u] = program.column(num(copy, u) / timeUnit, true);
   const away = offloadColumns(problem, program, there);
-  if (problem.transfer?.overlaps === true) addLinks(problem, program, away, { choose, recompute });
+  if (problem.transfer?.overlaps === true) addLinks(problem, program, away, { choose, recompute, keepStorage, copy });
   const again = (u: number): number => int(recompute, int(producer, u));
   /** Σ terms ≤ S_u + R_u, where the terms are certain (a constant one) or not. */
   const available = (need: Terms, certain: number, u: number): void => {
@@ -355,10 +360,12 @@ function offloadColumns({ transfer, storages, offloadable }: Problem, program: L
 }
 
 /** The two rows of links that overlap with the step. */
-function addLinks(problem: Problem, program: LinearProgram, away: Int32Array, { choose, recompute }: { readonly choose: Int32Array; readonly recompute: Int32Array }): void {
-  const { transfer, operators: n, implementations, forwardTime, backwardTime, recomputeTime } = problem;
+function addLinks(problem: Problem, program: LinearProgram, away: Int32Array, { choose, recompute, keepStorage, copy }: Record<"choose" | "recompute" | "keepStorage", Int32Array> & { readonly copy: Float64Array }): void {
+  const { transfer, operators: n, implementations, backwardTime, recomputeTime } = problem;
   if (transfer === null) return;
-  for (const [takes, during, again] of [[transfer.out, forwardTime, false], [transfer.back, backwardTime, true]] as const) {
+  const forward = (i: number, q: number): number => leastForward(problem, i, q);
+  const backward = (_: number, q: number): number => num(backwardTime, q);
+  for (const [takes, during, again] of [[transfer.out, forward, false], [transfer.back, backward, true]] as const) {
     const terms: (readonly [number, number])[] = [];
     let certain = 0;
     let all = 0;
@@ -370,11 +377,12 @@ function addLinks(problem: Problem, program: LinearProgram, away: Int32Array, { 
     for (let i = 0; i < n; i++) {
       const own = range(implementations, i);
       for (const q of own) {
-        if (own.length === 1) certain += num(during, q) / timeUnit;
-        else terms.push([int(choose, q), -num(during, q) / timeUnit]);
+        if (own.length === 1) certain += during(i, q) / timeUnit;
+        else terms.push([int(choose, q), -during(i, q) / timeUnit]);
       }
       if (again) terms.push([int(recompute, i), -Math.min(...own.map((q) => num(recomputeTime, q))) / timeUnit]);
     }
+    if (!again) keepStorage.forEach((column, u) => terms.push([column, -num(copy, u) / timeUnit]));
     if (all === 0) continue;
     terms.push([program.column(all), -all]);
     program.row(terms, certain);
