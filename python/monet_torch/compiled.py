@@ -88,7 +88,8 @@ def backend(graph: fx.GraphModule, inputs: Sequence[Any], *, options: Mapping[st
     if "peak" in plan.predicted and found.more > plan.predicted["peak"] * _MUCH:
         warnings.warn(
             f"MONeT: compiled, this plan may take up to {human(found.more)} more than it predicts, as gradients of "
-            "operators that compile together come together; monet_torch.apply keeps to it",
+            "operators that compile together come together, and some implementations can't be compiled; "
+            "monet_torch.apply keeps to it",
             stacklevel=2,
         )
     make = partial(in_stretches, compiled=inductor_boxed) if compiler == "inductor" else run_boxed

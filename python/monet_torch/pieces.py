@@ -41,7 +41,10 @@ class Piece:
 
 @dataclass(frozen=True)
 class Pieces:
-    """`more`: bytes that a plan doesn't foresee at most, since the gradients of a piece end together."""
+    """`more`: bytes that a plan doesn't foresee at most.
+
+    The gradients of a piece end together, and some implementations are eager's.
+    """
 
     pieces: list[Piece]
     more: int
@@ -52,6 +55,7 @@ def pieces_of(captured: Captured, plan: Plan) -> Pieces:
 
     Raises MonetError where an operator is run in a way that compiled code can't repeat.
     """
+    held = _held_besides(captured, plan)
     plan = _as_compiled(captured, plan)
     builders = [_builder(captured, o, plan) for o in captured.operators]
     gradients = [_gradients(captured, o) for o in captured.operators]
@@ -64,7 +68,7 @@ def pieces_of(captured: Captured, plan: Plan) -> Pieces:
         else:
             ranges.append((first, last))
         first = last + 1
-    more = max(sum(own) - max(own) for own in (gradients[a : b + 1] for a, b in ranges))
+    more = held + max(sum(own) - max(own) for own in (gradients[a : b + 1] for a, b in ranges))
     return Pieces([_piece(captured, plan, builders, a, b) for a, b in ranges], more)
 
 
@@ -76,6 +80,19 @@ def _builder(captured: Captured, o: Operator, plan: Plan) -> Builder:
             "run the plan with monet_torch.apply",
         )
     return operators.named(captured, o, plan.implementations.get(o.id, "eager"))
+
+
+def _held_besides(captured: Captured, plan: Plan) -> int:
+    """Bytes of inputs that eager's operators hold longer than what `_as_compiled` has them run for."""
+    values, at_once = captured.values, [0]
+    together = 0
+    for o in captured.operators:
+        name = plan.implementations.get(o.id, "eager")
+        if operators.is_in_two(o, name):
+            at_once.append(values[o.inputs[0]].storage_bytes)
+        elif operators.looks(captured, o, name):
+            together += values[o.inputs[0]].storage_bytes
+    return together + max(at_once)
 
 
 def _as_compiled(captured: Captured, plan: Plan) -> Plan:

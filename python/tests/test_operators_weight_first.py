@@ -107,6 +107,43 @@ def test_the_input_is_gone_when_its_gradient_is_made() -> None:
     assert gone == [True]
 
 
+@pytest.mark.parametrize("mode", ["keep", "drop"])
+def test_a_weight_whose_memory_was_exchanged_is_the_new_one_as_in_eager(mode: str) -> None:
+    (model, x), (eager, _) = net(), net()
+    planned(model, capture(model, (x,)), mode)
+    for each in (eager, model):
+        y = each(x)
+        each[4].weight.data = each[4].weight.data * 2
+        y.sum().backward()
+    assert monet_torch.status(model)["planned"] == 1
+    assert_equal(gradients(eager), gradients(model))
+
+
+def test_a_weight_that_was_written_to_is_eagers_error() -> None:
+    model, x = net()
+    planned(model, capture(model, (x,)), "keep")
+    y = model(x)
+    with torch.no_grad():
+        model[4].weight.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+
+
+class Made(nn.Module):
+    """A convolution whose weight is made of another in each forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.weight = nn.Conv2d(3, 8, 3), nn.Parameter(torch.randn(8, 8, 3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.conv2d(self.first(x), self.weight.tanh())
+
+
+def test_a_weight_that_something_else_may_hold_is_eagers() -> None:
+    assert offered(capture(Made(), (torch.randn(2, 3, 8, 8),))) == []
+
+
 def test_memory_of_the_inputs_geometry_takes_none() -> None:
     held: list[Tensor] = []
     taken = allocator_peak(lambda: held.append(weight_first._untouched((256, 1024), (1024, 1), torch.float32)))
@@ -162,6 +199,7 @@ def test_compiled_it_is_eagers_convolution() -> None:
     assert [[n.target for n in p.graph.graph.nodes] for p in with_it.pieces] == [
         [n.target for n in p.graph.graph.nodes] for p in without.pieces
     ]
+    assert with_it.more - without.more == captured.values[captured.operators[4].inputs[0]].storage_bytes
 
 
 def on_cuda(captured: Captured) -> Captured:

@@ -30,22 +30,30 @@ InputGradient = Callable[[Tensor, Tensor, Sequence[int], Sequence[int], Settings
 
 
 class _Behind(torch.autograd.Function):
-    """The convolution, with a gradient for its input alone."""
+    """The convolution, with a gradient for its input alone.
+
+    A parameter is looked at again in backward, as autograd looks at leaves: it may have got other memory meanwhile.
+    (That it was not written to, `_WeightFirst` has seen, which runs before and saves it.)
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, settings: Settings, gradient: InputGradient
-    ) -> Tensor:
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, settings: Settings, gradient: InputGradient,
+        parameter: tuple[Tensor] | None,
+    ) -> Tensor:  # fmt: skip
         ctx.gradient, ctx.settings, ctx.geometry = gradient, settings, (x.shape, x.stride())
-        ctx.save_for_backward(weight)  # as it is: under autocast, a constant is cast again
+        ctx.parameter = parameter
+        if parameter is None:
+            ctx.save_for_backward(weight)
         y: Tensor = aten.convolution(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype), *settings)
         return y
 
     @staticmethod
     @once
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        (grad,), (weight,) = grads, ctx.saved_tensors
-        return ctx.gradient(grad, weight.to(grad.dtype), *ctx.geometry, ctx.settings), None, None, None, None
+        (grad,), (weight,) = grads, ctx.parameter or ctx.saved_tensors
+        weight = weight.detach().to(grad.dtype)
+        return ctx.gradient(grad, weight, *ctx.geometry, ctx.settings), None, None, None, None, None
 
 
 class _WeightFirst(torch.autograd.Function):
@@ -102,10 +110,19 @@ def _build(gradient: InputGradient) -> Callable[[Operator, bool], Callable[..., 
         settings = (*(spread(each, dims) for each in (stride, padding, dilation)), False, (0,) * dims, groups)
         if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
             x = x.to(torch.get_autocast_dtype(x.device.type))
-        y = _Behind.apply(x, weight.detach(), None if bias is None else bias.detach(), settings, gradient)  # type: ignore[no-untyped-call]
+        parameter = (weight,) if isinstance(weight, torch.nn.Parameter) else None  # in a tuple: no gradient goes there
+        y = _Behind.apply(x, weight.detach(), None if bias is None else bias.detach(), settings, gradient, parameter)  # type: ignore[no-untyped-call]
         return _WeightFirst.apply(y, x.detach(), weight, bias, settings)  # type: ignore[no-untyped-call]
 
     return lambda operator, in_place: convolve
+
+
+def _is_cast_for(captured: Captured, operator: Operator) -> bool:
+    """Was its weight cast, as autocast does, and for it alone? Then that goes with this operator's backward."""
+    weight = captured.values[operator.inputs[1]]
+    cast = weight.producer is not None and captured.operators[weight.producer].name == "aten.to.dtype"
+    readers = [o for o in captured.operators for v in o.inputs if captured.values[v].storage == weight.storage]
+    return cast and weight.storage == weight.id and readers == [operator]
 
 
 def _applies(device: str) -> Callable[[Captured, Operator], bool]:
@@ -113,8 +130,7 @@ def _applies(device: str) -> Callable[[Captured, Operator], bool]:
         x, weight = (captured.values[v] for v in operator.inputs[:2])
         there = x.kind == "activation" and x.storage_bytes > 0 and len(x.shape) == len(weight.shape)
         split = operator.grad and x.requires_grad and weight.requires_grad
-        # One that was cast goes with this operator's backward, if no other reads it.
-        alone = weight.is_constant or sum(weight.id in o.inputs for o in captured.operators) == 1
+        alone = weight.is_constant or _is_cast_for(captured, operator)
         # A depthwise one has other kernels on CUDA than its transpose.
         return there and split and alone and x.device.type == device and (device == "cpu" or weight.shape[1] > 1)
 
