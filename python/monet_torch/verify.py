@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import math
 import random
 import sys
 import warnings
@@ -31,6 +32,7 @@ from .units import human
 class Difference:
     what: str
     largest: float
+    share: float = float("inf")  # of the largest finite element
 
 
 @dataclass
@@ -67,6 +69,7 @@ class Report:
     larger_forwards: int | None = 0
     eager_forwards: dict[str, int] = field(default_factory=dict)
     changed_since_profiled: bool = False
+    inexact: list[str] = field(default_factory=list)  # implementations in the plan whose gradients aren't eager's bits
 
     @property
     def equal(self) -> bool:
@@ -161,6 +164,18 @@ class StepRunner:
         return found
 
 
+def _inexact(plan: dict[str, Any], graph: dict[str, Any]) -> list[str]:
+    """What in the plan is not declared bitwise, as `activated of aten.batch_norm.default`, each once."""
+    return sorted(
+        {
+            f"{i['name']} of {o['op']}"
+            for o in graph["operators"]
+            for i in o["implementations"]
+            if plan["implementations"].get(str(o["id"])) == i["name"] and i["exactness"] != "bitwise"
+        }
+    )
+
+
 def compare(a: dict[str, Tensor], b: dict[str, Tensor]) -> list[Difference]:
     """What is not equal bit for bit (every NaN equals every other), with the largest absolute difference."""
     differences = [Difference(f"{k} (only in one)", float("inf")) for k in sorted(a.keys() ^ b.keys())]
@@ -173,7 +188,9 @@ def compare(a: dict[str, Tensor], b: dict[str, Tensor]) -> list[Difference]:
             same = ((x == y) & (x.signbit() == y.signbit())) | (x.isnan() & y.isnan())
             if not same.all():
                 largest = (x - y)[~same].abs().nan_to_num(nan=float("inf"), posinf=float("inf")).max().item()
-                differences.append(Difference(name, largest))
+                reach = torch.cat([t[t.isfinite()].abs().flatten() for t in (x, y)])
+                share = largest / reach.max().item() if reach.any() else float("inf")
+                differences.append(Difference(name, largest, share))
     return sorted(differences, key=lambda d: (-d.largest, d.what))
 
 
@@ -209,7 +226,7 @@ def verify(
     fixed = sum(graph["fixed"].values())
     report = Report(
         model=graph["made_from"]["model"], device=graph["device"]["name"], fixed=fixed, budget=plan["budget"],
-        predicted=plan["predicted"], pairs=pairs,
+        predicted=plan["predicted"], pairs=pairs, inexact=_inexact(plan, graph),
     )  # fmt: skip
     counter = itertools.count()
     total = 7
@@ -378,9 +395,14 @@ def table(r: Report) -> str:
         others = len(r.within_eagers_own)
         lines.append(f"  the other {others} differ no more than eager does from itself from run to run")
     for d in r.differences[:8]:
-        lines.append(f"  DIFFERS: {d.what}, by at most {d.largest:g}")
+        share = f" ({d.share:.1g} of its largest element)" if math.isfinite(d.share) else ""
+        lines.append(f"  DIFFERS: {d.what}, by at most {d.largest:g}{share}")
     if len(r.differences) > 8:
         lines.append(f"  … and {len(r.differences) - 8} more of {r.compared}")
+    if r.differences and r.inexact:
+        lines.append(
+            f"  (the plan runs what need not be eager's to the bit, as --exactness allowed: {', '.join(r.inexact)})"
+        )
     if r.eager_differs_from_itself:
         places = len(r.eager_differs_from_itself)
         lines.append(

@@ -23,6 +23,7 @@ import monet_torch
 from monet_torch import operators, planned
 from monet_torch.capture import capture
 from monet_torch.captured import Captured
+from monet_torch.compiled import backend
 from monet_torch.measure import tracker_peak
 from monet_torch.operators import loss
 
@@ -340,6 +341,27 @@ NOT_UNDER_AUTOCAST = {
     "linear-own-gradient", "rms_norm-output", "layer_norm-output", "group_norm-output", "linear-bfloat16",
     "conv2d-bfloat16",
 }  # fmt: skip
+
+
+@every_row
+def test_it_can_be_compiled(row: Row) -> None:
+    """(Its operators one by one, in the piece that is made of them. Some run as eager's.)"""
+    torch._dynamo.reset()
+    captured = traced(str(row))
+    plan = plan_for(captured, "keep")
+    plan["implementations"] = {str(o): row.name for o in row.offered(captured)}
+    eager, x = made(row, row.dtype)
+    options = {"plan": plan, "compiler": "eager"}
+    compiled = torch.compile(copy.deepcopy(eager), backend=backend, options=options, fullgraph=True)
+    both = []
+    for model in (eager, compiled):
+        torch.manual_seed(0)
+        both.append(total(model(x)).detach())
+        torch.manual_seed(0)
+        total(model(x)).backward()
+        both.append(gradients(getattr(model, "_orig_mod", model), x))
+    assert torch.equal(both[0], both[2])
+    assert_close(row.within, both[1], both[3])
 
 
 HALVES = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=lambda d: str(d).removeprefix("torch."))

@@ -285,6 +285,20 @@ def test_an_implementation_that_gives_something_else_is_found(
     assert "equal to eager's" not in text
 
 
+def test_what_need_not_be_eagers_to_the_bit_is_named_beside_how_far_it_is(
+    graphs: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, graph = graphs(CONV)
+    norm = next(o for o in graph["operators"] if o["op"] == "aten.batch_norm.default")
+    plan = plan_of(graph, implementations={str(norm["id"]): "output"})
+    code, report = verified(graphs, CONV, plan, tmp_path, capsys)
+    assert code == 1
+    assert report["inexact"] == ["output of aten.batch_norm.default"]
+    assert all(d["share"] < 1e-4 for d in report["differences"])
+    assert report["text"].endswith("as --exactness allowed: output of aten.batch_norm.default)")
+    assert " of its largest element)" in report["text"]
+
+
 def test_statistics_that_are_updated_twice_are_found(
     graphs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -106,7 +106,14 @@ def implementation(
             return bool(applies(*args, **kwargs))
 
         def build(operator: Operator, over: bool) -> Function:
-            return functools.partial(function, in_place=over) if in_place else function
+            if not in_place:
+                return function
+
+            @functools.wraps(function)  # torch.compile asks for a name
+            def run(*args: Any, **kwargs: Any) -> Any:
+                return function(*args, in_place=over, **kwargs)
+
+            return run
 
         register(op, Implementation(name, exactness, serves, build, own_output, looks=looks))
         return function

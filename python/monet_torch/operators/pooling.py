@@ -148,15 +148,13 @@ class _AdaptiveAvgPool(torch.autograd.Function):
     @staticmethod
     @once
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        if ctx.dims == 3:
-            result = _unwritten(ctx.input, grads[0])
-            torch.ops.aten.adaptive_avg_pool3d_backward(grads[0], result, grad_input=result)
-            return result, None
-        # No form of this kernel writes into given memory. Expanded from one element, the stand-in is contiguous to it.
+        # What writes into given memory can't be compiled. Expanded from one element, the stand-in is contiguous to it.
         shape, stride = ctx.input
         contiguous = stride == torch.empty(shape, device="meta").stride()  # of one pixel, both formats are dense
         stand_in = grads[0].new_empty(1).expand(shape) if contiguous else _unwritten(ctx.input, grads[0])
-        return torch.ops.aten._adaptive_avg_pool2d_backward(grads[0], stand_in), None
+        aten = torch.ops.aten
+        run = aten._adaptive_avg_pool2d_backward if ctx.dims == 2 else aten._adaptive_avg_pool3d_backward
+        return run(grads[0], stand_in), None
 
 
 def _per_dimension(setting: Any, dims: int) -> tuple[int, ...]:
