@@ -332,8 +332,16 @@ describe("monet show", () => {
   });
 
   it("without a graph it says what it can", async () => {
-    w.write("other.json", JSON.stringify(eagerPlan(w.graph)));
+    const plan = eagerPlan(w.graph);
+    w.write("other.json", JSON.stringify({ ...plan, graph: { ...plan.graph, hash: "f".repeat(64) } }));
     expect((await w.monet("show", "other.json")).out).toContain("Name the training graph with --graph");
+  });
+
+  it("finds the graph that a plan of another name was made from, in its folder", async () => {
+    w.write("broken.graph.json", "{");
+    w.write("other.json", JSON.stringify(eagerPlan(w.graph)));
+    const { schedule } = document((await w.monet("show", "other.json", "--json")).out) as { schedule: { operators: unknown[] } };
+    expect(schedule.operators).toHaveLength(8);
   });
 
   it("refuses a plan of another graph", async () => {

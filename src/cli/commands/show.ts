@@ -1,5 +1,3 @@
-import { statSync } from "node:fs";
-import { resolve } from "node:path";
 import { explain } from "../../core/explain";
 import { parseJson } from "../../core/graph";
 import { readPlanAlone } from "../plan_alone";
@@ -10,7 +8,7 @@ import type { Outcome } from "../outcome";
 import { reasons, reasonsText } from "../reasons";
 import { headline, scheduleText } from "../schedule";
 import { count } from "../table";
-import { graphBeside } from "./verify";
+import { graphNear } from "./verify";
 
 export interface ShowOptions {
   readonly graph?: string;
@@ -18,10 +16,8 @@ export interface ShowOptions {
 }
 
 export function show(io: Io, file: string, options: ShowOptions): Outcome {
-  const beside = graphBeside(file);
-  const found = beside !== null && statSync(resolve(io.cwd, beside), { throwIfNoEntry: false }) !== undefined ? beside : undefined;
-  const graphFile = options.graph ?? found;
-  if (graphFile === undefined) {
+  const graphFile = options.graph ?? graphNear(io, file);
+  if (graphFile === null) {
     const text = readText(io, file, "plan");
     const plan = asInput(file, "Run `monet plan` to make a new one.", () => readPlanAlone(parseJson(text, "plan")));
     const changed = Object.keys(plan.implementations).length;

@@ -1,7 +1,7 @@
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
-import type { Graph } from "../../core/graph";
+import { dirname, join, resolve } from "node:path";
+import { parseJson, type Graph } from "../../core/graph";
 import type { Measured } from "../../core/measured";
 import { verifyArguments, type VerifySettings } from "../../helper/arguments";
 import { runHelper, type HelperResult } from "../../helper/helper";
@@ -28,12 +28,30 @@ export function graphBeside(plan: string): string | null {
   return plan.endsWith(".plan.json") ? plan.replace(/\.plan\.json$/, ".graph.json") : null;
 }
 
-/** The graph beside the plan; without one (the plan went elsewhere with `--out`), where `profile` and `optimize` put the model's. */
+/** The graph of the plan's name, or else the one in its folder that it was made from; null: there is none. */
+export function graphNear(io: Io, plan: string): string | null {
+  const beside = graphBeside(plan);
+  if (beside !== null && existsSync(resolve(io.cwd, beside))) return beside;
+  const folder = dirname(plan);
+  const at = (file: string): { readonly hash?: string; readonly graph?: { readonly hash?: string } } => {
+    try {
+      return parseJson(readText(io, file, "file"), "file") as object;
+    } catch {
+      return {}; // whoever reads it says what is wrong with it
+    }
+  };
+  const made = at(plan).graph?.hash;
+  if (made === undefined) return null;
+  const graphs = readdirSync(resolve(io.cwd, folder)).filter((name) => name.endsWith(".graph.json")).sort();
+  return graphs.map((name) => join(folder, name)).find((file) => at(file).hash === made) ?? null;
+}
+
+/** The graph near the plan; without one (the plan went elsewhere with `--out`), where `profile` and `optimize` put the model's. */
 export function graphOf(io: Io, target: Target, plan: string): string {
   const beside = graphBeside(plan);
   const usual = defaultFile(target.file, target.model, "graph");
-  const found = [beside, usual].find((file) => file !== null && existsSync(resolve(io.cwd, file)));
-  if (found !== undefined && found !== null) return found;
+  const found = graphNear(io, plan) ?? (existsSync(resolve(io.cwd, usual)) ? usual : null);
+  if (found !== null) return found;
   const looked = [...new Set([beside ?? usual, usual])].map((file) => `'${file}'`).join(" and ");
   throw new UserError("M620", "input", `There is no training graph for the plan '${plan}' (looked for ${looked}): name it with --graph.`);
 }
