@@ -10,7 +10,7 @@ import type { Editor } from "./editor";
 import { root } from "./installation";
 
 /** Each test has a limit of its own; this one is for a window that never comes. */
-const allowed = 900_000;
+const allowed = 600_000;
 
 /** A released VS Code takes tests only with its smoke test driver, an option that the page reads from its own markup. */
 const withTestDriver = `
