@@ -465,7 +465,9 @@ def test_output_gradient_and_rng_are_eagers_to_the_bit(key: Key, case: Case, dty
         for layout in ("dense", "expanded", "other order"):
             try:
                 want = run(case, dtype, operators.eager(op, in_place), in_place, layout)
-            except NotImplementedError as error:
+            except RuntimeError as error:  # NotImplementedError, or in 2.6 a plain one
+                if "not implemented for" not in str(error):
+                    raise
                 pytest.skip(f"nor has eager a kernel: {error}")
             got = run(case, dtype, chosen.build(op, in_place), in_place, layout)
             where = f"{'in place' if in_place else 'out of place'}, {layout} gradient"
