@@ -18,7 +18,7 @@ import { Random } from "../src/core/solve/random";
 import { leastMemory, polish, search } from "../src/core/solve/search";
 import { loadGlpk } from "./support/tools";
 import { chain, resnet50 } from "./support/networks";
-import { randomGraph, randomPlan } from "./support/random_graph";
+import { randomGraph, randomPlan, withoutCopies } from "./support/random_graph";
 
 const small = fc.record({
   seed: fc.integer({ min: 0, max: 1 << 30 }), operators: fc.integer({ min: 1, max: 6 }), exotic: fc.boolean(), share: fc.double({ min: 0, max: 1, noNaN: true }),
@@ -91,16 +91,11 @@ function withOwnGradients(graph: Graph): Graph {
   return checkGraph({ ...graph, operators });
 }
 
-function inTwo(implementation: Implementation): Implementation[] {
+function inTwoForFree(implementation: Implementation): Implementation[] {
   const { backward } = implementation;
   if (backward === null || backward.gradients.length < 2) return [];
   const [input, ...others] = backward.gradients;
   return [{ ...implementation, name: `${implementation.name} in two`, backward: { ...backward, gradients: others, rest: { holds: 0, peak: 0, gradients: [input!] } } }];
-}
-
-function withoutCopies(graph: Graph): Graph {
-  const without = (implementation: Implementation): Implementation => ({ ...implementation, forward: { time: implementation.forward.time, peak: implementation.forward.peak } });
-  return { ...graph, operators: graph.operators.map((operator) => ({ ...operator, implementations: operator.implementations.map(without) })) };
 }
 
 describe("the lower bound", () => {
@@ -168,7 +163,7 @@ describe("the lower bound", () => {
         const graph = withOwnGradients(checkGraph(randomGraph(shape.seed, shape)));
         const budget = feasibleBudgetOf(graph, shape.share);
         const bound = lowerBound(indexGraph(graph), budget, glpk).time;
-        const either = { ...graph, operators: graph.operators.map((operator) => ({ ...operator, implementations: [...operator.implementations, ...operator.implementations.flatMap(inTwo)] })) };
+        const either = { ...graph, operators: graph.operators.map((operator) => ({ ...operator, implementations: [...operator.implementations, ...operator.implementations.flatMap(inTwoForFree)] })) };
         expect(Math.abs(lowerBound(indexGraph(checkGraph(either)), budget, glpk).time - bound)).toBeLessThanOrEqual(1);
         if (either.operators.some(({ implementations }) => implementations.length > 1) && bound > fastest(indexGraph(graph))) useful++;
       }),

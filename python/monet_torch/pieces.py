@@ -55,8 +55,7 @@ def pieces_of(captured: Captured, plan: Plan) -> Pieces:
 
     Raises MonetError where an operator is run in a way that compiled code can't repeat.
     """
-    held = _held_besides(captured, plan)
-    plan = _as_compiled(captured, plan)
+    plan, held = _as_compiled(captured, plan)
     builders = [_builder(captured, o, plan) for o in captured.operators]
     gradients = [_gradients(captured, o) for o in captured.operators]
     few = max(captured.activation_bytes // _OF_ACTIVATIONS, sum(gradients) // _OF_GRADIENTS)
@@ -79,40 +78,30 @@ def _builder(captured: Captured, o: Operator, plan: Plan) -> Builder:
             f"{o.name} of {o.module or 'the model'} runs under autocast in a way that compiled code does not repeat; "
             "run the plan with monet_torch.apply",
         )
-    return operators.named(captured, o, plan.implementations.get(o.id, "eager"))
+    return operators.named(captured, o, plan.implementation(o.id))
 
 
-def _held_besides(captured: Captured, plan: Plan) -> int:
-    """Bytes of inputs that eager's operators hold longer than what `_as_compiled` has them run for."""
-    values, at_once = captured.values, [0]
-    together = 0
-    for o in captured.operators:
-        name = plan.implementations.get(o.id, "eager")
-        if operators.is_in_two(o, name):
-            at_once.append(values[o.inputs[0]].storage_bytes)
-        elif operators.looks(captured, o, name):
-            together += values[o.inputs[0]].storage_bytes
-    return together + max(at_once)
-
-
-def _as_compiled(captured: Captured, plan: Plan) -> Plan:
-    """Without implementations that compiled code can't repeat, for which eager's operator runs.
+def _as_compiled(captured: Captured, plan: Plan) -> tuple[Plan, int]:
+    """Without implementations that compiled code can't repeat, and the bytes that eager's operators hold besides.
 
     It makes one graph of a backward, in which nothing comes first, and looks at no number. Of who does look, to save
     its output, what it reads is held instead.
     """
     values, implementations = dict(plan.values), dict(plan.implementations)
+    longer, besides = 0, 0  # until both gradients are made, one convolution after another; and from forward
     for o in captured.operators:
-        name = plan.implementations.get(o.id, "eager")
+        name = plan.implementation(o.id)
         if operators.is_in_two(o, name):
             del implementations[o.id]
+            longer = max(longer, captured.values[o.inputs[0]].storage_bytes)
         elif operators.looks(captured, o, name):
             del implementations[o.id]
+            besides += captured.values[o.inputs[0]].storage_bytes
             instead = operators.stand_in(captured, o, name)
             output = captured.values[o.outputs[0] if instead is None else instead.value].storage
             for root in {captured.values[v].storage for v in o.inputs}:
                 values[root] = [*values.get(root, ()), *plan.values.get(output, ())]
-    return replace(plan, values=values, implementations=implementations)
+    return replace(plan, values=values, implementations=implementations), longer + besides
 
 
 def _gradients(captured: Captured, o: Operator) -> int:

@@ -30,6 +30,10 @@ class Plan:
     predicted: dict[str, int]
     budget: int | None
 
+    def implementation(self, operator: int) -> str:
+        """The name of the implementation by which an operator runs."""
+        return self.implementations.get(operator, "eager")
+
     def check(self, captured: Captured) -> None:
         """Raise PlanMismatch unless this plan was made for a model of this structure."""
         if captured.structure() != self.structure:

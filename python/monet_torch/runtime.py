@@ -49,16 +49,16 @@ class Program:
         self.constant = [values[r].is_constant for r in self.root]
         self.geometry = [(v.shape, v.stride, v.offset) for v in values]
         self.builders: list[Callable[[Operator, bool], Any]] = [
-            operators.named(captured, o, plan.implementations.get(o.id, "eager")) for o in ops
+            operators.named(captured, o, plan.implementation(o.id)) for o in ops
         ]
         # Where in what an operator saves there is something of the node that its backward begins with.
-        self.first_node = [-1 if operators.is_in_two(o, plan.implementations.get(o.id, "eager")) else 0 for o in ops]
+        self.first_node = [-1 if operators.is_in_two(o, plan.implementation(o.id)) else 0 for o in ops]
         self.stand_ins = {
             o.id: instead
             for o in ops
-            if (instead := operators.stand_in(captured, o, plan.implementations.get(o.id, "eager"))) is not None
+            if (instead := operators.stand_in(captured, o, plan.implementation(o.id))) is not None
         }
-        self.own_output = [operators.has_own_output(captured, o, plan.implementations.get(o.id, "eager")) for o in ops]
+        self.own_output = [operators.has_own_output(captured, o, plan.implementation(o.id)) for o in ops]
 
         # Until which clock a storage or an operator's internals are held from forward; -1: dropped after forward.
         self.hold = [-1] * len(values)

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { explain } from "../../src/core/explain";
 import { frontierDocument, ordered, parseFrontier } from "../../src/core/frontier_document";
-import { checkGraph, parseGraph, type Graph } from "../../src/core/graph";
+import { checkGraph, parseGraph } from "../../src/core/graph";
 import { explained, moduleTree, numbersOf } from "../../src/core/numbers";
 import { layers, layersAtPeak, picture } from "../../src/core/picture";
 import { checkPlan, parsePlan, type Plan } from "../../src/core/plan";
@@ -11,7 +11,7 @@ import { simulate, simulateEager } from "../../src/core/simulate";
 import { eagerPlan } from "../../src/core/solve/draft";
 import { why } from "../../src/core/why";
 import { isFromBudget, isFromSchedule } from "../../src/protocol";
-import { randomGraph, randomPlan } from "../support/random_graph";
+import { randomGraph, randomPlan, withoutCopies } from "../support/random_graph";
 
 const read = (name: string): string => readFileSync(new URL(`../fixtures/example.${name}`, import.meta.url), "utf8");
 const graph = parseGraph(read("graph.json"));
@@ -100,14 +100,6 @@ describe("numbers of a place", () => {
     expect(tree.operators).toEqual([0, 1, 2, 3, 4, 5]);
     expect(tree.children.map(({ path, operators }) => [path, operators])).toEqual([["scale", [0]], ["norm", [1]], ["act", [2]]]);
   });
-});
-
-const withoutCopies = (graph: Graph): Graph => ({
-  ...graph,
-  operators: graph.operators.map((operator) => ({
-    ...operator,
-    implementations: operator.implementations.map((each) => ({ ...each, forward: { time: each.forward.time, peak: each.forward.peak } })),
-  })),
 });
 
 describe("why", () => {
