@@ -34,6 +34,7 @@ from torch.utils.checkpoint import CheckpointPolicy
 
 __all__ = [
     "CLAMP_PASSES_AT_BOUNDS",
+    "HAS_PRODUCT_BY_ONEDNN",
     "LOOKS_AT_VALUES",
     "PARAMETERS_AGAIN",
     "QUANTIZED",
@@ -65,6 +66,7 @@ __all__ = [
     "name_parts_of_containers",
     "never_compiled",
     "out_of_transforms",
+    "product_by_onednn",
     "pytree",
     "register_container",
     "run_boxed",
@@ -103,6 +105,15 @@ def _observe_clamp() -> bool:
 
 CLAMP_PASSES_AT_BOUNDS = _observe_clamp()
 """Does clamp pass the gradient where its input equals a bound? Until 2.13 it does, from 2.14 on it doesn't."""
+
+HAS_PRODUCT_BY_ONEDNN = bool(torch._C._has_mkldnn) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+def product_by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x [..., in] by weight [out, in] transposed, plus bias: as Inductor runs a linear layer on the CPU, in 32 bits."""
+    result: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return result
+
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

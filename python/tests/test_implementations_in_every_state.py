@@ -94,11 +94,13 @@ class Row:
         return f"{self.op}-{self.name}{self.how and '-'}{self.how}"
 
     def offered(self, captured: Captured) -> list[int]:
-        """The operators that may run so."""
+        """Its operators that may run so."""
         return [
             o.id
             for o in captured.operators
-            if o.name.split(".")[1] == self.op and self.name in {i.name for i in operators.alternatives(captured, o)}
+            if o.module.startswith("part")
+            and o.name.split(".")[1] == self.op
+            and self.name in {i.name for i in operators.alternatives(captured, o)}
         ]
 
 
@@ -136,6 +138,7 @@ TABLE: list[Row] = [
     *calls("dropout", "replay", (1 << 14, 8), _=lambda x: F.dropout(x, 0.4)),
     Row("cross_entropy_loss", "chunks", ROWS, Loss),
     Row("linear", "own-gradient", ROWS, Tied),
+    Row("linear", "onednn", ROWS, lambda: nn.Linear(8, 8), within=2e-6),
     Row("conv1d", "weight-first", LINE, lambda: nn.Conv1d(3, 4, 3, padding=1)),
     Row("conv2d", "weight-first", MAPS, lambda: nn.Conv2d(4, 4, 3, padding=1)),
     Row("conv3d", "weight-first", CUBE, lambda: nn.Conv3d(3, 4, 3, padding=1)),
@@ -338,8 +341,8 @@ def test_several_gradients_at_once_are_eagers(row: Row) -> None:
 # Autocast makes a copy of a weight, so that none is shared; a norm whose weights have more bits than its input keeps to
 # eager's; and what keeps an input of 32 bits in 16 finds one of 16.
 NOT_UNDER_AUTOCAST = {
-    "linear-own-gradient", "rms_norm-output", "layer_norm-output", "group_norm-output", "linear-bfloat16",
-    "conv2d-bfloat16",
+    "linear-own-gradient", "linear-onednn", "rms_norm-output", "layer_norm-output", "group_norm-output",
+    "linear-bfloat16", "conv2d-bfloat16",
 }  # fmt: skip
 
 

@@ -145,7 +145,9 @@ def test_they_are_offered_to_who_asks_for_them_alone() -> None:
         subprocess.run([sys.executable, "-c", first + script], capture_output=True, text=True, check=True, cwd=folder)
         for first in ("", "import monet_torch.operators.fewer_bits; ")
     ]
-    assert [each.stdout.strip() for each in said] == ["['own-gradient']", "['own-gradient', 'bfloat16', 'int8']"]
+    assert [each.stdout.strip() for each in said] == [
+        "['own-gradient', 'onednn']", "['own-gradient', 'onednn', 'bfloat16', 'int8']"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NAMES)
