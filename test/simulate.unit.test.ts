@@ -1,7 +1,8 @@
+import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { checkGraph } from "../src/core/graph";
-import { checkPlan, compilePlan } from "../src/core/plan";
+import { checkGraph, type Graph } from "../src/core/graph";
+import { checkPlan, compilePlan, type Plan } from "../src/core/plan";
 import { liveRanges, simulate, simulateEager, Simulator } from "../src/core/simulate";
 import { indexGraph } from "../src/core/simulate/problem";
 import { Schedule } from "../src/core/simulate/schedule";
@@ -89,5 +90,47 @@ describe("the simulator", () => {
       }),
       { seed: 3, numRuns: 200 },
     );
+  });
+});
+
+describe("an implementation in place of an operator that was not written so", () => {
+  const read = (name: string): unknown => JSON.parse(readFileSync(new URL(`fixtures/example.${name}.json`, import.meta.url), "utf8"));
+  const written = read("graph") as Graph;
+  const plan = read("plan") as Plan;
+  const relu = written.operators[2]!;
+  const [eager] = relu.implementations;
+  const change = (operator: Partial<Graph["operators"][number]>): Graph =>
+    ({ ...written, operators: written.operators.map((each) => (each.id === relu.id ? { ...each, ...operator } : each)) });
+  const over = { ...eager!, name: "in-place", in_place: true };
+  const both = change({ in_place: false, implementations: [eager!, over] });
+  const walked = (graph: Graph, implementations: Plan["implementations"]): ReturnType<typeof simulate> =>
+    simulate(checkGraph(graph), checkPlan({ ...plan, implementations }, graph));
+
+  it("takes over what an operator that was may, and eager's doesn't", () => {
+    const { events, peak, time } = walked(written, {});
+    const mine = walked(both, { 2: "in-place" });
+    expect(mine.events).toEqual(events);
+    expect([mine.peak, mine.time]).toEqual([peak, time]);
+    const apart = walked(both, {});
+    expect(apart.events.map(({ moment }, k) => moment - events[k]!.moment)).toEqual(
+      events.map(({ kind, operator }) => (operator === relu.id && kind !== "backward" ? 64 : 0)),
+    );
+    expect(simulateEager(checkGraph(both)).peak).toBe(simulateEager(checkGraph(change({ in_place: false }))).peak);
+  });
+
+  it("takes its other time where its input is kept", () => {
+    const slower = change({ in_place: false, implementations: [eager!, { ...over, forward: { ...over.forward, out_of_place: over.forward.time + 7 } }] });
+    const time = (graph: Graph, more: Plan["retain"]): number =>
+      simulate(checkGraph(graph), checkPlan({ ...plan, retain: [...plan.retain, ...more].sort((a, b) => a.value! - b.value!), implementations: { 2: "in-place" } }, graph)).time;
+    expect(time(slower, [])).toBe(time(both, []));
+    const input = { value: 3, intervals: [[1, 7]] } as const;
+    expect(time(slower, [input])).toBe(time(both, [input]) + 7);
+  });
+
+  it("needs an output of its own", () => {
+    const view = written.operators[3]!;
+    const [first] = view.implementations;
+    const operators = written.operators.map((each) => (each.id === view.id ? { ...view, implementations: [first!, { ...first!, name: "in-place", in_place: true }] } : each));
+    expect(() => checkGraph({ ...written, operators })).toThrow("operators[3].implementations[1].in_place: its first output must have a storage of its own");
   });
 });

@@ -61,7 +61,7 @@ function problemDocument(judge: Judge): unknown {
   const { operators: n, storages, tensors } = problem;
   const { before, handing } = judge.simulator.profile(choice).gradients;
   const numbers = (count: number): number[] => Array.from({ length: count }, (_, k) => k);
-  const takes = (s: number, q: number): number => (s >= 0 && bit(problem.savesTaken, q) === 0 && bit(judge.always, s) === 0 ? s : -1);
+  const takes = (s: number, q: number): number => (s >= 0 && bit(problem.leaves, q) === 0 && bit(judge.always, s) === 0 ? s : -1);
   return {
     fixed: judge.fixed, rng: problem.rng, eager_peak: judge.eager.peak,
     tensors: numbers(tensors).map((t) => ({

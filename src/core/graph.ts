@@ -89,8 +89,10 @@ export interface Implementation {
   readonly exactness: "bitwise" | "same-kernel" | "approximate";
   readonly saves: readonly number[];
   readonly internal_bytes: number;
+  /** It may overwrite its input, though the user didn't write the operator in place. */
+  readonly in_place?: boolean;
   readonly forward: Cost & {
-    /** Time where an operator that the user wrote in place doesn't overwrite its input. */
+    /** Time where it may not overwrite its input, but would. */
     readonly out_of_place?: number;
   };
   readonly recompute: Cost;
@@ -242,16 +244,20 @@ function checkOperators({ values, operators }: Graph): void {
       if (seen.has(id)) throw contradiction(`${at}.outputs[${slot}]`, `value ${id} is listed twice`);
       seen.add(id);
     });
-    if (operator.in_place) {
-      const [output] = operator.outputs;
-      if (operator.inputs.length === 0) throw contradiction(`${at}.in_place`, "an operator without inputs can't run in place");
-      if (output === undefined || values[output]?.storage !== output) {
-        throw contradiction(`${at}.in_place`, "its first output must have a storage of its own");
-      }
-    }
+    if (operator.in_place) checkInPlace(operator, values, at);
     checkImplementations(operator, { values, operators }, at);
   });
 }
+
+function checkInPlace({ inputs, outputs: [output] }: Operator, values: readonly Value[], at: string): void {
+  if (inputs.length === 0) throw contradiction(`${at}.in_place`, "an operator without inputs can't run in place");
+  if (output === undefined || values[output]?.storage !== output) {
+    throw contradiction(`${at}.in_place`, "its first output must have a storage of its own");
+  }
+}
+
+/** Does it overwrite its input, where that may go? */
+export const isInPlace = (operator: Operator, implementation: Implementation): boolean => operator.in_place || implementation.in_place === true;
 
 /** What `later` makes of an operator's outputs can stand in for them. */
 const standsIn = (operator: Operator, later: Operator | undefined, values: readonly Value[]): boolean => {
@@ -265,6 +271,7 @@ function checkImplementations(operator: Operator, { values, operators }: Pick<Gr
     const at = `${path}.implementations[${k}]`;
     if (names.has(implementation.name)) throw contradiction(`${at}.name`, `'${implementation.name}' is used twice`);
     names.add(implementation.name);
+    if (implementation.in_place === true) checkInPlace(operator, values, at);
     let last = -1;
     implementation.saves.forEach((id, slot) => {
       const here = `${at}.saves[${slot}]`;

@@ -86,7 +86,7 @@ function walk(graph: Graph, plan: Plan, structure: boolean): [peak: number, time
     time += x.forward.time;
     const s = o.inputs[0];
     let minus = 0;
-    if (o.in_place && s !== undefined && activation(s) && storageOf(s) === s && !outputs.has(s) && usesOf(s).every((j) => j <= i)) {
+    if ((o.in_place || x.in_place) && s !== undefined && activation(s) && storageOf(s) === s && !outputs.has(s) && usesOf(s).every((j) => j <= i)) {
       if (valueIntervals(s).some(([f]) => f === producer(s)) || stranded(s) || x.saves.includes(s)) time += Math.max(0, (x.forward.out_of_place ?? 0) - x.forward.time);
       else minus = values[o.outputs[0]!]!.bytes;
     }
@@ -167,7 +167,7 @@ function walk(graph: Graph, plan: Plan, structure: boolean): [peak: number, time
       const wanted = y.internal_bytes > 0 && ((j === i && !heldInternals(i, c)) || internalIntervals(j).some(([f]) => f === c));
       let minus = 0;
       if (
-        !wanted && operators[j]!.in_place && s !== undefined && activation(s) && storageOf(s) === s && computed.has(s) && !startsNow(s) && !x.saves.includes(s) &&
+        !wanted && (operators[j]!.in_place || y.in_place) && s !== undefined && activation(s) && storageOf(s) === s && computed.has(s) && !startsNow(s) && !x.saves.includes(s) &&
         later.every((l) => !inputStorages(l).has(s)) && !y.saves.includes(s)
       ) {
         minus = values[operators[j]!.outputs[0]!]!.bytes;

@@ -62,6 +62,24 @@ function withStandIns(graph: Graph, seed: number): Graph {
   };
 }
 
+/** Some operators that were not written in place, and could be, have an implementation that is. */
+function withOverwriting(graph: Graph, seed: number): Graph {
+  const dice = new Dice(seed ^ 0x51ed270b);
+  const { values, operators } = graph;
+  return {
+    ...graph,
+    operators: operators.map((operator) => {
+      const [input, output] = [values[operator.inputs[0]!], values[operator.outputs[0]!]];
+      const [eager] = operator.implementations;
+      const own = [input, output].every((value) => value?.kind === "activation" && value.storage === value.id);
+      if (operator.in_place || operator.opaque !== undefined || !own || input!.bytes !== output!.bytes || dice.chance(0.2)) return operator;
+      const cost = { time: 1 + dice.below(20), peak: eager!.forward.peak };
+      const saves = eager!.saves.filter((id) => id !== input!.id || dice.chance(0.3));
+      return { ...operator, implementations: [...operator.implementations, { ...eager!, name: "in place", in_place: true, saves, forward: copying(cost, true) }] };
+    }),
+  };
+}
+
 /** What is held from forward to its last need, whatever the plan: as `v3`, and `i3` for internals. */
 function stayingIn({ values, operators }: Graph): ReadonlySet<string> {
   return new Set(operators.flatMap(({ id, pinned, opaque, outputs, implementations }) => [
@@ -174,7 +192,7 @@ export function randomGraph(seed: number, { operators: n, exotic, transfer = fal
   };
   const whole = withOpaque(graph, seed);
   const linked = transfer ? withTransfer(whole, seed) : whole;
-  return exotic ? withStandIns(linked, seed) : linked;
+  return exotic ? withOverwriting(withStandIns(linked, seed), seed) : linked;
 }
 
 /** In place, half of them take longer where they may not overwrite their input. */

@@ -1,4 +1,4 @@
-import { fixedBytes, gradientsOf, transferTime, type Gradient, type Graph, type Implementation, type Operator } from "../graph";
+import { fixedBytes, gradientsOf, isInPlace, transferTime, type Gradient, type Graph, type Implementation, type Operator } from "../graph";
 import { int, rows, type Rows } from "./arrays";
 
 /**
@@ -30,7 +30,7 @@ export interface Problem {
   readonly makes: Rows;
   readonly dies: Rows;
   readonly madeBytes: Float64Array;
-  /** The storage that its first output may take over when recomputed (−1: none), and the same in forward. */
+  /** The storage that its first output may take over when recomputed, by some implementation (−1: none), and the same in forward. */
   readonly takes: Int32Array;
   readonly takesForward: Int32Array;
   /** Operators that may take over a storage in forward, ascending. */
@@ -51,7 +51,8 @@ export interface Problem {
   readonly restoredBytes: Float64Array;
   /** Some implementation saves what is made later. */
   readonly standsIn: boolean;
-  readonly savesTaken: Uint8Array;
+  /** It leaves what others might take over: since it saves that, or doesn't run in place. */
+  readonly leaves: Uint8Array;
   readonly internal: Float64Array;
   readonly forwardTime: Float64Array;
   /** Nanoseconds more where it leaves what it may take over. */
@@ -107,7 +108,8 @@ export function indexGraph(graph: Graph): Problem {
 
   const takes = Int32Array.from(operators, (operator) => {
     const [input] = operator.inputs;
-    return operator.in_place && input !== undefined ? (tensorOf.get(input) ?? -1) : -1;
+    const over = operator.implementations.some((implementation) => isInPlace(operator, implementation));
+    return over && input !== undefined ? (tensorOf.get(input) ?? -1) : -1;
   });
   const takesForward = takes.map((s, i) => (s >= 0 && lastUse[s] === i && isOutput[s] === 0 ? s : -1));
   const bytes = Float64Array.from(owned, (value) => value.bytes);
@@ -155,10 +157,12 @@ export function indexGraph(graph: Graph): Problem {
     saves: rows(saves),
     restoredBytes,
     standsIn: restoredBytes.some((each) => each > 0),
-    savesTaken: Uint8Array.from(flat, ({ operator }, q) => Number(saves[q]?.includes(takes[operator.id] ?? -1) ?? false)),
+    leaves: Uint8Array.from(flat, ({ operator, implementation }, q) =>
+      Number(!isInPlace(operator, implementation) || (saves[q]?.includes(takes[operator.id] ?? -1) ?? false))),
     internal: per((x) => x.internal_bytes),
     forwardTime: per((x) => x.forward.time),
-    copyTime: per(({ forward }) => Math.max(0, (forward.out_of_place ?? forward.time) - forward.time)),
+    copyTime: Float64Array.from(flat, ({ operator, implementation }) =>
+      isInPlace(operator, implementation) ? Math.max(0, (implementation.forward.out_of_place ?? 0) - implementation.forward.time) : 0),
     forwardPeak: per((x) => x.forward.peak),
     recomputeTime: per((x) => x.recompute.time),
     recomputePeak: per((x) => x.recompute.peak),

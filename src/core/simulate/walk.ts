@@ -95,7 +95,7 @@ export class Walk {
       const q = int(choice, i);
       const before = live;
       const over = int(problem.takesForward, i);
-      const takesOver = over >= 0 && bit(problem.savesTaken, q) === 0 && !heldFromForward(over, int(producer, over));
+      const takesOver = over >= 0 && bit(problem.leaves, q) === 0 && !heldFromForward(over, int(producer, over));
       const taken = takesOver ? num(problem.takenBytes, i) : 0;
       const took = num(problem.forwardTime, q) + (over >= 0 && !takesOver ? num(problem.copyTime, q) : 0);
       const stays = num(problem.madeBytes, i) + num(internal, q);
@@ -166,7 +166,7 @@ export class Walk {
         const over = int(problem.takes, j);
         const taken =
           over >= 0 && int(computed, over) === stamp && int(needed, over) !== stamp && int(lastRead, over) === at &&
-          !wanted && startOf(over) !== clock && bit(problem.savesTaken, r) === 0
+          !wanted && startOf(over) !== clock && bit(problem.leaves, r) === 0
             ? num(problem.takenBytes, j)
             : 0;
         const moment = live + num(wanted ? problem.remakePeak : problem.recomputePeak, r) - taken;

@@ -95,9 +95,9 @@ export function fastest(problem: Problem): number {
   return total;
 }
 
-/** With a copy where the implementation itself saves what its operator might overwrite. */
-function leastForward({ forwardTime, copyTime, takesForward, savesTaken }: Problem, i: number, q: number): number {
-  return num(forwardTime, q) + (int(takesForward, i) >= 0 && bit(savesTaken, q) === 1 ? num(copyTime, q) : 0);
+/** With a copy where the implementation itself saves what it might overwrite. */
+function leastForward({ forwardTime, copyTime, takesForward, leaves }: Problem, i: number, q: number): number {
+  return num(forwardTime, q) + (int(takesForward, i) >= 0 && bit(leaves, q) === 1 ? num(copyTime, q) : 0);
 }
 
 /** Beyond this many operators the program takes too long, and nothing beats the fastest step is all that is said. */
@@ -147,7 +147,7 @@ function snapshotProgram(problem: Problem, budget: number): { readonly program: 
   const there = Uint8Array.from(isOutput);
   for (let q = 0; q < total; q++) if (bit(problem.hasBackward, q) === 0) for (const u of rowOf(saves, q)) there[u] = 1;
   const copy = new Float64Array(storages);
-  for (const i of problem.overwriting) copy[int(takesForward, i)] = Math.min(...range(implementations, i).map((q) => (bit(problem.savesTaken, q) === 1 ? 0 : num(problem.copyTime, q))));
+  for (const i of problem.overwriting) copy[int(takesForward, i)] = Math.min(...range(implementations, i).map((q) => (bit(problem.leaves, q) === 1 ? 0 : num(problem.copyTime, q))));
   for (let u = 0; u < storages; u++) if (bit(there, u) === 0) keepStorage[u] = program.column(num(copy, u) / timeUnit, true);
   const away = offloadColumns(problem, program, there);
   if (problem.transfer?.overlaps === true) addLinks(problem, program, away, { choose, recompute, keepStorage, copy });
@@ -252,9 +252,17 @@ function snapshotProgram(problem: Problem, budget: number): { readonly program: 
       chosen(i, q, num(problem.forwardPeak, q) / sizeUnit);
     });
     const over = int(takesForward, i);
-    if (over >= 0 && !range(implementations, i).every((q) => bit(problem.savesTaken, q) === 1)) {
-      charged -= num(takenBytes, i) / sizeUnit;
-      terms.push([int(keepStorage, over), num(takenBytes, i) / sizeUnit], [int(away, over), num(takenBytes, i) / sizeUnit]);
+    const overwriting = over < 0 ? [] : range(implementations, i).filter((q) => bit(problem.leaves, q) === 0);
+    const taken = num(takenBytes, i) / sizeUnit;
+    if (overwriting.length === count(i)) {
+      charged -= taken;
+      terms.push([int(keepStorage, over), taken], [int(away, over), taken]);
+    } else if (overwriting.length > 0) {
+      // It takes over by one of these alone, and only what isn't kept.
+      const column = program.column(0);
+      program.row([[column, 1], ...overwriting.map((q) => [int(choose, q), -1] as const)], 0);
+      program.row([[column, 1], [int(keepStorage, over), 1], [int(away, over), 1]], 1);
+      terms.push([column, -taken]);
     }
     if (!close(i)) return null;
   }
@@ -341,8 +349,9 @@ function snapshotProgram(problem: Problem, budget: number): { readonly program: 
       } else terms.push([column, size(u)]);
     }
     chargeInternals(at + 1, j);
-    const cheapest = Math.min(...range(implementations, j).map((q) => num(problem.recomputePeak, q)));
-    terms.push([column, (cheapest - (int(takes, j) >= 0 ? num(takenBytes, j) : 0)) / sizeUnit]);
+    const over = int(takes, j) >= 0 ? num(takenBytes, j) : 0;
+    const cheapest = Math.min(...range(implementations, j).map((q) => num(problem.recomputePeak, q) - (bit(problem.leaves, q) === 1 ? 0 : over)));
+    terms.push([column, cheapest / sizeUnit]);
     if (!close(2 * n - 1 - at)) return null;
   }
   return { program, clocks };

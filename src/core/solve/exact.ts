@@ -223,8 +223,8 @@ class ExactProgram {
   }
 
   private copyTime(set: number): number {
-    const { overwriting, takesForward, savesTaken, copyTime } = this.problem;
-    const copying = [...overwriting].filter((i) => this.held(int(takesForward, i), set) || bit(savesTaken, int(this.choice, i)) === 1);
+    const { overwriting, takesForward, leaves, copyTime } = this.problem;
+    const copying = [...overwriting].filter((i) => this.held(int(takesForward, i), set) || bit(leaves, int(this.choice, i)) === 1);
     return copying.reduce((sum, i) => sum + num(copyTime, int(this.choice, i)), 0);
   }
 
@@ -236,7 +236,7 @@ class ExactProgram {
     for (let i = 0; i < problem.operators; i++) {
       const q = int(this.choice, i);
       const over = int(problem.takesForward, i);
-      const taken = over >= 0 && !stays(over) && bit(problem.savesTaken, q) === 0 ? num(problem.takenBytes, i) : 0;
+      const taken = over >= 0 && !stays(over) && bit(problem.leaves, q) === 0 ? num(problem.takenBytes, i) : 0;
       peak = Math.max(peak, live + num(problem.forwardPeak, q) - taken);
       live += num(problem.madeBytes, i);
       if (stays(problem.storages + i)) live += num(problem.internal, q);
@@ -266,7 +266,7 @@ class ExactProgram {
       const internals = storages + j;
       const wanted = num(problem.internal, r) > 0 && ((j === operator && !heldNow(internals)) || starts(internals));
       const over = int(problem.takes, j);
-      const taken = !wanted && over >= 0 && computed.has(over) && !starts(over) && !needed.has(over) && !later.has(over) && bit(problem.savesTaken, r) === 0;
+      const taken = !wanted && over >= 0 && computed.has(over) && !starts(over) && !needed.has(over) && !later.has(over) && bit(problem.leaves, r) === 0;
       peak = Math.max(peak, sum() + num(wanted ? problem.remakePeak : problem.recomputePeak, r) - (taken ? num(problem.takenBytes, j) : 0));
       for (const s of row(problem.makes, j)) {
         if (live.has(s)) continue;

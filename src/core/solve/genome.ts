@@ -63,12 +63,12 @@ export class Evaluator implements Judge {
   }
 
   private timeOf(choice: Int32Array): number {
-    const { operators: n, forwardTime, backwardTime, recomputeTime, overwriting, takesForward, savesTaken, copyTime } = this.problem;
+    const { operators: n, forwardTime, backwardTime, recomputeTime, overwriting, takesForward, leaves, copyTime } = this.problem;
     const { closureStart, closureOperators, always } = this.schedule;
     let time = 0;
     for (const i of overwriting) {
       const [q, over] = [int(choice, i), int(takesForward, i)];
-      if (bit(savesTaken, q) === 1 || bit(always, over) === 1 || this.schedule.isKept(over)) time += num(copyTime, q);
+      if (bit(leaves, q) === 1 || bit(always, over) === 1 || this.schedule.isKept(over)) time += num(copyTime, q);
     }
     for (let i = 0; i < n; i++) time += num(forwardTime, int(choice, i)) + num(backwardTime, int(choice, i));
     for (let at = int(closureStart, n) - 1; at >= 0; at--) time += num(recomputeTime, int(choice, int(closureOperators, at)));

@@ -178,7 +178,7 @@ function signatureOf(problem: Problem, { first, last }: Block): string {
   return JSON.stringify(
     operators.slice(first, last + 1).map(({ inputs, outputs, in_place, random, pinned, opaque, implementations }) => [
       inputs.map(name), outputs.map(name), in_place, random, pinned, opaque !== undefined,
-      implementations.map(({ saves, internal_bytes, forward, recompute, backward }) => [saves.map(name), internal_bytes, forward, recompute, backward]),
+      implementations.map(({ saves, internal_bytes, in_place: over, forward, recompute, backward }) => [saves.map(name), internal_bytes, over, forward, recompute, backward]),
     ]),
   );
 }
