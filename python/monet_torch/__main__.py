@@ -343,7 +343,7 @@ def _profile(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int
     model = made.model if estimated else made.model.to(device)
     description = estimate.describe(place) if estimated else graph.describe_device(device)
     environment = [
-        description["name"], str(description["threads"]), torch.__version__, platform.machine(), "measure-7",
+        description["name"], str(description["threads"]), torch.__version__, platform.machine(), "measure-8",
         *(["triton"] if bits.kernels(device) else []),
     ]  # fmt: skip
     folder = None if options.no_cache or estimated else Path(options.cache) if options.cache else profile.cache_folder()

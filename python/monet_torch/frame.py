@@ -238,7 +238,7 @@ class Frame:
             own = storage_key(tensor)
             shared = [u for u, t in zip(o.inputs, tensors, strict=False) if storage_key(t) == own]
             foreseen = root != v
-            if foreseen != bool(shared) and o.in_place is None and not o.pinned:
+            if foreseen != bool(shared) and not program.in_place[op] and not o.pinned:
                 raise PlanMismatch(
                     "M312",
                     f"{o.name} of {o.module or 'the model'} {'copied' if foreseen else 'returned a view'} where the "
@@ -372,7 +372,7 @@ class Frame:
         self, o: Operator, closure: _Closure, needed: set[int], retained: dict[int, int], made: dict[int, Cell],
         wants_internals: bool,
     ) -> bool:  # fmt: skip
-        if o.in_place is None or wants_internals:
+        if not self.program.in_place[o.id] or wants_internals:
             return False
         v = o.inputs[0]
         return (

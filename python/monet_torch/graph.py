@@ -108,6 +108,7 @@ def _implementation(captured: Captured, o: Operator, m: Measured) -> dict[str, A
     return {
         "name": m.name, "exactness": m.exactness,
         "saves": sorted(r for r in roots if not captured.values[r].is_constant), "internal_bytes": m.internal_bytes,
+        **({"in_place": True} if o.in_place is None and operators.runs_in_place(captured, o, m.name) else {}),
         "forward": run(m.forward) | copying, "recompute": run(m.recompute), "backward": backward,
     }  # fmt: skip
 

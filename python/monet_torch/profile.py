@@ -46,7 +46,7 @@ _BLOCK = 1 << 20
 class Run:
     """Nanoseconds (the lower quartile, and the distance to the upper one as a share of it) and peak bytes.
 
-    `out_of_place`: nanoseconds of a forward that the user wrote in place where it may not overwrite its input.
+    `out_of_place`: nanoseconds of a forward in place where it may not overwrite its input.
     """
 
     time: int
@@ -98,7 +98,7 @@ def signature_of(captured: Captured, o: Operator, gradients: Sequence[Geometry |
         return [alias, list(v.shape), list(v.stride), v.offset, str(v.dtype), v.requires_grad, v.kind != "activation"]
 
     arguments = pytree.tree_map_only(Ref, lambda r: json.dumps(describe(r)), (o.args, o.kwargs))
-    names = [i.name for i in operators.alternatives(captured, o)]
+    names = [(i.name, operators.runs_in_place(captured, o, i.name)) for i in operators.alternatives(captured, o)]
     # A bound on integers counts too: it is the size of what they index.
     rows = [o.name, repr(arguments), str(o.in_place), o.grad, repr(o.autocast), repr(list(gradients)), names]
     return json.dumps(rows)
@@ -425,7 +425,7 @@ def _measure(
         build = _undoing(build, instead.undo)
     plain = build(o, False)
     forward_peak, (backward_peak, *later), gradients = _memory(bench, name, build, in_two)
-    in_place = o.in_place is not None
+    in_place = operators.runs_in_place(bench.captured, o, name)
     with torch.set_grad_enabled(bench.has_backward):
         forward = _time(_Timed(bench, build(o, in_place), in_place))
         # A recompute runs eager's operator, for its internals too where it has any; out of place, and on what was kept.

@@ -58,6 +58,7 @@ class Program:
             for o in ops
             if (instead := operators.stand_in(captured, o, plan.implementation(o.id))) is not None
         }
+        self.in_place = [operators.runs_in_place(captured, o, plan.implementation(o.id)) for o in ops]
         self.own_output = [operators.has_own_output(captured, o, plan.implementation(o.id)) for o in ops]
 
         # Until which clock a storage or an operator's internals are held from forward; -1: dropped after forward.
@@ -155,7 +156,7 @@ class Program:
 
     def _takes_over(self, o: Operator, model_outputs: set[int]) -> bool:
         """docs/format.md, Forward, step 1: may the output overwrite the input?"""
-        if o.in_place is None:
+        if not self.in_place[o.id]:
             return False
         v = o.inputs[0]
         return (
@@ -214,10 +215,11 @@ class Program:
 
     def recompute_call(self, o: Operator, in_place: bool, internals: bool) -> Callable[..., Any]:
         """Only who wants its internals has to run another implementation, but for one whose output is its own."""
-        if internals or self.own_output[o.id]:
+        eager = operators.in_place_form(o) if in_place else o.target
+        if internals or self.own_output[o.id] or eager is None:
             call: Callable[..., Any] = self.builders[o.id](o, in_place)
             return call
-        return o.in_place if in_place and o.in_place is not None else o.target
+        return eager
 
     def live_at(self, clock: int) -> dict[int, int]:
         """Bytes of each storage that forward made and the plan has on the device at a clock, outputs too."""

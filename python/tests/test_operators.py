@@ -194,6 +194,9 @@ CASES: dict[Key, list[Case]] = {
         convolution((1, 4, 6, 5, 7), (6, 2, 2, 3, 2), [1], [0], [1], 2, last=True),
     ],
     ("aten.relu.default", "mask"): pointwise(aten.relu.default),
+    ("aten.relu.default", "in-place"): pointwise(aten.relu.default, in_place=False)[:-1],
+    ("aten.sigmoid.default", "in-place"): pointwise(aten.sigmoid.default, in_place=False)[:-1],
+    ("aten.tanh.default", "in-place"): pointwise(aten.tanh.default, in_place=False)[:-1],
     ("aten.hardtanh.default", "output"): _hardtanh,
     ("aten.leaky_relu.default", "mask"): [
         *pointwise(aten.leaky_relu.default),
@@ -360,6 +363,7 @@ def internal_bytes(key: Key, outputs: int) -> int:
     """What docs and docstrings promise: a bit, half a byte or a byte per element, a state, or nothing."""
     sizes = {
         "mask": -(-outputs // 8), "index8": outputs, "index4": -(-outputs // 2), "output": 0, "own-gradient": 0,
+        "in-place": 0,
         "weight-first": 0,
         "shape": 0, "replay": torch.get_rng_state().nbytes, "chunks": 4,
     }  # fmt: skip
@@ -377,6 +381,17 @@ def captured_alone(case: Case, dtype: torch.dtype, kind: str = "parameter") -> C
         )
         for k, t in enumerate(tensors)
     ]  # fmt: skip
+    try:
+        made = case.target(*case.all_arguments(case.inputs(torch.float32)))
+    except (RuntimeError, IndexError):  # nothing is known of what it makes
+        made = torch.empty(0)
+    layout = torch.empty_like(made, dtype=dtype)
+    values.append(
+        Value(
+            len(tensors), "y", "activation", tuple(made.shape), made.stride(), 0, dtype, made.device, len(tensors),
+            layout.untyped_storage().nbytes(), 0, True,
+        )
+    )  # fmt: skip
     args = case.all_arguments([Ref(k) for k in range(len(tensors))])
     written = WRITTEN_IN_PLACE.get(str(case.target)) if case.in_place else None
     op = Operator(
@@ -455,29 +470,68 @@ def test_every_bitwise_implementation_has_cases_here() -> None:
     assert registered == set(CASES)
 
 
+def modes(captured: Captured, name: str) -> list[tuple[str, Operator, bool]]:
+    """Out of place, in place as the user wrote it, and in place though nobody wrote so: where each can be."""
+    op = captured.operators[0]
+    bare = replace(op, in_place=None)
+    return [
+        ("out of place", op, False),
+        *([("in place", op, True)] if op.in_place is not None else []),
+        *([("in place, unwritten", bare, True)] if operators.runs_in_place(captured, bare, name) else []),
+    ]
+
+
 @pytest.mark.parametrize("dtype", FLOATS, ids=lambda d: str(d).removeprefix("torch."))
 @pytest.mark.parametrize(("key", "case"), everything())
 def test_output_gradient_and_rng_are_eagers_to_the_bit(key: Key, case: Case, dtype: torch.dtype) -> None:
     captured = captured_alone(case, dtype)
-    op, chosen = captured.operators[0], implementation(key, captured)
+    chosen = implementation(key, captured)
     assert chosen.exactness == "bitwise"
-    for in_place in (False, True) if op.in_place is not None else (False,):
+    for mode, op, in_place in modes(captured, key[1]):
+        written = in_place and op.in_place is not None
         for layout in ("dense", "expanded", "other order"):
             try:
-                want = run(case, dtype, operators.eager(op, in_place), in_place, layout)
+                want = run(case, dtype, operators.eager(op, written), written, layout)
             except RuntimeError as error:  # NotImplementedError, or in 2.6 a plain one
                 if "not implemented for" not in str(error):
                     raise
                 pytest.skip(f"nor has eager a kernel: {error}")
             got = run(case, dtype, chosen.build(op, in_place), in_place, layout)
-            where = f"{'in place' if in_place else 'out of place'}, {layout} gradient"
+            where = f"{mode}, {layout} gradient"
             assert same_bits(got.output, want.output), where
             assert got.output.stride() == want.output.stride(), where
             for mine, theirs in zip(got.gradients, want.gradients, strict=True):
                 assert same_bits(mine, theirs), where
                 assert mine.dtype == theirs.dtype
             assert torch.equal(got.rng, want.rng), where
-            assert got.taken_over == want.taken_over == in_place, where
+            assert (got.taken_over, want.taken_over) == (in_place, written), where
+
+
+def forward_peak(call: Callable[..., Any], tensors: list[Tensor], case: Case) -> int:
+    live = most = 0
+    for event in allocator_timeline(lambda: call(*case.all_arguments(tensors))):
+        live += event.bytes
+        most = max(most, live)
+    return most
+
+
+@pytest.mark.parametrize(
+    "key", [(op, i.name) for op, every in operators._registry.items() for i in every if i.overwrites]
+)
+def test_in_place_it_takes_what_it_takes_besides_its_output(key: Key) -> None:
+    """So a plan knows the one peak by the other."""
+    cases = CASES.get(key) or [Case("large", getattr(aten, key[0].split(".")[1]).default, plain(4, 8, 17, 17))]
+    case = next((c for c in cases if c.name.startswith("large")), cases[0])
+    captured = captured_alone(case, torch.float32)
+    assert len(modes(captured, key[1])) > 1
+    peaks = {}
+    for mode, op, in_place in modes(captured, key[1]):
+        first, *others = case.inputs(torch.float32)
+        leaf = torch.empty_like(first).copy_(first).requires_grad_(first.is_floating_point())
+        tensors = [leaf.clone(memory_format=torch.preserve_format), *others]
+        peaks[mode] = forward_peak(implementation(key, captured).build(op, in_place), tensors, case)
+    output = captured.values[-1].storage_bytes
+    assert all(peak == peaks["out of place"] - output for mode, peak in peaks.items() if mode != "out of place"), peaks
 
 
 @pytest.mark.parametrize(("key", "case"), everything())
@@ -544,9 +598,9 @@ def test_a_weight_with_one_use_or_no_gradient_gains_nothing() -> None:
     case = Case("weight", aten.linear.default, linear(4, 5, bias=False))
     alone = captured_alone(case, torch.float32)
     alone.operators.pop()
-    assert operators.alternatives(alone, alone.operators[0]) == []
     activation = captured_alone(case, torch.float32, kind="activation")
-    assert operators.alternatives(activation, activation.operators[0]) == []
+    for captured in (alone, activation):
+        assert "own-gradient" not in {i.name for i in operators.alternatives(captured, captured.operators[0])}
 
 
 def test_functional_and_in_place_forms_are_found_by_name() -> None:

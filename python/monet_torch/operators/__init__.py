@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
@@ -37,6 +37,7 @@ class Implementation:
     Where it saves its (first) output, `stand_in` may name a later value that a plan holds instead; where nobody knows
     of that, the output itself is held.
     With `looks`, it saves its output or its input, by what it sees in their numbers.
+    With `overwrites`, it can be built in place for an operator that the user didn't write so, too.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Implementation:
     in_two: bool = False
     stand_in: Callable[[Captured, Operator], StandIn | None] | None = None
     looks: bool = False
+    overwrites: bool = False
 
 
 _registry: dict[str, list[Implementation]] = {}
@@ -64,6 +66,8 @@ def register(op: str, implementation: Implementation) -> None:
             f"{', '.join(EXACTNESS)}, not {implementation.exactness!r}",
         )
     others = [i for i in _registry.get(op, []) if i.name != implementation.name]
+    if implementation.overwrites:
+        implementation = replace(implementation, build=_over_an_alias(implementation.build))
     _registry[op] = [*others, implementation]
 
 
@@ -80,7 +84,8 @@ def implementation(
 
     `applies`, if given, gets the same arguments with a `Value` (shape, stride, dtype, device, kind, …) for each tensor
     and says whether the function can serve them. With `in_place` the function also takes a keyword `in_place`, and
-    overwrites its first argument when that is true; without, operators that the model runs in place keep to eager.
+    overwrites its first argument when that is true: where the model does, and where nothing else wants that any more.
+    Without, operators that the model runs in place keep to eager.
     Say `own_output` where what it returns has other bits than eager's: a plan then makes it again by this function.
     Say `looks` where it looks at numbers to choose whether to save its output or its input: torch.compile can't.
 
@@ -115,7 +120,7 @@ def implementation(
 
             return run
 
-        register(op, Implementation(name, exactness, serves, build, own_output, looks=looks))
+        register(op, Implementation(name, exactness, serves, build, own_output, looks=looks, overwrites=in_place))
         return function
 
     return decorate
@@ -141,6 +146,72 @@ def looks(captured: Captured, operator: Operator, name: str) -> bool:
     """Does the implementation called `name` choose what it saves by the numbers that it sees, where it applies?"""
     found = [i for i in _registry.get(operator.name, []) if i.name == name and i.looks]
     return any(i.applies(captured, operator) for i in found)
+
+
+def runs_in_place(captured: Captured, operator: Operator, name: str) -> bool:
+    """May the implementation called `name` overwrite its input, where nothing else wants that any more?"""
+    if operator.in_place is not None:
+        return True
+    found = [i for i in _registry.get(operator.name, []) if i.name == name and i.overwrites]
+    return can_overwrite(captured, operator) and any(i.applies(captured, operator) for i in found)
+
+
+def can_overwrite(captured: Captured, operator: Operator) -> bool:
+    """Is its first argument memory of the same shape, that no one can have but operators of the graph?
+
+    (What a user's own function makes it may hold, for its backward, where no hook sees it.)
+    """
+    values = captured.values
+    if not operator.inputs or operator.pinned or len(operator.outputs) != 1:
+        return False
+    x, y = values[operator.inputs[0]], values[operator.outputs[0]]
+    maker = None if x.producer is None else captured.operators[x.producer]
+    return (
+        operator.args[0] == Ref(x.id) and operator.inputs.count(x.id) == 1 and x.storage_bytes > 0 and len(x.shape) > 0
+        and not x.is_constant and x.storage == x.id and y.storage == y.id
+        and (x.shape, x.stride, x.dtype, x.storage_bytes) == (y.shape, y.stride, y.dtype, y.storage_bytes)
+        and (maker is None or maker.name.startswith("aten."))
+    )  # fmt: skip
+
+
+class _Alias(torch.autograd.Function):
+    """The same memory, as a tensor that is nobody's view. What autograd saved of the other notices a write."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return x.detach()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        return grads[0]
+
+
+def _over_an_alias(build: Callable[[Operator, bool], Function]) -> Callable[[Operator, bool], Function]:
+    """The same, but in place of what the user didn't write so it writes over a tensor of its own.
+
+    (A write into a view, as a linear layer's output is, would have autograd copy gradients.)
+    """
+
+    def build_over(operator: Operator, in_place: bool) -> Function:
+        call = build(operator, in_place)
+        if not in_place or operator.in_place is not None:
+            return call
+
+        def run(x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+            return call(_Alias.apply(x), *args, **kwargs)  # type: ignore[no-untyped-call]
+
+        return run
+
+    return build_over
+
+
+def in_place_form(operator: Operator) -> Function | None:
+    """What eager runs where the operator is written in place; None where there is no such thing."""
+    if operator.in_place is not None:
+        return operator.in_place
+    library, name, overload = operator.name.split(".")
+    packet = getattr(torch.ops.aten, f"{name}_", None) if library == "aten" else None
+    return getattr(packet, overload, None)
 
 
 def stand_in(captured: Captured, operator: Operator, name: str) -> StandIn | None:
@@ -202,6 +273,7 @@ from . import (  # noqa: E402, F401  (each registers its own)
     linear,
     loss,
     norms,
+    overwriting,
     piecewise,
     pooling,
     relu,

@@ -40,11 +40,11 @@ class _Where(torch.autograd.Function):
 class _MaskedFill(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, mask: Tensor, value: float, in_place: bool) -> Tensor:
-        bits.save(ctx, mask)
+        y = x.masked_fill_(mask, value) if in_place else x.masked_fill(mask, value)
         if in_place:
             ctx.mark_dirty(x)
-            return x.masked_fill_(mask, value)
-        return x.masked_fill(mask, value)
+        bits.save(ctx, mask)  # last, as in `piecewise`
+        return y
 
     @staticmethod
     @once

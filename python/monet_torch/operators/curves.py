@@ -119,4 +119,4 @@ def _build(operator: Operator, in_place: bool) -> Any:
 
 
 for _name in ("silu", "gelu", "mish", "hardswish"):
-    register(f"aten.{_name}.default", Implementation("output", "approximate", _applies, _build))
+    register(f"aten.{_name}.default", Implementation("output", "approximate", _applies, _build, overwrites=True))

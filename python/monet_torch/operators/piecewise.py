@@ -29,10 +29,10 @@ class _FromMask(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, passes: Tensor, run: Callable[..., Any], backward: Any, in_place: bool) -> Tensor:
         ctx.gradient = backward
-        bits.save(ctx, passes)
         y: Tensor = run(x)
         if in_place:
             ctx.mark_dirty(x)
+        bits.save(ctx, passes)  # last: what packing takes comes on top of y, be that in place or not
         return y
 
     @staticmethod
@@ -116,25 +116,3 @@ def _clamp_min_from_mask(x: Tensor, low: Any, *, in_place: bool) -> Any:
 def _clamp_max_from_mask(x: Tensor, high: Any, *, in_place: bool) -> Any:
     run = aten.clamp_max_ if in_place else aten.clamp_max
     return _FromMask.apply(x, _below(x, high), lambda x: run(x, high), _selected, in_place)  # type: ignore[no-untyped-call]
-
-
-class _LeakyReluFromOutput(torch.autograd.Function):
-    """With a slope above zero the output is positive where the input is. Eager's in-place form does the same."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, slope: float) -> Tensor:
-        ctx.slope = slope
-        y: Tensor = aten.leaky_relu(x, slope)
-        ctx.save_for_backward(y)
-        return y
-
-    @staticmethod
-    @once
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        (y,) = ctx.saved_tensors
-        return aten.leaky_relu_backward(grads[0], y, ctx.slope, False), None
-
-
-@implementation("aten.leaky_relu.default", name="output", exactness="bitwise", applies=_rises)
-def _leaky_relu_from_output(x: Tensor, slope: float = 0.01) -> Any:
-    return _LeakyReluFromOutput.apply(x, slope)  # type: ignore[no-untyped-call]

@@ -70,5 +70,5 @@ def _build_hardtanh(operator: Operator, in_place: bool) -> Any:
     return run
 
 
-register("aten.relu.default", Implementation("mask", "bitwise", _applies, _build_relu))
-register("aten.hardtanh.default", Implementation("output", "bitwise", _applies, _build_hardtanh))
+register("aten.relu.default", Implementation("mask", "bitwise", _applies, _build_relu, overwrites=True))
+register("aten.hardtanh.default", Implementation("output", "bitwise", _applies, _build_hardtanh, overwrites=True))
