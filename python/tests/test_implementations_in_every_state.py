@@ -111,10 +111,8 @@ def calls(op: str, name: str, shape: tuple[int, ...], within: float = 0.0, **how
 ROWS, MAPS, LINE, CUBE = (12, 8), (2, 4, 8, 8), (2, 3, 8), (2, 3, 4, 4, 8)
 TABLE: list[Row] = [
     *calls("relu", "mask", ROWS, _=F.relu, in_place=F.relu_),
-    *calls("relu", "in-place", ROWS, _=F.relu),
-    *calls("sigmoid", "in-place", ROWS, _=F.sigmoid),
-    *calls("tanh", "in-place", ROWS, _=torch.tanh),
     *calls("hardtanh", "output", ROWS, _=F.hardtanh, in_place=F.hardtanh_),
+    *calls("relu6", "output", ROWS, _=F.relu6),
     *calls("leaky_relu", "mask", ROWS, _=F.leaky_relu, in_place=F.leaky_relu_),
     *calls("leaky_relu", "output", ROWS, _=F.leaky_relu),
     *calls("hardsigmoid", "mask", ROWS, _=F.hardsigmoid, in_place=lambda x: F.hardsigmoid(x, inplace=True)),

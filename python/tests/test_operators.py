@@ -194,10 +194,8 @@ CASES: dict[Key, list[Case]] = {
         convolution((1, 4, 6, 5, 7), (6, 2, 2, 3, 2), [1], [0], [1], 2, last=True),
     ],
     ("aten.relu.default", "mask"): pointwise(aten.relu.default),
-    ("aten.relu.default", "in-place"): pointwise(aten.relu.default, in_place=False)[:-1],
-    ("aten.sigmoid.default", "in-place"): pointwise(aten.sigmoid.default, in_place=False)[:-1],
-    ("aten.tanh.default", "in-place"): pointwise(aten.tanh.default, in_place=False)[:-1],
     ("aten.hardtanh.default", "output"): _hardtanh,
+    ("aten.relu6.default", "output"): pointwise(aten.relu6.default),
     ("aten.leaky_relu.default", "mask"): [
         *pointwise(aten.leaky_relu.default),
         *pointwise(aten.leaky_relu.default, 0.2),
@@ -344,6 +342,7 @@ CASES: dict[Key, list[Case]] = {
 WRITTEN_IN_PLACE = {
     "aten.relu.default": aten.relu_.default,
     "aten.hardtanh.default": aten.hardtanh_.default,
+    "aten.relu6.default": aten.relu6_.default,
     "aten.leaky_relu.default": aten.leaky_relu_.default,
     "aten.hardsigmoid.default": aten.hardsigmoid_.default,
     "aten.threshold.default": aten.threshold_.default,
@@ -363,7 +362,6 @@ def internal_bytes(key: Key, outputs: int) -> int:
     """What docs and docstrings promise: a bit, half a byte or a byte per element, a state, or nothing."""
     sizes = {
         "mask": -(-outputs // 8), "index8": outputs, "index4": -(-outputs // 2), "output": 0, "own-gradient": 0,
-        "in-place": 0,
         "weight-first": 0,
         "shape": 0, "replay": torch.get_rng_state().nbytes, "chunks": 4,
     }  # fmt: skip

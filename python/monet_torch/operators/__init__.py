@@ -226,7 +226,7 @@ _SAVES_ALIKE = {
 }  # fmt: skip
 # or a copy of what those save, their input; others save their result instead of their input.
 _SAVES_A_COPY = {
-    "aten.hardtanh.default", "aten.silu.default", "aten.gelu.default", "aten.mish.default", "aten.hardswish.default",
+    "aten.hardtanh.default", "aten.relu6.default", "aten.silu.default", "aten.gelu.default", "aten.mish.default", "aten.hardswish.default",
     "aten.hardsigmoid.default",
 }  # fmt: skip
 
@@ -273,7 +273,6 @@ from . import (  # noqa: E402, F401  (each registers its own)
     linear,
     loss,
     norms,
-    overwriting,
     piecewise,
     pooling,
     relu,

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._private import CLAMP_PASSES_AT_BOUNDS
-from ..captured import Value
+from .._private import CLAMP_PASSES_AT_BOUNDS, pytree
+from ..captured import Captured, Operator, Ref, Value
 from ..geometry import is_dense
-from . import bits, implementation
+from . import Implementation, bits, implementation, register
 from .once import once
 
 aten = torch.ops.aten
@@ -116,3 +116,40 @@ def _clamp_min_from_mask(x: Tensor, low: Any, *, in_place: bool) -> Any:
 def _clamp_max_from_mask(x: Tensor, high: Any, *, in_place: bool) -> Any:
     run = aten.clamp_max_ if in_place else aten.clamp_max
     return _FromMask.apply(x, _below(x, high), lambda x: run(x, high), _selected, in_place)  # type: ignore[no-untyped-call]
+
+
+class _LeakyReluFromOutput(torch.autograd.Function):
+    """With a slope above zero the output is positive where the input is. Eager's in-place form does the same."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, slope: float, in_place: bool) -> Tensor:
+        ctx.slope = slope
+        y: Tensor = aten.leaky_relu_(x, slope) if in_place else aten.leaky_relu(x, slope)
+        if in_place:
+            ctx.mark_dirty(x)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    @once
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        (y,) = ctx.saved_tensors
+        return aten.leaky_relu_backward(grads[0], y, ctx.slope, False), None, None
+
+
+def _unwritten(captured: Captured, operator: Operator) -> bool:
+    args, kwargs = pytree.tree_map_only(Ref, lambda r: captured.values[r.id], (operator.args, operator.kwargs))
+    return operator.in_place is None and _rises(*args, *kwargs.values())
+
+
+def _leaky_relu_from_output(operator: Operator, in_place: bool) -> Callable[..., Any]:
+    def run(x: Tensor, slope: float = 0.01) -> Any:
+        return _LeakyReluFromOutput.apply(x, slope, in_place)  # type: ignore[no-untyped-call]
+
+    return run
+
+
+register(
+    "aten.leaky_relu.default",
+    Implementation("output", "bitwise", _unwritten, _leaky_relu_from_output, overwrites=True),
+)

@@ -70,5 +70,11 @@ def _build_hardtanh(operator: Operator, in_place: bool) -> Any:
     return run
 
 
+def _build_relu6(operator: Operator, in_place: bool) -> Any:
+    run = _build_hardtanh(operator, in_place)
+    return lambda x: run(x, 0, 6)
+
+
 register("aten.relu.default", Implementation("mask", "bitwise", _applies, _build_relu, overwrites=True))
 register("aten.hardtanh.default", Implementation("output", "bitwise", _applies, _build_hardtanh, overwrites=True))
+register("aten.relu6.default", Implementation("output", "bitwise", _applies, _build_relu6, overwrites=True))
