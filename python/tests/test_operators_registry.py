@@ -167,7 +167,9 @@ def test_the_example_in_the_docs_runs_and_is_bitwise_as_it_says() -> None:
 def test_it_is_offered_only_where_it_applies() -> None:
     registered(applies=lambda x, by: by < 0)
     captured = capture(Bent(), (torch.randn(5, 6),))
-    assert all(operators.alternatives(captured, o) == [] for o in captured.operators)
+    assert [operators.alternatives(captured, o) for o in captured.operators if o.name == "monet_test.bend.default"] == [
+        []
+    ]
 
 
 def test_the_later_of_two_with_one_name_counts() -> None:
@@ -175,7 +177,8 @@ def test_the_later_of_two_with_one_name_counts() -> None:
     registered()
     assert len(operators._registry["monet_test.bend.default"]) == 1
     captured = capture(Bent(), (torch.randn(5, 6),))
-    assert [i.name for o in captured.operators for i in operators.alternatives(captured, o)] == ["output"]
+    (bend,) = [o for o in captured.operators if o.name == "monet_test.bend.default"]
+    assert [i.name for i in operators.alternatives(captured, bend)] == ["output"]
 
 
 def test_where_the_model_writes_in_place_a_function_is_told_or_not_asked() -> None:

@@ -226,8 +226,8 @@ _SAVES_ALIKE = {
 }  # fmt: skip
 # or a copy of what those save, their input; others save their result instead of their input.
 _SAVES_A_COPY = {
-    "aten.hardtanh.default", "aten.relu6.default", "aten.silu.default", "aten.gelu.default", "aten.mish.default", "aten.hardswish.default",
-    "aten.hardsigmoid.default",
+    "aten.hardtanh.default", "aten.relu6.default", "aten.silu.default", "aten.gelu.default", "aten.mish.default",
+    "aten.hardswish.default", "aten.hardsigmoid.default",
 }  # fmt: skip
 
 

@@ -169,7 +169,7 @@ export function shrink(evaluator: Evaluator, start: Candidate, { seed, work }: R
   const random = new Random(seed);
   let best = start;
   const end = evaluator.work + work;
-  while (evaluator.work < end) best = greedy(evaluator, best.peak - 1, ruin(evaluator, best, random), item(habits, random.below(habits.length))) ?? best;
+  while (evaluator.work < end) best = greedy(evaluator, best.peak - 1, ruin(evaluator, best, random), item(habits, random.below(habits.length)), 2) ?? best;
   return best;
 }
 

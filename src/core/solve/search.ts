@@ -1,5 +1,5 @@
-import { int, item } from "../simulate/arrays";
-import type { Problem } from "../simulate/problem";
+import { int, item, num } from "../simulate/arrays";
+import { eagerChoice, type Problem } from "../simulate/problem";
 import { drop, keep, offload, retain } from "../simulate/schedule";
 import { cutBlocks, type Block } from "./blocks";
 import { better, totalTime, type Candidate, type Evaluator, type Genome } from "./genome";
@@ -152,10 +152,10 @@ function holdMore(evaluator: Evaluator, start: Candidate): Candidate {
 
 /** Starts from the literature, each a genome: √n checkpointing keeps every k-th block's result. */
 export function classical(problem: Problem): Genome[] {
-  const choice = problem.implementations.slice(0, problem.operators);
+  const choices = [eagerChoice(problem), thriftiest(problem)];
   const blocks = cutBlocks(problem);
   const starts: Genome[] = [];
-  for (const inner of problem.transfer === null ? [drop, retain] : [drop, retain, offload]) {
+  for (const choice of problem.implementations.at(-1) === problem.operators ? choices.slice(0, 1) : choices) for (const inner of problem.transfer === null ? [drop, retain] : [drop, retain, offload]) {
     for (let stride = 1; stride <= blocks.length; stride = Math.ceil(stride * 1.5)) {
       const genes = new Int32Array(problem.tensors).fill(inner);
       blocks.forEach((block, k) => {
@@ -167,6 +167,18 @@ export function classical(problem: Problem): Genome[] {
     starts.push({ genes: new Int32Array(problem.tensors).fill(inner), choice });
   }
   return starts;
+}
+
+/** Of each operator the implementation that saves least, counting what its backward takes. */
+export function thriftiest(problem: Problem): Int32Array {
+  const { implementations, saves, bytes, internal, backwardPeak } = problem;
+  const taken = (q: number): number =>
+    saves.data.subarray(int(saves.start, q), int(saves.start, q + 1)).reduce((sum, s) => sum + num(bytes, s), num(internal, q) + num(backwardPeak, q));
+  return eagerChoice(problem).map((first, i) => {
+    let least = first;
+    for (let q = first; q < int(implementations, i + 1); q++) if (taken(q) < taken(least)) least = q;
+    return least;
+  });
 }
 
 class Moves {
@@ -290,6 +302,7 @@ class Moves {
     const first = random.below(group.length);
     const blocks = group.slice(first, first + 1 + random.below(group.length - first));
     this.save(blocks, genes, choice);
+    if (this.several.length > 0 && random.next() < 0.4) return this.spreadChoice(random, from, blocks, choice);
     const begin = random.below(from.tensors.length);
     const end = Math.min(from.tensors.length, begin + 1 + random.below(4));
     const states = Array.from({ length: end - begin }, () => (random.next() < 0.5 ? null : this.gene(random, choice.length)));
@@ -298,6 +311,15 @@ class Moves {
         genes[int(to.tensors, k)] = states[k - begin] ?? int(genes, int(from.tensors, k));
       }
     }
+    return true;
+  }
+
+  private spreadChoice(random: Random, from: Block, blocks: readonly Block[], choice: Int32Array): boolean {
+    const open = this.several.filter((i) => i >= from.first && i <= from.last);
+    if (open.length === 0) return false;
+    const i = int(open, random.below(open.length));
+    const other = random.below(int(this.implementations, i + 1) - int(this.implementations, i));
+    for (const to of blocks) choice[to.first + i - from.first] = int(this.implementations, to.first + i - from.first) + other;
     return true;
   }
 

@@ -13,7 +13,7 @@ import type { Glpk } from "./linear";
 import { master } from "./master";
 import { blockOptions, type BlockOptions } from "./options";
 import { Random } from "./random";
-import { faster, leastMemory, polish, search } from "./search";
+import { faster, leastMemory, polish, search, thriftiest } from "./search";
 import { gapOf, type Domination, type Infeasible, type Planned, type Solution } from "./solution";
 
 export interface Tools {
@@ -105,8 +105,8 @@ export class Workshop {
 
   constructor(problem: Problem, tools: Tools) {
     this.problem = problem;
-    // An evaluation of a larger graph takes longer, and is worth as much.
-    const effort = Math.min(1, fullEffort / workOf(problem));
+    // An evaluation of a larger graph takes longer, and is worth as much; one of a small graph takes next to nothing.
+    const effort = Math.min(2, fullEffort / workOf(problem));
     this.tools = { ...tools, iterations: Math.ceil(tools.iterations * effort) };
     this.evaluator = new Evaluator(problem);
     this.eager = this.evaluator.candidate(eagerGenome(problem));
@@ -123,20 +123,30 @@ export class Workshop {
     return this.leastFound;
   }
 
-  /** By annealing, and by greedy plans for less and less where these get as low; then the best of them piece by piece. */
+  /**
+   * By annealing, and by greedy plans for less and less where these get as low; then the best of them piece by piece.
+   * There are many basins, so it anneals more than once, and takes each outcome apart.
+   */
   private findLeast(): Candidate {
     const { evaluator } = this;
-    const { seed, iterations } = this.tools;
-    const annealed = leastMemory(evaluator, { seed, iterations: 3 * iterations, heat: 1 });
-    let best = annealed;
+    const { iterations } = this.tools;
+    const work = (iterations / 4) * workOf(this.problem);
+    const seeds = Array.from({ length: 3 }, (_, k) => this.tools.seed + k);
+    const annealed = seeds.map((seed, k) => leastMemory(evaluator, { seed, iterations: (k === 0 ? 3 : 1) * iterations, heat: 1 }));
+    let best = item(annealed, 0);
     const consider = (candidate: Candidate | null): void => {
       if (candidate !== null && better(candidate, best, 0)) best = candidate;
     };
-    const quick = this.quick(annealed.peak);
+    for (const candidate of annealed) consider(candidate);
+    const { peak } = best;
+    const quick = this.quick(peak);
     consider(quick);
-    for (let step = 0.05 * annealed.peak; quick !== null && step > 0.005 * annealed.peak; step /= 2) consider(this.quick(Math.floor(best.peak - step)));
-    consider(shrink(evaluator, best, { seed, work: (iterations / 4) * workOf(this.problem) }));
-    return best === annealed ? annealed : faster(evaluator, best);
+    for (let step = 0.05 * peak; quick !== null && step > 0.005 * peak; step /= 2) consider(this.quick(Math.floor(best.peak - step)));
+    annealed.forEach((candidate, k) => {
+      consider(shrink(evaluator, candidate, { seed: item(seeds, k), work: work / 2 }));
+    });
+    consider(shrink(evaluator, best, { seed: this.tools.seed, work }));
+    return annealed.includes(best) ? best : faster(evaluator, best);
   }
 
   /** The fastest of the greedy plans, within a moment. */
@@ -193,6 +203,8 @@ export class Workshop {
     const [mildest = eager] = warm;
     consider(this.quick(budget));
     const others = new Map(warm.map(({ choice }) => [choice.join(), choice]));
+    const thrifty = thriftiest(this.problem);
+    others.set(thrifty.join(), thrifty);
     others.delete(eager.choice.join());
     for (const habit of habits) {
       for (const start of warm) consider(greedy(evaluator, budget, start, habit));
