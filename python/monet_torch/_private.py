@@ -33,7 +33,9 @@ from torch.utils._pytree import TreeSpec
 from torch.utils.checkpoint import CheckpointPolicy
 
 __all__ = [
+    "ATTENTION_FUSES_FEWER_KEYS",
     "CLAMP_PASSES_AT_BOUNDS",
+    "COMPILES_GENERATORS",
     "HAS_PRODUCT_BY_ONEDNN",
     "LOOKS_AT_VALUES",
     "PARAMETERS_AGAIN",
@@ -114,6 +116,17 @@ def product_by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     result: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return result
 
+
+def _observe_attention() -> bool:
+    query, key = torch.zeros(1, 2, 2, 8), torch.zeros(1, 1, 2, 8)
+    return torch._fused_sdp_choice(query, key, key, enable_gqa=True) != 0
+
+
+ATTENTION_FUSES_FEWER_KEYS = _observe_attention()
+"""Has the CPU a fused form for fewer heads of keys than of queries? In 2.6 it has none: eager's is the composite."""
+
+COMPILES_GENERATORS = torch.__version__ >= "2.9"
+"""Can compiled code draw by a generator of its own? 2.6 can't."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -15,7 +15,16 @@ from torch import Tensor, fx, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from . import operators
-from ._private import FakeTensorMode, Joint, keep_alone, labelled, pytree, set_grad_enabled, storage_key
+from ._private import (
+    COMPILES_GENERATORS,
+    FakeTensorMode,
+    Joint,
+    keep_alone,
+    labelled,
+    pytree,
+    set_grad_enabled,
+    storage_key,
+)
 from .again import as_planned
 from .captured import Captured, Operator, Ref
 from .dispatched import made_once, run_as_captured
@@ -94,6 +103,9 @@ def _as_compiled(captured: Captured, plan: Plan) -> tuple[Plan, int]:
         if operators.is_in_two(o, name):
             del implementations[o.id]
             longer = max(longer, captured.values[o.inputs[0]].storage_bytes)
+        elif name == "replay" and not COMPILES_GENERATORS:
+            del implementations[o.id]
+            besides += captured.values[o.outputs[0]].storage_bytes  # its mask, as eager keeps it
         elif operators.looks(captured, o, name):
             del implementations[o.id]
             besides += captured.values[o.inputs[0]].storage_bytes

@@ -348,7 +348,8 @@ def test_an_exception_leaves_nothing(when: str, cells: weakref.WeakSet[Any], mon
     (program,) = planned._runtimes[model].by_fingerprint.values()
     for turn in range(3):
         if when == "in backward":
-            handle = model.layers[4].weight.register_hook(stop)
+            # (In 2.6 a hook of a parameter is forgotten where a function saves that and saved tensors are hooked.)
+            handle = model.layers[3].weight.register_hook(stop)
             loss = model(*args)
             with pytest.raises(Stop):
                 loss.backward()

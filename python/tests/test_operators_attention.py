@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import monet_torch
 from monet_torch import operators
+from monet_torch._private import ATTENTION_FUSES_FEWER_KEYS
 from monet_torch.capture import capture
 from monet_torch.captured import Captured, Operator
 from monet_torch.estimate import CARDS, measure_for
@@ -114,6 +115,9 @@ def eager(*args: Any, **kwargs: Any) -> Tensor:
 @pytest.mark.parametrize("name", CASES)
 def test_the_composite_form_is_close_to_the_fused_one_and_laid_out_as_it_is(name: str, dtype: torch.dtype) -> None:
     tensors, settings = CASES[name](dtype)
+    if "enable_gqa" in settings and not ATTENTION_FUSES_FEWER_KEYS:
+        assert offered(tensors, settings) == []
+        pytest.skip("eager has no fused form for fewer keys in this version")
     assert offered(tensors, settings) == ["math"]
     for mine, theirs in zip(run(by("math"), tensors, settings), run(eager, tensors, settings), strict=True):
         assert mine.dtype == theirs.dtype

@@ -99,4 +99,4 @@ def test_a_plan_of_it_trains(frozen: str) -> None:
     for p, q in zip(planned.parameters(), eager.parameters(), strict=True):
         assert (p.grad is None) == (q.grad is None)
         if p.grad is not None and q.grad is not None:
-            assert (p.grad - q.grad).abs().max() <= 1e-5 * q.grad.abs().max()
+            assert (p.grad - q.grad).abs().max() <= 5e-5 * q.grad.abs().max()

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.backends import cuda
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from .._private import pytree
+from .._private import ATTENTION_FUSES_FEWER_KEYS, pytree
 from ..captured import Captured, Operator, Ref, Value
 from . import Implementation, register
 from .once import once
@@ -63,7 +63,8 @@ def _serves(
     if len(query.shape) != 4 or query.storage_bytes == 0 or dropout or (mask is not None and mask.requires_grad):
         return False
     if name == "math":  # probabilities of more than 8 times the query (in 16 bits: 16 times) only cost memory
-        served = (half or on_cuda) and key.shape[2] <= 8 * query.shape[3]
+        other = on_cuda or (half and (ATTENTION_FUSES_FEWER_KEYS or key.shape[1] == query.shape[1]))  # than eager's own
+        served = other and key.shape[2] <= 8 * query.shape[3]
     else:
         served = on_cuda and (half or name == "efficient")
     return served and result.shape == query.shape and result.stride == _like(query.shape, query.stride)
