@@ -186,6 +186,7 @@ class Moves {
   private readonly tensors: Int32Array;
   private readonly together: Space["together"];
   private readonly offloads: boolean;
+  private readonly alikeChoices: boolean;
   private readonly several: Int32Array;
   /** Units with at least two decidable tensors, these alone in `tensors`. */
   private readonly units: readonly Block[];
@@ -199,7 +200,7 @@ class Moves {
   private operator = -1;
   private oldState = 0;
 
-  constructor({ genes, tensors, implementations, units, groups, together, offloads = false }: Space) {
+  constructor({ genes, tensors, implementations, units, groups, together, offloads = false, alikeChoices = false }: Space) {
     this.tensors = tensors;
     this.together = together;
     this.offloads = offloads;
@@ -207,6 +208,7 @@ class Moves {
     const several: number[] = [];
     for (let i = 0; i + 1 < implementations.length; i++) if (int(implementations, i + 1) - int(implementations, i) > 1) several.push(i);
     this.several = Int32Array.from(several);
+    this.alikeChoices = alikeChoices && several.length > 0;
     const open = new Set(tensors);
     this.units = units.map((unit) => ({ ...unit, tensors: unit.tensors.filter((t) => open.has(t)) })).filter((unit) => unit.tensors.length > 1);
     this.groups = groups.filter((blocks) => blocks.length > 1);
@@ -302,7 +304,7 @@ class Moves {
     const first = random.below(group.length);
     const blocks = group.slice(first, first + 1 + random.below(group.length - first));
     this.save(blocks, genes, choice);
-    if (this.several.length > 0 && random.next() < 0.4) return this.spreadChoice(random, from, blocks, choice);
+    if (this.alikeChoices && random.next() < 0.4) return this.spreadChoice(random, from, blocks, choice);
     const begin = random.below(from.tensors.length);
     const end = Math.min(from.tensors.length, begin + 1 + random.below(4));
     const states = Array.from({ length: end - begin }, () => (random.next() < 0.5 ? null : this.gene(random, choice.length)));

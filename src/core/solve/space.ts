@@ -16,6 +16,8 @@ export interface Space {
   readonly groups: readonly (readonly Block[])[];
   /** Whether the gene `offload` means anything. */
   readonly offloads?: boolean;
+  /** Whether the choices of alike operators have a meaning in common: the n-th implementation of one is the n-th of the other. */
+  readonly alikeChoices?: boolean;
   /** Genes that mean something together, as the judge alone knows; none: not this time. */
   readonly together?: (random: Random) => readonly (readonly [tensor: number, gene: number])[];
 }
@@ -48,6 +50,7 @@ export function spaceOf(problem: Problem): Space {
     implementations: problem.implementations,
     units: unitBlocks(problem),
     offloads: problem.transfer !== null,
+    alikeChoices: true,
     groups: [...groupAlike(problem, cutBlocks(problem)), ...groupAlike(problem, unitBlocks(problem))].map(({ blocks }) => blocks),
   };
 }
