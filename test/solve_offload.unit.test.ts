@@ -185,3 +185,24 @@ describe("a plan that offloads, for people", () => {
     expect(scheduleText(graph, solution.plan)).toContain("Offloaded to host memory");
   });
 });
+
+describe("an evaluator", () => {
+  it("says of a genome what one says that has seen no other", () => {
+    let away = 0;
+    fc.assert(
+      fc.property(shapes, fc.array(fc.array(fc.constantFrom(drop, keep, offload), { minLength: 40, maxLength: 40 }), { minLength: 3, maxLength: 6 }), (shape, all) => {
+        const problem = indexGraph(graphOf({ ...shape, exotic: true }));
+        const used = new Evaluator(problem);
+        const { choice } = eagerGenome(problem);
+        for (const some of all) {
+          const genome = { choice, genes: Int32Array.from({ length: problem.tensors }, (_, t) => some[t % some.length]!) };
+          const { peak, time } = new Evaluator(problem).candidate(genome);
+          expect(used.candidate(genome)).toMatchObject({ peak, time });
+          if (used.schedule.offloads.count > 0) away++;
+        }
+      }),
+      { seed: 47, numRuns: 400 },
+    );
+    expect(away).toBeGreaterThan(100);
+  });
+});

@@ -39,6 +39,8 @@ export class Offloads {
   private readonly nextReturning: Int32Array;
   private readonly nextNeeding: Int32Array;
   private readonly ended: Float64Array;
+  /** Something stands in the lists, be it of tensors that turned out not to go. */
+  private marked = false;
   private sent = 0;
   private fetched = 0;
 
@@ -60,7 +62,8 @@ export class Offloads {
   }
 
   clear(): void {
-    if (this.count === 0) return;
+    if (!this.marked) return;
+    this.marked = false;
     this.count = 0;
     for (const list of [this.from, this.to, this.need, this.leaving, this.returning, this.needing]) list.fill(-1);
   }
@@ -72,6 +75,7 @@ export class Offloads {
       if (tensor >= this.from.length) continue;
       this.from[tensor] = from;
       this.to[tensor] = to;
+      this.marked = true;
       this.count++;
     }
     if (this.count > 0) {
@@ -92,6 +96,7 @@ export class Offloads {
     if (transfer === null || tensors.length === 0) return;
     for (const t of tensors) this.from[t] = n;
     this.count = tensors.length;
+    this.marked = true;
     this.findNeeds(choice, steps);
 
     const end = new Float64Array(2 * n);

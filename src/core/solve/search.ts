@@ -94,7 +94,7 @@ export function polish(judge: Judge, budget: number, start: Candidate): Candidat
  */
 export function leastMemory(evaluator: Evaluator, options: SearchOptions): Candidate {
   const { problem } = evaluator;
-  let best = evaluator.candidate({ genes: new Int32Array(problem.tensors), choice: problem.implementations.slice(0, problem.operators) });
+  let best = evaluator.candidate({ genes: new Int32Array(problem.tensors), choice: eagerChoice(problem) });
   for (const genome of classical(problem)) {
     const candidate = evaluator.candidate(genome);
     if (better(candidate, best, 0)) best = candidate;
@@ -152,10 +152,15 @@ function holdMore(evaluator: Evaluator, start: Candidate): Candidate {
 
 /** Starts from the literature, each a genome: √n checkpointing keeps every k-th block's result. */
 export function classical(problem: Problem): Genome[] {
-  const choices = [eagerChoice(problem), thriftiest(problem)];
+  const oneEach = problem.implementations.at(-1) === problem.operators;
+  const choices = oneEach ? [eagerChoice(problem)] : [eagerChoice(problem), thriftiest(problem)];
+  return choices.flatMap((choice) => startsWith(problem, choice));
+}
+
+function startsWith(problem: Problem, choice: Int32Array): Genome[] {
   const blocks = cutBlocks(problem);
   const starts: Genome[] = [];
-  for (const choice of problem.implementations.at(-1) === problem.operators ? choices.slice(0, 1) : choices) for (const inner of problem.transfer === null ? [drop, retain] : [drop, retain, offload]) {
+  for (const inner of problem.transfer === null ? [drop, retain] : [drop, retain, offload]) {
     for (let stride = 1; stride <= blocks.length; stride = Math.ceil(stride * 1.5)) {
       const genes = new Int32Array(problem.tensors).fill(inner);
       blocks.forEach((block, k) => {
