@@ -35,7 +35,6 @@ from torch.utils.checkpoint import CheckpointPolicy
 __all__ = [
     "ATTENTION_FUSES_FEWER_KEYS",
     "CLAMP_PASSES_AT_BOUNDS",
-    "COMPILES_GENERATORS",
     "HAS_PRODUCT_BY_ONEDNN",
     "LOOKS_AT_VALUES",
     "PARAMETERS_AGAIN",
@@ -124,9 +123,6 @@ def _observe_attention() -> bool:
 
 ATTENTION_FUSES_FEWER_KEYS = _observe_attention()
 """Has the CPU a fused form for fewer heads of keys than of queries? In 2.6 it has none: eager's is the composite."""
-
-COMPILES_GENERATORS = torch.__version__ >= "2.9"
-"""Can compiled code draw by a generator of its own? 2.6 can't."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -655,6 +651,20 @@ one thread the last is all there is, and up to 2.9 with several it doesn't know 
 """
 
 
+def _in_vectors_or_not(compiled: Callable[[dict[str, Any]], Any]) -> Callable[..., Any]:
+    """By vector code, where that is to be trusted; scalar code, where the compiler refuses what Inductor wrote.
+
+    (2.13 writes vectors of booleans that are cast to floats, which its library doesn't have.)
+    """
+    try:
+        run: Callable[..., Any] = compiled({**_SCALAR})
+    except Exception as error:
+        if _SCALAR or "C++ compile error" not in str(error):
+            raise
+        run = compiled({"cpp.simdlen": 1})
+    return run
+
+
 def inductor_boxed(graph: fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
     """A function of a list that runs a forward or backward graph of AOTAutograd's, as Inductor compiles it.
 
@@ -667,14 +677,17 @@ def inductor_boxed(graph: fx.GraphModule, inputs: list[Any]) -> Callable[..., An
     from torch._inductor.decomposition import select_decomp_table
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    changed = {"fallback_random": True, "layout_optimization": False, "triton.cudagraphs": False}
-    with tracing_mode(), config.patch({**changed, **_SCALAR}):
-        lowered = make_fx(graph, decomposition_table=select_decomp_table())(*inputs)
-        (output,) = (node for node in lowered.graph.nodes if node.op == "output")
-        output.meta["user_visible_output_idxs"] = [
-            k for k, x in enumerate(pytree.tree_leaves(output.args)) if isinstance(x, fx.Node)
-        ]
-        return compile_fx_inner(lowered, inputs)
+    def compiled(options: dict[str, Any]) -> Callable[..., Any]:
+        changed = {"fallback_random": True, "layout_optimization": False, "triton.cudagraphs": False}
+        with tracing_mode(), config.patch({**changed, **options}):
+            lowered = make_fx(graph, decomposition_table=select_decomp_table())(*inputs)
+            (output,) = (node for node in lowered.graph.nodes if node.op == "output")
+            output.meta["user_visible_output_idxs"] = [
+                k for k, x in enumerate(pytree.tree_leaves(output.args)) if isinstance(x, fx.Node)
+            ]
+            return compile_fx_inner(lowered, inputs)
+
+    return _in_vectors_or_not(compiled)
 
 
 def takes_list(run: Callable[[list[Any]], Any]) -> Callable[..., Any]:
@@ -685,5 +698,4 @@ def takes_list(run: Callable[[list[Any]], Any]) -> Callable[..., Any]:
 
 def inductor(graph: fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
     """Compile a graph that runs without gradients."""
-    compiled: Callable[..., Any] = torch._inductor.compile(graph, inputs, options={**_SCALAR})
-    return compiled
+    return _in_vectors_or_not(lambda options: torch._inductor.compile(graph, inputs, options=options))

@@ -16,7 +16,6 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from . import operators
 from ._private import (
-    COMPILES_GENERATORS,
     FakeTensorMode,
     Joint,
     keep_alone,
@@ -103,9 +102,10 @@ def _as_compiled(captured: Captured, plan: Plan) -> tuple[Plan, int]:
         if operators.is_in_two(o, name):
             del implementations[o.id]
             longer = max(longer, captured.values[o.inputs[0]].storage_bytes)
-        elif name == "replay" and not COMPILES_GENERATORS:
+        elif not operators.compiles(o, name):
             del implementations[o.id]
-            besides += captured.values[o.outputs[0]].storage_bytes  # its mask, as eager keeps it
+            if o.random:
+                besides += captured.values[o.outputs[0]].storage_bytes  # the mask that eager's dropout keeps
         elif operators.looks(captured, o, name):
             del implementations[o.id]
             besides += captured.values[o.inputs[0]].storage_bytes

@@ -426,6 +426,9 @@ def _measure(
     plain = build(o, False)
     forward_peak, (backward_peak, *later), gradients = _memory(bench, name, build, in_two)
     in_place = operators.runs_in_place(bench.captured, o, name)
+    if in_place and name != "eager":  # a plan takes the output off where it is the input's memory
+        over = _in_place_peak(bench, build(o, True)) + bench.tensors[o.inputs[0]].untyped_storage().nbytes()
+        forward_peak = max(forward_peak, over)
     with torch.set_grad_enabled(bench.has_backward):
         forward = _time(_Timed(bench, build(o, in_place), in_place))
         # A recompute runs eager's operator, for its internals too where it has any; out of place, and on what was kept.
@@ -612,6 +615,24 @@ def _memory(
             peaks[-1] = max(peaks[-1], level - starts[-1])
     forward_peak, *backward_peaks = peaks
     return forward_peak + added, backward_peaks or [0], found
+
+
+def _in_place_peak(bench: _Bench, call: Callable[..., Any]) -> int:
+    """Peak bytes of a forward over a copy of its first argument that was made beforehand."""
+    first = bench.o.inputs[0]
+    tensors = {**bench.tensors, first: bench.tensors[first].clone()}
+    if bench.device.type == "cuda":
+        torch.cuda.synchronize(bench.device)
+        torch.cuda.reset_peak_memory_stats(bench.device)
+        before = int(torch.cuda.memory_stats(bench.device)["requested_bytes.all.current"])
+        bench.run(call, tensors)
+        torch.cuda.synchronize(bench.device)
+        return int(torch.cuda.memory_stats(bench.device)["requested_bytes.all.peak"]) - before
+    level = peak = 0
+    for _, _, size in cpu_allocations(lambda: bench.run(call, tensors)):
+        level += size
+        peak = max(peak, level)
+    return peak
 
 
 def _cuda_memory(

@@ -185,9 +185,12 @@ class Program:
                 again[producer] = max(again[producer], clock)
 
         for o in ops:
-            # What a stand-in is for may be saved in one step alone: some functions look at their weights.
-            stands_in = [self.stand_ins[o.id].value] if o.id in self.stand_ins else []
-            for root in (*saved[o.id], *stands_in):
+            # What is saved in one step may not be in the next: some functions look at their weights.
+            if operators.looks(self.captured, o, self.plan.implementation(o.id)):
+                saved[o.id].update(self.input_roots[o.id], self.output_roots[o.id])
+            if o.id in self.stand_ins:
+                saved[o.id].add(self.stand_ins[o.id].value)
+            for root in saved[o.id]:
                 if root >= 0:
                     needed(root, self.clock - o.id)
         for o in reversed(ops):  # what an operator reads was made before it

@@ -20,6 +20,7 @@ from models import BACKWARDS, assert_equal, gradients, plan_for, step, twice
 from torch import Tensor, nn
 
 import monet_torch
+from monet_torch import operators
 from monet_torch._private import in_transform
 from monet_torch.capture import capture
 from monet_torch.compiled import backend
@@ -180,6 +181,37 @@ def test_inductor_compiles_the_pieces() -> None:
         twice(each, args)
     for name, gradient in gradients(eager).items():
         torch.testing.assert_close(gradients(model)[name], gradient)
+
+
+@pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="Inductor needs a C++ compiler")
+def test_inductor_compiles_plans_with_implementations_that_it_cannot_write() -> None:
+    """Linear by oneDNN and a replayed dropout run as eager's; masks of which it writes code that no compiler takes."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second, self.third = nn.Linear(8, 16), nn.Linear(16, 8), nn.Linear(8, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = torch.dropout(self.first(x), 0.3, self.training)
+            x = torch.nn.functional.leaky_relu(self.second(torch.relu(x)), 0.2)
+            y: Tensor = self.third(x)
+            return y
+
+    torch.manual_seed(0)
+    model, args = Net(), (torch.randn(1 << 13, 8),)
+    captured, eager = capture(model, args), copy.deepcopy(model)
+    plan = plan_for(captured, "drop")
+    offered = {o.id: {i.name for i in operators.alternatives(captured, o)} for o in captured.operators}
+    wanted = ("onednn", "mask", "replay")
+    plan["implementations"] = {str(o): name for o, names in offered.items() for name in wanted if name in names}
+    assert set(plan["implementations"].values()) == {"onednn", "mask", "replay"}
+    run = compiled(model, plan, compiler="inductor")
+    for each in (eager, run):
+        torch.manual_seed(5)
+        each(*args).square().sum().backward()
+    for name, gradient in gradients(eager).items():
+        torch.testing.assert_close(gradients(model)[name], gradient, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="Inductor needs a C++ compiler")

@@ -162,3 +162,120 @@ def test_a_layers_output_that_is_a_view_costs_no_copies_of_gradients() -> None:
     assert y.requires_grad
     assert "AddmmBackward0" in found
     assert not any("CopySlices" in name for name in found)
+
+
+class Holds(torch.autograd.Function):
+    """It holds what it reads where no hook sees it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.x = x
+        return x.exp()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        return grads[0] * ctx.x.exp()
+
+
+@torch.library.custom_op("monet_test::held", mutates_args=())
+def held(x: Tensor) -> Tensor:
+    return x.exp()
+
+
+def _hold(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+    ctx.x = inputs[0]
+
+
+held.register_fake(torch.empty_like)
+held.register_autograd(lambda ctx, grad: grad * ctx.x.exp(), setup_context=_hold)
+
+
+class Block(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = Holds.apply(x)  # type: ignore[no-untyped-call]
+        return y
+
+
+@pytest.mark.parametrize("block", [False, True], ids=["an operator", "a module that cannot be traced"])
+def test_what_a_users_own_function_reads_is_its_own(block: bool) -> None:
+    class Reads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.block = nn.Linear(8, 8), Block()
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.first(x)
+            other = self.block(y) if block else held(y)
+            return F.relu(y).sum() + other.sum()
+
+    torch.manual_seed(0)
+    eager, x = Reads(), torch.randn(6, 8)
+    model = copy.deepcopy(eager)
+    captured = capture(model, (x,), opaque={"block": "its function can't be traced"} if block else None)
+    plan = planned(captured, "kept")
+    assert plan["implementations"]
+    assert taken(captured, plan) == []
+    monet_torch.apply(model, plan)
+    for m in (eager, model):
+        m(x).backward()
+    assert monet_torch.status(model)["planned"] == 1
+    assert torch.equal(eager.first.weight.grad, model.first.weight.grad)
+
+
+def test_what_a_norm_may_save_in_a_later_step_is_there_then() -> None:
+    """A norm from its output saves its input where its weights are tiny; a relu overwrites that input."""
+
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.norm = nn.Linear(8, 8), nn.LayerNorm(8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.first(x)
+            return self.norm(y).square().sum() + F.relu(y).sum()
+
+    torch.manual_seed(0)
+    eager, x = Both(), torch.randn(6, 8)
+    model = copy.deepcopy(eager)
+    captured = capture(model, (x,))
+    plan = plan_for(captured, "drop")
+    plan["implementations"] = {
+        str(o.id): name for o in captured.operators for name in ("output", "mask")
+        if name in {i.name for i in operators.alternatives(captured, o)}
+    }  # fmt: skip
+    assert taken(captured, plan) == ["aten.relu.default"]
+    monet_torch.apply(model, plan)
+    for weight in (1.0, 1.0, 0.0, 0.0, 1.0):
+        for m in (eager, model):
+            m.zero_grad()
+            nn.init.constant_(m.norm.weight, weight)
+            m(x).backward()
+        for p, q in zip(eager.parameters(), model.parameters(), strict=True):
+            assert p.grad is not None
+            assert q.grad is not None
+            assert (p.grad - q.grad).abs().max() <= 1e-5 * p.grad.abs().max().clamp(min=1e-3)
+    assert monet_torch.status(model)["planned"] == 5
+
+
+@pytest.mark.parametrize(("call", "can"), [
+    (lambda y: y * 2, True),
+    (lambda y: y * y, False),
+    (lambda y: y.half(), False),
+    (lambda y: y.sum(0), False),
+    (lambda y: y.t().contiguous(), False),
+    (lambda y: torch.masked_fill(y, torch.ones(2, 6, 8, dtype=torch.bool), 0.0), False),
+    (lambda y: torch.add(torch.ones(()), y), False),
+    (lambda y: torch.chunk(y, 2), False),
+])  # fmt: skip
+def test_the_memory_that_is_overwritten_is_that_of_the_output(call: Callable[[Tensor], Any], can: bool) -> None:
+    class Alone(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Linear(8, 8)
+
+        def forward(self, x: Tensor) -> Any:
+            return call(self.first(x))
+
+    captured = capture(Alone(), (torch.randn(6, 8),))
+    y = captured.operators[0].outputs[0]
+    assert [operators.can_overwrite(captured, o) for o in captured.operators if y in o.inputs] == [can]

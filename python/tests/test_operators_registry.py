@@ -19,8 +19,9 @@ import monet_torch
 from monet_torch import operators
 from monet_torch.capture import capture
 from monet_torch.errors import MonetError
+from monet_torch.measure import allocator_timeline
 from monet_torch.operators import Implementation, loss
-from monet_torch.profile import Cache, profile
+from monet_torch.profile import Cache, measure_on_device, profile
 
 
 @torch.library.custom_op("monet_test::bend", mutates_args=())
@@ -203,6 +204,40 @@ def test_where_the_model_writes_in_place_a_function_is_told_or_not_asked() -> No
             build(relu, over)(torch.ones(2))
     assert names == [["plain", "told"], ["told"]]
     assert asked == [False, True, False, True]
+
+
+class SavesFirst(torch.autograd.Function):
+    """What its mask takes on the way comes before its output, so in place the peak isn't that without the output."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, in_place: bool) -> Tensor:
+        ctx.save_for_backward((x > 0).float().mul(2) > 1)
+        if in_place:
+            ctx.mark_dirty(x)
+        return F.relu(x, in_place)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        return grads[0] * ctx.saved_tensors[0], None
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_the_peak_in_place_is_measured(written: bool) -> None:
+    @monet_torch.implementation("aten.relu.default", name="saves-first", exactness="bitwise", in_place=True)
+    def saves_first(x: Tensor, *, in_place: bool) -> Any:
+        return SavesFirst.apply(x, in_place)  # type: ignore[no-untyped-call]
+
+    captured = capture(nn.Sequential(nn.Linear(8, 256), nn.ReLU(written)), (torch.randn(64, 8),))
+    relu = captured.operators[1]
+    found = {m.name: m for m in measure_on_device(captured, relu, [((64, 256), (256, 1))])}
+    x = torch.randn(64, 256, requires_grad=True).clone()
+    call = operators.named(captured, relu, "saves-first")(relu, True)
+    live = most = 0
+    for event in allocator_timeline(lambda: call(x)):
+        live += event.bytes
+        most = max(most, live)
+    assert found["saves-first"].forward.peak - x.nbytes == most
+    assert most > x.nbytes  # its floats, and the mask
 
 
 @pytest.mark.parametrize(("name", "exactness"), [("eager", "bitwise"), ("mine", "exact")])

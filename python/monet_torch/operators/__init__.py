@@ -38,6 +38,7 @@ class Implementation:
     of that, the output itself is held.
     With `looks`, it saves its output or its input, by what it sees in their numbers.
     With `overwrites`, it can be built in place for an operator that the user didn't write so, too.
+    Without `compiles`, code that torch.compile makes runs eager's operator instead.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Implementation:
     stand_in: Callable[[Captured, Operator], StandIn | None] | None = None
     looks: bool = False
     overwrites: bool = False
+    compiles: bool = True
 
 
 _registry: dict[str, list[Implementation]] = {}
@@ -73,7 +75,7 @@ def register(op: str, implementation: Implementation) -> None:
 
 def implementation(
     op: str, *, name: str, exactness: str, applies: Callable[..., bool] | None = None, in_place: bool = False,
-    own_output: bool = False, looks: bool = False,
+    own_output: bool = False, looks: bool = False, compiles: bool = True,
 ) -> Callable[[F], F]:  # fmt: skip
     """Offer the decorated function wherever a model runs the operator `op`: a plan may then choose it.
 
@@ -120,7 +122,8 @@ def implementation(
 
             return run
 
-        register(op, Implementation(name, exactness, serves, build, own_output, looks=looks, overwrites=in_place))
+        kind = Implementation(name, exactness, serves, build, own_output, looks=looks, compiles=compiles)
+        register(op, replace(kind, overwrites=in_place))
         return function
 
     return decorate
@@ -142,6 +145,11 @@ def is_in_two(operator: Operator, name: str) -> bool:
     return any(i.in_two for i in _registry.get(operator.name, []) if i.name == name)
 
 
+def compiles(operator: Operator, name: str) -> bool:
+    """Can code that torch.compile makes run the implementation called `name`?"""
+    return all(i.compiles for i in _registry.get(operator.name, []) if i.name == name)
+
+
 def looks(captured: Captured, operator: Operator, name: str) -> bool:
     """Does the implementation called `name` choose what it saves by the numbers that it sees, where it applies?"""
     found = [i for i in _registry.get(operator.name, []) if i.name == name and i.looks]
@@ -159,18 +167,20 @@ def runs_in_place(captured: Captured, operator: Operator, name: str) -> bool:
 def can_overwrite(captured: Captured, operator: Operator) -> bool:
     """Is its first argument memory of the same shape, that no one can have but operators of the graph?
 
-    (What a user's own function makes it may hold, for its backward, where no hook sees it.)
+    (A user's own function may hold what it makes and what it reads, for its backward, where no hook sees it.)
     """
     values = captured.values
     if not operator.inputs or operator.pinned or len(operator.outputs) != 1:
         return False
     x, y = values[operator.inputs[0]], values[operator.outputs[0]]
-    maker = None if x.producer is None else captured.operators[x.producer]
+    users = [captured.operators[i] for i in captured.readers.get(x.storage, [])]
+    if x.producer is not None:
+        users.append(captured.operators[x.producer])
     return (
         operator.args[0] == Ref(x.id) and operator.inputs.count(x.id) == 1 and x.storage_bytes > 0 and len(x.shape) > 0
         and not x.is_constant and x.storage == x.id and y.storage == y.id
         and (x.shape, x.stride, x.dtype, x.storage_bytes) == (y.shape, y.stride, y.dtype, y.storage_bytes)
-        and (maker is None or maker.name.startswith("aten."))
+        and all(user.name.startswith("aten.") for user in users)
     )  # fmt: skip
 
 

@@ -99,6 +99,8 @@ def _replays(x: Value, p: float, train: bool) -> bool:
 register("aten.dropout.default", Implementation("mask", "bitwise", _applies, _build))
 
 
-@implementation("aten.dropout.default", name="replay", exactness="bitwise", applies=_replays)
+@implementation(  # Inductor draws by no generator but the device's
+    "aten.dropout.default", name="replay", exactness="bitwise", applies=_replays, compiles=False
+)
 def _replayed(x: Tensor, p: float, train: bool) -> Any:
     return _Replayed.apply(x, p)  # type: ignore[no-untyped-call]

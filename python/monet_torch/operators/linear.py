@@ -81,6 +81,8 @@ def _on_cpu(x: Value, weight: Value, bias: Value | None = None) -> bool:
     )  # fmt: skip
 
 
-@implementation("aten.linear.default", name="onednn", exactness="same-kernel", applies=_on_cpu, own_output=True)
+@implementation(  # Inductor takes this for its own operator, with a weight that doesn't change
+    "aten.linear.default", name="onednn", exactness="same-kernel", applies=_on_cpu, own_output=True, compiles=False
+)
 def _linear_by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
     return _ByOneDNN.apply(x, weight, bias)  # type: ignore[no-untyped-call]
