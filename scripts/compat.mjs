@@ -21,7 +21,7 @@ const pairs = torches.flatMap((torch) => pythons.map((python) => ({ torch, pytho
  * The files whose tests lean most on PyTorch: tracing, measuring, every operator, and whatever models and training loops do.
  * Others are added at the end: a row that is kept says how many of them it ran.
  */
-const part = ["capture", "measure", "private", "operators", "operators_approximate", "between_steps", "honest", "peoples_models", "training_loops", "opaque", "compiled", "export", "operators_attention", "operators_convolution", "operators_curves", "operators_weight_first", "operators_activated", "implementations_in_every_state"].map((name) => `tests/test_${name}.py`);
+const part = ["capture", "measure", "private", "operators", "operators_approximate", "between_steps", "honest", "peoples_models", "training_loops", "opaque", "compiled", "export", "operators_attention", "operators_convolution", "operators_curves", "operators_weight_first", "operators_activated", "implementations_in_every_state", "operators_linear", "operators_overwriting"].map((name) => `tests/test_${name}.py`);
 
 const diskOfOne = 12e9; // bytes: the environment, and what pip unpacks on the way
 const folder = join(root, ".cache", "compat");
