@@ -389,7 +389,10 @@ def _profile(options: argparse.Namespace, say: Callable[..., None]) -> tuple[int
     alone, took = whole.of_operators(document), None
     if not estimated:
         cache = profile.Cache(folder, environment)
-        took = whole.measured(document, made, autocast, device, cache, partial(say, "eager step"))
+        try:
+            took = whole.measured(document, made, autocast, device, cache, partial(say, "eager step"))
+        except CaptureError as error:
+            raise CaptureError(error.code, f"{error.sentence}{_given(options, error)}", error.at) from error
         if took is not None:
             document["step"] = {"whole": took, "operators": alone}
 

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from . import operators
 from ._private import aot_compiled, inductor, inductor_boxed, is_of_transform, run_boxed, schema_of, tracing_mode
 from .again import in_stretches
 from .autocast import ambient_autocast
@@ -90,6 +91,14 @@ def backend(graph: fx.GraphModule, inputs: Sequence[Any], *, options: Mapping[st
             f"MONeT: compiled, this plan may take up to {human(found.more)} more than it predicts, as gradients of "
             "operators that compile together come together, and some implementations can't be compiled; "
             "monet_torch.apply keeps to it",
+            stacklevel=2,
+        )
+    eagers = {f"{plan.implementation(o.id)} of {o.name}" for o in captured.operators
+              if not operators.compiles(o, plan.implementation(o.id))}  # fmt: skip
+    if eagers:
+        warnings.warn(
+            f"MONeT: compiled code runs eager's operators for {', '.join(sorted(eagers))}, in their time and not in "
+            "that which the plan predicts; monet_torch.apply keeps to it",
             stacklevel=2,
         )
     make = partial(in_stretches, compiled=inductor_boxed) if compiler == "inductor" else run_boxed

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 
 from .autocast import Autocast
+from .capture import explained
+from .errors import is_out_of_memory
 from .graph import hashed
 from .opaque import as_it_was
 from .profile import Cache, quartile
@@ -54,7 +56,9 @@ def measured(
 ) -> int | None:  # fmt: skip
     """Nanoseconds of eager's step, of which `graph` has the operators as they were measured.
 
-    None where it might not fit the device, or where it stops, as `verify` will tell. What the cache has counts.
+    None where it might not fit the device, or doesn't. What the cache has counts. Raises CaptureError where the step
+    raises, as for a target beyond the classes: the trace has shapes alone, and operators were measured on numbers of
+    our own.
     """
     if at_most(graph) > room(device, graph["device"]["total_bytes"]):
         return None
@@ -89,8 +93,10 @@ def _measure(
                 step.timed()
                 synchronize(device)
                 times.append(time.perf_counter_ns() - start)
-    except Exception:
-        return None
+    except Exception as error:
+        if is_out_of_memory(error):
+            return None
+        raise explained(error) from error
     finally:
         step.model.zero_grad(set_to_none=True)
     return quartile(times[1:])

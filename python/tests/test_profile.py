@@ -653,9 +653,9 @@ def test_a_step_takes_no_more_memory_than_it_is_allowed_for(run: Run) -> None:
         assert sum(g["fixed"].values()) + allocator_peak(step, CPU).peak_bytes <= whole.at_most(g)
 
 
-def test_a_step_that_stops_leaves_the_operators_times(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_that_does_not_fit_leaves_the_operators_times(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def stops(self: StepRunner) -> None:
-        raise RuntimeError("in backward")
+        raise torch.OutOfMemoryError("in backward")
 
     monkeypatch.setattr(StepRunner, "timed", stops)
     g = run(CONV)

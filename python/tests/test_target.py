@@ -281,6 +281,19 @@ BAD: dict[str, tuple[str, list[str], str]] = {
 }  # fmt: skip
 
 
+def test_a_step_that_raises_on_real_numbers_alone_is_told_and_no_graph_is_made(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A target beyond the classes: shapes are right, and each operator is measured on numbers that it takes."""
+    given = [*X, "--loss", "torch.nn.functional.cross_entropy", "--target", "int64[2]<90000"]
+    out = folder / "graph.json"
+    assert command_line.main(["profile", f"{folder / 'net.py'}:Net", *given, "--no-cache", "--out", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert re.search(r"IndexError: Target \d+ is out of bounds.", said)
+    assert "(given --input 'float32[2,4]' --target 'int64[2]<90000') [M201]" in said
+    assert not out.exists()
+
+
 def test_the_inputs_that_are_needed_are_named_where_the_forward_says_them(folder: Path) -> None:
     (folder / "two.py").write_text(
         "import torch\nclass Two(torch.nn.Module):\n    def forward(self, x, sigma, scale=1.0): return x * sigma\n"

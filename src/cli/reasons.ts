@@ -46,7 +46,8 @@ function sentence(graph: Graph, plan: Plan, operator: number, kind: Reason["kind
     const effect = change > 0 ? `raise the peak to ${formatBytes(otherwise.peak)}, ${place}` : change === 0 ? "not lower the peak" : `lower the peak by ${formatBytes(-change)}, which this budget does not need`;
     return `${fate}: recomputing it would take ${cost} more and ${effect}${worth(rent, "its memory is")}.`;
   }
-  const gain = time > otherwise.time ? `take ${formatDuration(time - otherwise.time)} less` : "save no time";
+  const longer = `take ${formatDuration(otherwise.time - time)} more, as the rest of the plan stands,`;
+  const gain = time > otherwise.time ? `take ${formatDuration(time - otherwise.time)} less` : time < otherwise.time ? longer : "save no time";
   const keeping = does === "offloads" ? "keeping it on the device" : "keeping it";
   if (change <= 0) return `${fate}: ${keeping} would ${gain} and not raise the peak${worth(rent, "its memory would be")}.`;
   const over = plan.budget !== null && otherwise.peak > plan.budget ? `, ${formatBytes(otherwise.peak - plan.budget)} over the budget` : "";

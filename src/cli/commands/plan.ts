@@ -135,7 +135,9 @@ async function frontier(io: Io, solver: Solver, graph: Graph, graphFile: string,
     line.clear();
   }
   const fixed = fixedBytes(graph);
-  const rows = plans.map((each) => {
+  // A plan that serves several of the budgets is told once.
+  const different = plans.filter(({ predicted }, k) => k === 0 || predicted.peak !== plans[k - 1]?.predicted.peak || predicted.time !== plans[k - 1]?.predicted.time);
+  const rows = different.map((each) => {
     const { peak, time, eager_peak } = each.predicted;
     return [formatBytes(peak), formatPercent((peak - fixed) / (eager_peak - fixed)), formatDuration(time), formatPercent(overhead(each), { sign: true })];
   });
