@@ -15,15 +15,7 @@ from torch import Tensor, fx, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from . import operators
-from ._private import (
-    FakeTensorMode,
-    Joint,
-    keep_alone,
-    labelled,
-    pytree,
-    set_grad_enabled,
-    storage_key,
-)
+from ._private import FakeTensorMode, Joint, keep_alone, labelled, pytree, set_grad_enabled, storage_key
 from .again import as_planned
 from .captured import Captured, Operator, Ref
 from .dispatched import made_once, run_as_captured

@@ -28,7 +28,7 @@ from .autocast import in_autocast
 from .captured import HIDDEN_STATE, Captured, Operator, Ref, Value
 from .errors import MonetError, is_out_of_memory
 from .geometry import extent, is_dense
-from .measure import MARK_BYTES, leave_mark
+from .measure import MARK_BYTES, allocator_peak, leave_mark
 from .opaque import as_it_was, tensors_of
 
 Progress = Callable[[str, int, int, str], None]
@@ -621,18 +621,7 @@ def _in_place_peak(bench: _Bench, call: Callable[..., Any]) -> int:
     """Peak bytes of a forward over a copy of its first argument that was made beforehand."""
     first = bench.o.inputs[0]
     tensors = {**bench.tensors, first: bench.tensors[first].clone()}
-    if bench.device.type == "cuda":
-        torch.cuda.synchronize(bench.device)
-        torch.cuda.reset_peak_memory_stats(bench.device)
-        before = int(torch.cuda.memory_stats(bench.device)["requested_bytes.all.current"])
-        bench.run(call, tensors)
-        torch.cuda.synchronize(bench.device)
-        return int(torch.cuda.memory_stats(bench.device)["requested_bytes.all.peak"]) - before
-    level = peak = 0
-    for _, _, size in cpu_allocations(lambda: bench.run(call, tensors)):
-        level += size
-        peak = max(peak, level)
-    return peak
+    return allocator_peak(lambda: bench.run(call, tensors), bench.device).peak_bytes
 
 
 def _cuda_memory(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import inf, nan
@@ -18,7 +19,7 @@ from monet_torch import operators
 from monet_torch.captured import Captured, Operator, Ref, Value
 from monet_torch.estimate import CARDS, measure_for
 from monet_torch.flatten import functional_form, is_random
-from monet_torch.measure import allocator_timeline
+from monet_torch.measure import allocator_peak, allocator_timeline
 from monet_torch.operators import bits, loss
 
 aten = torch.ops.aten
@@ -505,14 +506,6 @@ def test_output_gradient_and_rng_are_eagers_to_the_bit(key: Key, case: Case, dty
             assert (got.taken_over, want.taken_over) == (in_place, written), where
 
 
-def forward_peak(call: Callable[..., Any], tensors: list[Tensor], case: Case) -> int:
-    live = most = 0
-    for event in allocator_timeline(lambda: call(*case.all_arguments(tensors))):
-        live += event.bytes
-        most = max(most, live)
-    return most
-
-
 @pytest.mark.parametrize(
     "key", [(op, i.name) for op, every in operators._registry.items() for i in every if i.overwrites]
 )
@@ -527,7 +520,8 @@ def test_in_place_it_takes_what_it_takes_besides_its_output(key: Key) -> None:
         first, *others = case.inputs(torch.float32)
         leaf = torch.empty_like(first).copy_(first).requires_grad_(first.is_floating_point())
         tensors = [leaf.clone(memory_format=torch.preserve_format), *others]
-        peaks[mode] = forward_peak(implementation(key, captured).build(op, in_place), tensors, case)
+        call, arguments = implementation(key, captured).build(op, in_place), case.all_arguments(tensors)
+        peaks[mode] = allocator_peak(functools.partial(call, *arguments)).peak_bytes
     output = captured.values[-1].storage_bytes
     assert all(peak == peaks["out of place"] - output for mode, peak in peaks.items() if mode != "out of place"), peaks
 

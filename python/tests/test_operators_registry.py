@@ -19,7 +19,7 @@ import monet_torch
 from monet_torch import operators
 from monet_torch.capture import capture
 from monet_torch.errors import MonetError
-from monet_torch.measure import allocator_timeline
+from monet_torch.measure import allocator_peak
 from monet_torch.operators import Implementation, loss
 from monet_torch.profile import Cache, measure_on_device, profile
 
@@ -232,10 +232,7 @@ def test_the_peak_in_place_is_measured(written: bool) -> None:
     found = {m.name: m for m in measure_on_device(captured, relu, [((64, 256), (256, 1))])}
     x = torch.randn(64, 256, requires_grad=True).clone()
     call = operators.named(captured, relu, "saves-first")(relu, True)
-    live = most = 0
-    for event in allocator_timeline(lambda: call(x)):
-        live += event.bytes
-        most = max(most, live)
+    most = allocator_peak(lambda: call(x)).peak_bytes
     assert found["saves-first"].forward.peak - x.nbytes == most
     assert most > x.nbytes  # its floats, and the mask
 
